@@ -1,0 +1,51 @@
+"""seta: train on the samples that are worth it, chosen from the losses that training computes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from seta.engine import Binning, KeepCurve, LossHistogram, Policy, Pruner, Selection
+from seta.policies import Full, InfoBatch, Random, SeTa, Static
+
+if TYPE_CHECKING:
+    from seta.compat import Log, prune
+    from seta.torch import PrunedDataLoader, per_sample, token_losses
+
+__version__ = "0.1.0"
+
+_NEEDS_TORCH = {
+    "Log": "seta.compat",
+    "prune": "seta.compat",
+    "PrunedDataLoader": "seta.torch",
+    "per_sample": "seta.torch",
+    "token_losses": "seta.torch",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports what needs torch when it is asked for: `import seta` works without it."""
+    if name not in _NEEDS_TORCH:
+        raise AttributeError(f"module 'seta' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_NEEDS_TORCH[name]), name)
+
+
+__all__ = [
+    "Binning",
+    "Full",
+    "InfoBatch",
+    "KeepCurve",
+    "Log",
+    "LossHistogram",
+    "Policy",
+    "PrunedDataLoader",
+    "Pruner",
+    "Random",
+    "SeTa",
+    "Selection",
+    "Static",
+    "per_sample",
+    "prune",
+    "token_losses",
+]

@@ -1,0 +1,73 @@
+"""The Pruner's arguments: each refusal names the argument, the value, the rule and the way out."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from seta.engine.losses import check_indices
+from seta.engine.policy import Policy, get
+from seta.engine.rows import Row
+
+Reorder = Callable[[NDArray[Any]], ArrayLike]
+Listener = Callable[[Row], object]
+
+
+def policy(policy: Policy | str) -> Policy:
+    """Returns the policy, looked up where it is a name."""
+    if isinstance(policy, str):
+        return get(policy)
+    if isinstance(policy, type) or not callable(policy):
+        raise TypeError(
+            "policy must be a method such as seta.SeTa(), its name, or a function "
+            f"(histogram, epoch, epochs) -> KeepCurve, got {policy!r}"
+        )
+    return policy
+
+
+def integer(name: str, value: int, least: int, remedy: str) -> int:
+    """Returns an integer of at least `least`, as an int."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {value!r}: {remedy}") from None
+    if number < least:
+        raise ValueError(f"{name} must be at least {least}, got {number}: {remedy}")
+    return number
+
+
+def always_keep(indices: ArrayLike | None, n: int) -> NDArray[np.int64] | None:
+    """Returns the indices sorted, each once; None where there are none."""
+    if indices is None:
+        return None
+    array = np.asarray(indices)
+    if not array.size:
+        return None
+    check_indices(array, n, name="always_keep")
+    return np.unique(array).astype(np.int64)
+
+
+def listeners(on_epoch: Listener | Iterable[Listener] | None) -> list[Listener]:
+    """Returns one listener, several or none as a list."""
+    if on_epoch is None:
+        return []
+    listeners = [on_epoch] if callable(on_epoch) else list(on_epoch)
+    for listener in listeners:
+        if not callable(listener):
+            raise TypeError(f"on_epoch must be a function of the epoch's row, got {listener!r}")
+    return listeners
+
+
+def reordered(reorder: Reorder, indices: NDArray[Any]) -> NDArray[Any]:
+    """Returns what the user's hook makes of the indices; refuses what is no permutation."""
+    result = np.asarray(reorder(indices.copy()))
+    if result.shape != indices.shape or not np.array_equal(np.sort(result), np.sort(indices)):
+        raise ValueError(
+            f"reorder must return the {len(indices)} indices that it was given, each once, "
+            f"in another order; got an array of shape {result.shape} that is no such permutation"
+        )
+    return result.astype(indices.dtype)

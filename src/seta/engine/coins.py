@@ -1,0 +1,48 @@
+"""Index-addressable randomness: the coin of sample i is a function of (seed, epoch, purpose, i).
+
+A counter-based view of numpy's PCG64DXSM: its state can be advanced to any position in a few
+operations, so a block of samples gets the same numbers whatever block size, thread or process asks.
+Only the raw output of the bit generator is used, whose stream numpy guarantees for good.
+"""
+
+from __future__ import annotations
+
+import enum
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Purpose(enum.IntEnum):
+    """What the numbers are for. Streams of different purposes are independent."""
+
+    KEEP = 0
+    BUCKET = 1
+    ORDER = 2
+
+
+class Coins:
+    """A reader of one stream, standing at some position.
+
+    Args:
+        seed: The run's seed, an integer >= 0.
+        epoch: The epoch whose numbers are wanted.
+        purpose: Which of the epoch's streams.
+        position: Where to begin, counted in 64-bit numbers.
+    """
+
+    def __init__(self, seed: int, epoch: int, purpose: Purpose, position: int = 0) -> None:
+        self._bits = np.random.PCG64DXSM(np.random.SeedSequence((seed, epoch, int(purpose))))
+        self._bits.advance(position)
+
+    def uint64(self, count: int) -> NDArray[np.uint64]:
+        """Returns the next `count` numbers: uint64 (count,), uniform."""
+        return self._bits.random_raw(count)
+
+    def uint32(self, count: int) -> NDArray[np.uint32]:
+        """Returns `count` numbers of 32 bits: uint32 (count,); an odd count wastes one."""
+        return self.uint64(-(-count // 2)).astype("<u8", copy=False).view("<u4")[:count]
+
+    def uint16(self, count: int) -> NDArray[np.uint16]:
+        """Returns `count` numbers of 16 bits: uint16 (count,); up to three are wasted."""
+        return self.uint64(-(-count // 4)).astype("<u8", copy=False).view("<u2")[:count]

@@ -1,0 +1,254 @@
+"""The loss histogram: all that a policy ever sees of the losses.
+
+A bin is a run of neighbouring float32 values: `(ordered bits - smallest) >> shift`, where the
+ordered bits of a float are its bit pattern made monotone. That resolves losses of 2.303 +- 0.01 as
+well as losses from 1e-6 to 20, needs no parameter, and adds up: histograms of parts of a data set,
+made with one `Binning`, merge into the histogram of the whole.
+
+Cost: one pass for the range, one for the counts; at most 2**17 bins whatever the number of samples.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from seta.engine import parallel
+
+MAX_BINS = 1 << 17
+_SIGN = np.uint32(0x8000_0000)
+_LARGEST_KEY = 0xFF7F_FFFF  # the ordered bits of the largest finite float32
+
+
+def ordered_bits(losses: NDArray[np.float32]) -> NDArray[np.uint32]:
+    """Maps float32 to uint32 so that the order stays: the bits, negatives inverted.
+
+    Args:
+        losses: float32 (N,), contiguous.
+
+    Returns:
+        uint32 (N,); NaNs land below every finite float or above it.
+    """
+    negative = np.right_shift(losses.view(np.int32), 31).view(np.uint32)
+    np.bitwise_or(negative, _SIGN, out=negative)
+    return np.bitwise_xor(negative, losses.view(np.uint32), out=negative)
+
+
+def _value(keys: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Inverse of `ordered_bits`, clipped to the largest finite float."""
+    key = np.minimum(keys, _LARGEST_KEY).astype(np.uint32)
+    bits = np.where(key >= _SIGN, key ^ _SIGN, ~key)
+    return bits.view(np.float32).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Binning:
+    """Which loss falls into which bin.
+
+    Attributes:
+        smallest: Ordered bits of the lower bound of bin 0.
+        shift: A bin holds `2**shift` neighbouring float32 values.
+        size: Number of bins, 1 to 2**17.
+    """
+
+    smallest: int
+    shift: int
+    size: int
+
+    @classmethod
+    def over(cls, low: float, high: float) -> Binning:
+        """Returns the finest binning that holds the losses from `low` to `high`, both finite."""
+        if not (np.isfinite(low) and np.isfinite(high) and low <= high):
+            raise ValueError(
+                f"a binning needs finite bounds with low <= high, got low={low}, high={high}"
+            )
+        # -0.0 and 0.0 are equal as numbers and neighbours in order: take in both.
+        ends = np.array([low if low != 0 else -0.0, high if high != 0 else 0.0], np.float32)
+        smallest, largest = (int(key) for key in ordered_bits(ends))
+        shift = max(0, (largest - smallest).bit_length() - MAX_BINS.bit_length() + 1)
+        return cls(smallest, shift, ((largest - smallest) >> shift) + 1)
+
+    def bin_of(self, losses: ArrayLike) -> NDArray[np.intp]:
+        """Returns the bin of each loss: intp (B,); `size` for NaN and for what lies outside."""
+        values = np.ascontiguousarray(losses, dtype=np.float32)
+        return self._bins(values.reshape(-1)).astype(np.intp).reshape(values.shape)
+
+    def _bins(self, losses: NDArray[np.float32]) -> NDArray[np.uint32]:
+        key = ordered_bits(losses)
+        # A NaN of either sign wraps or stays above every bin, so that it is clipped to `size`.
+        np.subtract(key, np.uint32(self.smallest), out=key)
+        np.right_shift(key, np.uint32(self.shift), out=key)
+        return np.minimum(key, np.uint32(self.size), out=key)
+
+    @cached_property
+    def edges(self) -> NDArray[np.float64]:
+        """Bounds of the bins: float64 (size + 1,), bin b holds losses in [edges[b], edges[b+1])."""
+        return _value(self.smallest + (np.arange(self.size + 1, dtype=np.int64) << self.shift))
+
+    @cached_property
+    def centres(self) -> NDArray[np.float64]:
+        """The loss that stands for each bin: float64 (size,)."""
+        if self.shift == 0:
+            return self.edges[:-1]
+        half = 1 << (self.shift - 1)
+        return _value(self.smallest + (np.arange(self.size, dtype=np.int64) << self.shift) + half)
+
+
+@dataclass(frozen=True, eq=False)
+class LossHistogram:
+    """Counts of the latest losses over bins, and the count of the samples without one.
+
+    Attributes:
+        binning: Which loss falls into which bin.
+        counts: int64 (bins,), lowest losses first.
+        unseen: Samples without a loss.
+    """
+
+    binning: Binning
+    counts: NDArray[np.int64]
+    unseen: int
+
+    @classmethod
+    def from_losses(
+        cls,
+        losses: NDArray[np.float32],
+        *,
+        binning: Binning | None = None,
+        threads: int | None = None,
+    ) -> LossHistogram:
+        """Counts losses.
+
+        Args:
+            losses: float32 (N,), finite or NaN = unseen.
+            binning: Bins to use, for histograms that shall add up; losses outside are refused.
+                By default the finest that holds these losses.
+            threads: Threads to use; by default all cores.
+
+        Raises:
+            ValueError: A loss is infinite or outside the given binning.
+        """
+        losses = np.ascontiguousarray(losses, dtype=np.float32).reshape(-1)
+        threads = parallel.available_threads() if threads is None else threads
+        bounds = loss_range(losses, threads=threads)
+        if bounds is None:
+            binning = binning or Binning.over(0.0, 0.0)
+            return cls(binning, np.zeros(binning.size, np.int64), losses.size)
+        own = Binning.over(*bounds)
+        if binning is None:
+            binning = own
+        elif own.smallest < binning.smallest or bool(
+            binning.bin_of([bounds[1]])[0] == binning.size
+        ):
+            raise ValueError(
+                f"losses from {bounds[0]} to {bounds[1]} do not fit the given binning "
+                f"from {binning.edges[0]} to {binning.edges[-1]}: "
+                "agree on one Binning.over(low, high) of all parts first"
+            )
+        counts = _count(losses, binning, threads)
+        return cls(binning, counts[:-1], int(counts[-1]))
+
+    def merge(self, other: LossHistogram) -> LossHistogram:
+        """Returns the histogram of both parts; they must have the same binning."""
+        if self.binning != other.binning:
+            raise ValueError(
+                f"histograms of different bins do not add up: {self.binning} and {other.binning}; "
+                "agree on one Binning.over(low, high) of all parts first"
+            )
+        return LossHistogram(self.binning, self.counts + other.counts, self.unseen + other.unseen)
+
+    @property
+    def bins(self) -> int:
+        """Number of bins."""
+        return self.binning.size
+
+    @cached_property
+    def seen(self) -> int:
+        """Samples with a loss."""
+        return int(self.counts.sum())
+
+    @property
+    def total(self) -> int:
+        """Samples, seen or not."""
+        return self.seen + self.unseen
+
+    @property
+    def centres(self) -> NDArray[np.float64]:
+        """The loss that stands for each bin: float64 (bins,)."""
+        return self.binning.centres
+
+    @property
+    def edges(self) -> NDArray[np.float64]:
+        """Bounds of the bins: float64 (bins + 1,)."""
+        return self.binning.edges
+
+    def bin_of(self, losses: ArrayLike) -> NDArray[np.intp]:
+        """Returns the bin of each loss: intp (B,); `bins` for NaN."""
+        return self.binning.bin_of(losses)
+
+    def mean(self) -> float:
+        """Returns the mean loss, from the counts in bin order; NaN where nothing was seen."""
+        return float((self.counts * self.centres).sum() / self.seen) if self.seen else float("nan")
+
+    def quantile(self, q: float) -> float:
+        """Returns the smallest bin centre with at least the share `q` of the seen at or below it.
+
+        Args:
+            q: In [0, 1].
+
+        Raises:
+            ValueError: `q` is outside [0, 1].
+        """
+        if not 0 <= q <= 1:
+            raise ValueError(f"q must lie in [0, 1], got {q}")
+        if not self.seen:
+            return float("nan")
+        rank = max(1, int(np.ceil(q * self.seen)))
+        return float(self.centres[np.searchsorted(np.cumsum(self.counts), rank)])
+
+
+def loss_range(
+    losses: NDArray[np.float32], *, threads: int | None = None
+) -> tuple[float, float] | None:
+    """Returns the smallest and the largest loss, or None where all are unseen (NaN).
+
+    Raises:
+        ValueError: A loss is infinite.
+    """
+    threads = parallel.available_threads() if threads is None else threads
+
+    def ends(span: range) -> tuple[np.float32, np.float32]:
+        part = losses[span.start : span.stop]
+        return np.fmin.reduce(part), np.fmax.reduce(part)
+
+    if not losses.size:
+        return None
+    lows, highs = zip(
+        *parallel.run(ends, parallel.spans(losses.size, threads), threads), strict=True
+    )
+    low, high = float(np.fmin.reduce(lows)), float(np.fmax.reduce(highs))
+    if np.isnan(low):
+        return None
+    if np.isinf(low) or np.isinf(high):
+        raise ValueError(
+            f"losses must be finite or NaN (= unseen), got a range from {low} to {high}: "
+            "leave non-finite losses out, as LossTable.record does"
+        )
+    return low, high
+
+
+def _count(losses: NDArray[np.float32], binning: Binning, threads: int) -> NDArray[np.int64]:
+    """Counts blockwise: int64 (size + 1,), the unseen last."""
+
+    def count(span: range) -> NDArray[np.int64]:
+        counts = np.zeros(binning.size + 1, np.int64)
+        for block in parallel.blocks(span):
+            np.add.at(counts, binning._bins(losses[block]).astype(np.intp), 1)
+        return counts
+
+    total = np.zeros(binning.size + 1, np.int64)
+    for counts in parallel.run(count, parallel.spans(losses.size, threads), threads):
+        total += counts
+    return total

@@ -1,0 +1,108 @@
+"""The loss table: the latest loss of every sample, and the epoch in which it was last trained.
+
+Six bytes per sample: a float32 loss, and an epoch number in uint16 (uint32 for runs of 65,535
+epochs and more).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+class LossTable:
+    """Latest losses, NaN where there are none yet.
+
+    Args:
+        n: Number of samples, >= 1.
+        epochs: Length of the run, for the width of the epoch numbers.
+        losses: float (n,), a warm start from an earlier run's table; non-finite = unseen.
+    """
+
+    def __init__(self, n: int, epochs: int, losses: ArrayLike | None = None) -> None:
+        self.values = np.full(n, np.nan, np.float32)
+        self.last_trained = np.zeros(n, np.uint16 if epochs < 0xFFFF else np.uint32)
+        if losses is not None:
+            self._warm_start(np.asarray(losses))
+
+    def _warm_start(self, losses: NDArray[Any]) -> None:
+        if losses.shape != self.values.shape or not np.issubdtype(losses.dtype, np.floating):
+            raise ValueError(
+                f"losses must be floats of shape ({len(self)},), one for each sample, "
+                f"got {losses.dtype} of shape {losses.shape}"
+            )
+        with np.errstate(over="ignore"):
+            self.values[:] = losses
+        self.values[~np.isfinite(self.values)] = np.nan
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return len(self.values)
+
+    def record(self, indices: NDArray[np.integer[Any]], losses: NDArray[Any], epoch: int) -> int:
+        """Overwrites the losses of the given samples and marks them as trained.
+
+        Args:
+            indices: Integers (B,) in 0..n-1. Of a sample that occurs twice the last loss counts.
+            losses: Floats (B,). A non-finite one is left out; its sample still counts as trained.
+            epoch: The epoch they were trained in.
+
+        Returns:
+            How many losses were not finite (as float32).
+
+        Raises:
+            ValueError, IndexError: The arrays do not fit; nothing is recorded then.
+        """
+        self.check(indices, losses)
+        with np.errstate(over="ignore"):
+            values = losses.astype(np.float32)
+        self.last_trained[indices] = epoch + 1
+        finite = np.isfinite(values)
+        if finite.all():
+            self.values[indices] = values
+            return 0
+        self.values[indices[finite]] = values[finite]
+        return int(len(values) - np.count_nonzero(finite))
+
+    def check(self, indices: NDArray[Any], losses: NDArray[Any]) -> None:
+        """Raises what `record` would raise, without recording."""
+        check_indices(indices, len(self))
+        if losses.dtype.kind != "f":
+            raise ValueError(f"losses must be floats, got {losses.dtype}")
+        if losses.shape != indices.shape:
+            raise ValueError(
+                f"losses must have one entry for each of the {len(indices)} indices, "
+                f"got shape {losses.shape}: one loss per sample (reduction='none')"
+            )
+
+    def left_out(self, epoch: int) -> NDArray[np.int64]:
+        """Returns for each sample the epochs since it was last trained, at the end of `epoch`."""
+        return epoch + 1 - self.last_trained.astype(np.int64)
+
+    def longest_left_out(self, epoch: int) -> int:
+        """Returns the maximum of `left_out(epoch)`."""
+        return epoch + 1 - int(self.last_trained.min())
+
+
+def check_indices(indices: NDArray[Any], n: int, *, name: str = "indices") -> None:
+    """Checks that an array holds sample indices.
+
+    Raises:
+        ValueError: It is not a one-dimensional array of integers.
+        IndexError: An index is outside 0..n-1.
+    """
+    if indices.dtype.kind not in "iu" or indices.ndim != 1:
+        raise ValueError(
+            f"{name} must be a one-dimensional array of integers, "
+            f"got {indices.dtype} of shape {indices.shape}"
+        )
+    if not len(indices):
+        return
+    low, high = int(indices.min()), int(indices.max())
+    if low < 0 or high >= n:
+        raise IndexError(
+            f"{name} must lie in 0..{n - 1} for a dataset of {n} samples, "
+            f"got {low if low < 0 else high}"
+        )

@@ -1,0 +1,55 @@
+"""What the pruner knows of the open epoch, and how it is saved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seta.engine import state
+from seta.engine.curve import KeepCurve
+from seta.engine.draw import Selection
+from seta.engine.histogram import Binning
+from seta.engine.rows import Row
+
+
+class OpenEpoch:
+    """The open epoch.
+
+    Attributes:
+        row: Its row, in the making.
+        curve: Its keep curve.
+        binning: Of the histogram that the curve was made for.
+        weights: float32 (bins + 1,), by bin, the unseen last; None where all are 1.
+        mask: uint8 (ceil(n / 8),), a bit for each sample, set if kept.
+        selection: The kept samples in training order; None until asked for.
+    """
+
+    def __init__(
+        self, row: Row, curve: KeepCurve, binning: Binning, mask: NDArray[np.uint8]
+    ) -> None:
+        self.row, self.curve, self.binning, self.mask = row, curve, binning, mask
+        weights = curve.weight_by_bin
+        self.weights = None if weights is None else weights.astype(np.float32)
+        self.selection: Selection | None = None
+
+    @property
+    def epoch(self) -> int:
+        """Its number."""
+        return int(self.row["epoch"])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns what recreates it: one bit per sample, and some bytes."""
+        return {
+            "row": dict(self.row),
+            "mask": self.mask.copy(),
+            **state.pack_curve(self.curve, self.binning),
+        }
+
+    @classmethod
+    def from_state(cls, saved: Mapping[str, Any]) -> OpenEpoch:
+        """Inverse of `state_dict`."""
+        curve, binning = state.unpack_curve(saved)
+        return cls(dict(saved["row"]), curve, binning, np.array(saved["mask"], np.uint8))

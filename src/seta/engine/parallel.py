@@ -1,0 +1,52 @@
+"""Blocks and threads: how the engine walks over N samples on all cores.
+
+numpy releases the interpreter lock inside its loops, so plain threads are enough. Work is cut into
+blocks of `BLOCK` samples, whose temporaries stay in the second-level cache; each task takes a run
+of neighbouring blocks. Nothing that is computed depends on the number of threads.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+BLOCK = 1 << 16
+"""Samples per block. A power of two: random positions and bit masks start on even boundaries."""
+
+_TASKS_PER_THREAD = 4
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+def available_threads() -> int:
+    """Returns the number of cores that this process may use, at most 16."""
+    if hasattr(os, "sched_getaffinity"):
+        return min(16, len(os.sched_getaffinity(0)))
+    return min(16, os.cpu_count() or 1)
+
+
+def run(function: Callable[[Task], Result], tasks: Sequence[Task], threads: int) -> list[Result]:
+    """Returns `[function(task) for task in tasks]`, computed by up to `threads` threads."""
+    threads = min(threads, len(tasks))
+    if threads <= 1:
+        return [function(task) for task in tasks]
+    with ThreadPoolExecutor(threads) as executor:
+        return list(executor.map(function, tasks))
+
+
+def spans(n: int, threads: int) -> list[range]:
+    """Cuts 0..n-1 into runs of whole blocks, a few for each thread."""
+    blocks = -(-n // BLOCK)
+    tasks = max(1, min(blocks, threads * _TASKS_PER_THREAD))
+    edges = [blocks * t // tasks * BLOCK for t in range(tasks)] + [n]
+    return [range(start, stop) for start, stop in itertools.pairwise(edges)]
+
+
+def blocks(span: range) -> Iterator[slice]:
+    """Yields the blocks of a span as slices."""
+    for start in range(span.start, span.stop, BLOCK):
+        yield slice(start, min(start + BLOCK, span.stop))

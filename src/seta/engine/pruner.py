@@ -1,0 +1,344 @@
+"""The pruner: loss table + policy + epoch, the one stateful object of the engine.
+
+`begin_epoch` counts the losses, asks the policy for a keep curve and draws the selection; `record`
+takes the losses that training has computed; `end_epoch` closes the epoch and writes its row.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from seta.engine import arguments, parallel, state
+from seta.engine.arguments import Listener, Reorder
+from seta.engine.curve import KeepCurve
+from seta.engine.draw import Selection, draw_mask, set_bits, shuffled
+from seta.engine.histogram import Binning, LossHistogram
+from seta.engine.losses import LossTable
+from seta.engine.open_epoch import OpenEpoch
+from seta.engine.policy import Policy
+from seta.engine.rows import Row, open_row
+
+logger = logging.getLogger(__name__)
+
+
+class Pruner:
+    """Chooses the samples of each epoch from the losses of the earlier ones.
+
+    Memory: 6 bytes per sample, and while an epoch is open 4 bytes per kept sample and one bit per
+    sample. Time of an epoch start: some 10 ns per sample on two cores.
+
+    Args:
+        n: Number of samples, >= 1.
+        policy: Makes the keep curve: `seta.SeTa()`, any `(histogram, epoch, epochs) -> KeepCurve`,
+            or the name of a registered method with its defaults.
+        epochs: Length of the run, >= 1.
+        seed: Of all random choices, an integer >= 0.
+        always_keep: Integers, the indices of samples that are never pruned; their weight is 1.
+        losses: float (n,), a warm start from an earlier run's table (NaN = unseen).
+        reorder: Called with an epoch's indices in training order; returns them in another order
+            (length bucketing). Must be a function of its argument alone.
+        on_epoch: Called with each epoch's row when it ends; or several such.
+        count_kept: Whether to count how often each sample was kept, in `kept_counts`, for 4 more
+            bytes per sample.
+        threads: Threads to use; by default all cores. The selection does not depend on it.
+
+    Raises:
+        ValueError, TypeError: An argument is not what it must be.
+
+    Examples:
+        >>> pruner = Pruner(6, "InfoBatch", epochs=4, seed=0)
+        >>> first = pruner.begin_epoch()                  # nothing is known: all are kept
+        >>> sorted(first.indices.tolist())
+        [0, 1, 2, 3, 4, 5]
+        >>> pruner.record(first.indices, first.indices.astype("float32"))
+        >>> pruner.end_epoch()["trained"]
+        6
+        >>> second = pruner.begin_epoch()                 # 3, 4, 5 lie above the mean: always kept
+        >>> {3, 4, 5} <= set(second.indices.tolist())
+        True
+    """
+
+    def __init__(
+        self,
+        n: int,
+        policy: Policy | str,
+        *,
+        epochs: int,
+        seed: int = 0,
+        always_keep: ArrayLike | None = None,
+        losses: ArrayLike | None = None,
+        reorder: Reorder | None = None,
+        on_epoch: Listener | Iterable[Listener] | None = None,
+        count_kept: bool = False,
+        threads: int | None = None,
+    ) -> None:
+        self.n = arguments.integer("n", n, 1, "a dataset needs at least one sample")
+        self.epochs = arguments.integer(
+            "epochs", epochs, 1, "give the number of epochs of the whole run"
+        )
+        self.seed = arguments.integer("seed", seed, 0, "give a fixed number, such as 0")
+        self.threads = (
+            parallel.available_threads()
+            if threads is None
+            else arguments.integer("threads", threads, 1, "leave it out to use all cores")
+        )
+        self.policy = arguments.policy(policy)
+        self.always_keep = arguments.always_keep(always_keep, self.n)
+        self._reorder = reorder
+        self._listeners = arguments.listeners(on_epoch)
+        self._table = LossTable(self.n, self.epochs, losses)
+        self._kept_counts = np.zeros(self.n, np.uint32) if count_kept else None
+        self._trained = self._full = 0
+        self._open: OpenEpoch | None = None
+        self.next_epoch = 0
+        self.history: list[Row] = []
+        self.histogram: LossHistogram | None = None
+        self.curve: KeepCurve | None = None
+
+    # What can be looked at.
+
+    @property
+    def epoch(self) -> int | None:
+        """The open epoch; None between epochs."""
+        return None if self._open is None else self._open.epoch
+
+    @property
+    def selection(self) -> Selection | None:
+        """The selection of the open epoch; None between epochs."""
+        return None if self._open is None else self._open.selection
+
+    @property
+    def losses(self) -> NDArray[np.float32]:
+        """Latest losses: float32 (n,), NaN = unseen; a read-only view that follows `record`."""
+        view = self._table.values.view()
+        view.flags.writeable = False
+        return view
+
+    @property
+    def left_out(self) -> NDArray[np.int64]:
+        """Epochs since each sample was last trained: int64 (n,), 0 = in the latest epoch."""
+        return self._table.left_out(self._latest_epoch())
+
+    @property
+    def kept_counts(self) -> NDArray[np.uint32]:
+        """How often each sample was kept: uint32 (n,), a copy.
+
+        Raises:
+            RuntimeError: The pruner was made without `count_kept=True`.
+        """
+        if self._kept_counts is None:
+            raise RuntimeError("kept counts were not taken: make the Pruner with count_kept=True")
+        return self._kept_counts.copy()
+
+    @property
+    def saved(self) -> float:
+        """1 - samples trained / samples that full training would have trained on, up to now."""
+        full = self._full + (self.n if self._open is not None else 0)
+        return 1 - self._trained / full if full else 0.0
+
+    def _latest_epoch(self) -> int:
+        epoch = self.epoch
+        return self.next_epoch - 1 if epoch is None else epoch
+
+    # The life of an epoch.
+
+    def begin_epoch(self, epoch: int | None = None) -> Selection:
+        """Draws an epoch's selection; of the open epoch, returns the same one again.
+
+        Args:
+            epoch: 0 .. epochs - 1; an open epoch before it is ended. By default the open epoch, or
+                else the next one.
+
+        Raises:
+            ValueError: The epoch is over already, or the run has no such epoch.
+        """
+        if self._open is not None and epoch in (None, self._open.epoch):
+            return self._selection_of(self._open)
+        epoch = (
+            self.next_epoch
+            if epoch is None
+            else arguments.integer("epoch", epoch, 0, "count from 0")
+        )
+        if epoch >= self.epochs:
+            raise ValueError(
+                f"epoch {epoch} lies beyond the run of epochs={self.epochs} (0 to "
+                f"{self.epochs - 1}): give the number of epochs of the whole run as epochs="
+            )
+        if epoch <= self._latest_epoch():
+            raise ValueError(
+                f"epoch {epoch} is over: the latest is {self._latest_epoch()}. Its losses have "
+                "been overwritten, so it cannot be drawn again; make a new Pruner, or load a state"
+            )
+        if self._open is not None:
+            self.end_epoch()
+        return self._begin(epoch)
+
+    def _begin(self, epoch: int) -> Selection:
+        started = time.perf_counter()
+        histogram = LossHistogram.from_losses(self._table.values, threads=self.threads)
+        curve = self.policy(histogram, epoch, self.epochs)
+        if not isinstance(curve, KeepCurve):
+            raise TypeError(
+                f"policy {self.policy!r} must return a KeepCurve, got {type(curve).__name__}: "
+                "return seta.KeepCurve(keep, ...), with one keep probability per histogram bin"
+            )
+        curve.validate(histogram)
+        self.histogram, self.curve = histogram, curve
+        mask = self._draw(curve, histogram.binning, epoch)
+        row = open_row(epoch, self.n, histogram, curve)
+        self._open = OpenEpoch(row, curve, histogram.binning, mask)
+        selection = self._selection_of(self._open)
+        row["kept"], row["pruned"] = len(selection), self.n - len(selection)
+        row["select_seconds"] = time.perf_counter() - started
+        return selection
+
+    def _draw(self, curve: KeepCurve, binning: Binning, epoch: int) -> NDArray[np.uint8]:
+        mask = draw_mask(
+            self._table.values, binning, curve, seed=self.seed, epoch=epoch, threads=self.threads
+        )
+        if self.always_keep is not None:
+            set_bits(mask, self.always_keep)
+        if not mask.any():
+            one = np.random.default_rng((self.seed, epoch)).integers(self.n, size=1)
+            logger.warning(
+                "epoch %d: %r kept none of %d samples; sample %d is trained alone",
+                epoch, self.policy, self.n, int(one[0]),
+            )  # fmt: skip
+            set_bits(mask, one)
+        if self._kept_counts is not None:
+            self._kept_counts += np.unpackbits(mask, count=self.n)
+        return mask
+
+    def _selection_of(self, open_epoch: OpenEpoch) -> Selection:
+        """Returns the selection, made from the mask where it is not there yet."""
+        if open_epoch.selection is None:
+            indices = shuffled(
+                open_epoch.mask,
+                self.n,
+                seed=self.seed,
+                epoch=open_epoch.epoch,
+                threads=self.threads,
+            )
+            if self._reorder is not None:
+                indices = arguments.reordered(self._reorder, indices)
+            weights = self.weights_of(indices)
+            open_epoch.selection = Selection(open_epoch.epoch, indices, weights)
+        return open_epoch.selection
+
+    def weights_of(self, indices: NDArray[np.integer[Any]]) -> NDArray[np.float32] | None:
+        """Returns the weights that the open epoch's curve gives to samples.
+
+        They follow from the losses that the curve was made for: ask before recording new ones.
+
+        Args:
+            indices: Integers (B,) in 0..n-1, samples not recorded yet in this epoch.
+
+        Returns:
+            float32 (B,); None where all weights of the epoch are 1.
+
+        Raises:
+            RuntimeError: No epoch is open.
+        """
+        if self._open is None:
+            raise RuntimeError("no epoch is open: call begin_epoch() first")
+        table, binning = self._open.weights, self._open.binning
+        if table is None:
+            return None
+        weights = np.empty(len(indices), np.float32)
+        for block in parallel.blocks(range(len(indices))):
+            weights[block] = table[binning.bin_of(self._table.values[indices[block]])]
+        if self.always_keep is not None:
+            at = np.searchsorted(self.always_keep, indices).clip(max=len(self.always_keep) - 1)
+            weights[self.always_keep[at] == indices] = 1
+        return weights
+
+    def record(self, indices: ArrayLike, losses: ArrayLike) -> None:
+        """Takes the losses of samples that have just been trained.
+
+        Args:
+            indices: Integers (B,) in 0..n-1.
+            losses: Floats (B,), one per sample. One that is not finite is counted in the epoch's
+                row, and its sample keeps the last finite loss, but counts as trained.
+
+        Raises:
+            ValueError, IndexError: The arrays do not fit; nothing is recorded then.
+            RuntimeError: No epoch is open.
+        """
+        if self._open is None:
+            raise RuntimeError("no epoch is open: call begin_epoch() before record()")
+        at, row = np.asarray(indices), self._open.row
+        row["nonfinite"] += self._table.record(at, np.asarray(losses), self._open.epoch)
+        row["trained"] += len(at)
+        self._trained += len(at)
+
+    def end_epoch(self) -> Row:
+        """Closes the open epoch: its row joins `history` and goes to `on_epoch`.
+
+        Raises:
+            RuntimeError: No epoch is open.
+        """
+        if self._open is None:
+            raise RuntimeError("no epoch is open: call begin_epoch() before end_epoch()")
+        row = self._open.row
+        self._full += self.n
+        row["saved"] = 1 - self._trained / self._full
+        row["longest_left_out"] = self._table.longest_left_out(row["epoch"])
+        self.next_epoch = row["epoch"] + 1
+        self._open = None
+        self.history.append(row)
+        for listener in self._listeners:
+            listener(dict(row))
+        return dict(row)
+
+    # Saving and resuming.
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns all there is to go on from here: plain Python objects and numpy arrays."""
+        return {
+            **self._identity(),
+            "losses": self._table.values.copy(),
+            "last_trained": self._table.last_trained.copy(),
+            "kept_counts": None if self._kept_counts is None else self._kept_counts.copy(),
+            "next_epoch": self.next_epoch,
+            "trained": self._trained,
+            "full": self._full,
+            "history": [dict(row) for row in self.history],
+            "open": None if self._open is None else self._open.state_dict(),
+        }
+
+    def _identity(self) -> dict[str, Any]:
+        kept = [] if self.always_keep is None else self.always_keep.tolist()
+        return {
+            "format": state.FORMAT,
+            "n": self.n,
+            "policy": state.describe(self.policy),
+            "epochs": self.epochs,
+            "seed": self.seed,
+            "always_keep": state.digest(kept),
+        }
+
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        """Goes on from a state of the same run.
+
+        Raises:
+            ValueError: The state is of another dataset size, policy, seed or number of epochs, or
+                none of ours; nothing is changed then.
+        """
+        state.check(saved, self._identity())
+        self._table.values[:] = saved["losses"]
+        self._table.last_trained[:] = saved["last_trained"]
+        if self._kept_counts is not None:
+            self._kept_counts[:] = 0 if saved["kept_counts"] is None else saved["kept_counts"]
+        self.next_epoch = int(saved["next_epoch"])
+        self._trained, self._full = int(saved["trained"]), int(saved["full"])
+        self.history = [dict(row) for row in saved["history"]]
+        self.histogram = self.curve = self._open = None
+        if saved["open"] is not None:
+            self._open = OpenEpoch.from_state(saved["open"])
+            self.curve = self._open.curve

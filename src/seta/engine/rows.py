@@ -1,0 +1,48 @@
+"""The row of an epoch: a plain dict of figures, JSON-able, one for each epoch in `Pruner.history`.
+
+| key | meaning |
+| --- | --- |
+| epoch | 0, 1, ... |
+| samples | size of the dataset |
+| kept, pruned | samples in the selection and out of it; they add up to `samples` |
+| trained | samples whose losses were recorded |
+| saved | 1 - samples trained / samples that full training would have trained on, up to now |
+| unseen | samples without a loss when the epoch began |
+| nonfinite | losses recorded that were not finite |
+| longest_left_out | the most epochs that any sample has not been trained for |
+| mean_loss | mean of the losses when the epoch began; None where there were none |
+| select_seconds | time spent choosing |
+| group_sizes, group_centres, group_bounds | the difficulty groups; None where the policy has none |
+| window | [first, past the last] group of the window; None where there is none |
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from seta.engine.curve import KeepCurve
+from seta.engine.histogram import LossHistogram
+
+Row = dict[str, Any]
+
+
+def open_row(epoch: int, n: int, histogram: LossHistogram, curve: KeepCurve) -> Row:
+    """Returns the row of an epoch that begins."""
+    groups = curve.groups
+    return {
+        "epoch": epoch,
+        "samples": n,
+        "kept": 0,
+        "pruned": 0,
+        "trained": 0,
+        "saved": 0.0,
+        "unseen": histogram.unseen,
+        "nonfinite": 0,
+        "longest_left_out": 0,
+        "mean_loss": histogram.mean() if histogram.seen else None,
+        "select_seconds": 0.0,
+        "group_sizes": None if groups is None else groups.sizes.tolist(),
+        "group_centres": None if groups is None else groups.centres.tolist(),
+        "group_bounds": None if groups is None else groups.bounds.tolist(),
+        "window": None if curve.window is None else list(curve.window),
+    }

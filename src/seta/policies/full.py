@@ -1,0 +1,17 @@
+"""Full: every sample in every epoch, the baseline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from seta.engine.curve import KeepCurve
+from seta.engine.histogram import LossHistogram
+
+
+@dataclass(frozen=True)
+class Full:
+    """Ordinary training: keeps everything, weight 1."""
+
+    def __call__(self, histogram: LossHistogram, epoch: int, epochs: int, /) -> KeepCurve:
+        """Returns the constant curve 1."""
+        return KeepCurve.constant(histogram, 1.0)

@@ -1,0 +1,31 @@
+"""Static: one random subset for the whole run, the oldest baseline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from seta.engine.curve import KeepCurve
+from seta.engine.histogram import LossHistogram
+from seta.policies import checks
+
+
+@dataclass(frozen=True)
+class Static:
+    """Keeps the same random share 1 - r of the samples in every epoch; weight 1.
+
+    The coins of epoch 0 are tossed in every epoch. (The published package takes the first
+    int((1 - r) N) rows instead; `seta.prune` does that too.)
+
+    Args:
+        prune_ratio: r in [0, 1).
+    """
+
+    prune_ratio: float = 0.3
+
+    def __post_init__(self) -> None:
+        """Checks the ratio."""
+        checks.ratio("prune_ratio", self.prune_ratio)
+
+    def __call__(self, histogram: LossHistogram, epoch: int, epochs: int, /) -> KeepCurve:
+        """Returns the constant curve 1 - r, with the coins of epoch 0."""
+        return KeepCurve.constant(histogram, 1 - self.prune_ratio, coin_epoch=0)
