@@ -126,10 +126,12 @@ def _merge(points: _Points, most: int) -> NDArray[np.intp]:
     counts = np.diff(points.count)
     steps = np.sqrt(np.minimum(counts[:-1], counts[1:]) * np.diff(points.values))
     for _ in range(_CAPPING_STEPS):
-        np.minimum(steps, steps.sum() / most, out=steps)
+        cap = steps.sum() / most
+        np.minimum(steps, cap, out=steps)
     measure = _running(steps)
-    cuts = np.searchsorted(measure, np.linspace(0.0, measure[-1], most + 1)[1:-1])
-    return np.unique(np.concatenate([[0], cuts, [len(points)]]))
+    even = np.searchsorted(measure, np.arange(0.5, most) * (measure[-1] / most))
+    wide = np.flatnonzero(steps > 0.9 * cap) + 1
+    return np.unique(np.concatenate([[0], even, wide, [len(points)]]))
 
 
 def _optimal_splits(points: _Points, groups: int) -> NDArray[np.intp]:

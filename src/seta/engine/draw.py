@@ -67,8 +67,9 @@ def draw_mask(
         uint8 (ceil(N / 8),), a bit for each sample (`numpy.packbits` order), set if kept.
     """
     keep = curve.keep_by_bin
-    # A coin of 1 .. 2**32 - 1 against 0 .. 2**32 - 1: never at 0, always at 1.
-    thresholds = np.rint(keep * _COIN_MAX).astype(np.uint32)
+    # Kept if coin < keep * 2**32, in 32 bits: coin <= that - 1, where no coin is 0 and so none
+    # passes a probability of 0.
+    thresholds = (np.maximum(np.rint(keep * 2**32), 1) - 1).astype(np.uint32)
     constant = thresholds[0] if bool((thresholds == thresholds[0]).all()) else None
     offset = np.uint32(int(curve.coin_offset * 2**32))
     coin_epoch = epoch if curve.coin_epoch is None else curve.coin_epoch

@@ -30,11 +30,12 @@ def ordered_bits(losses: NDArray[np.float32]) -> NDArray[np.uint32]:
         losses: float32 (N,), contiguous.
 
     Returns:
-        uint32 (N,); NaNs land below every finite float or above it.
+        uint32 (N,); equal for 0.0 and -0.0; NaNs land below every finite float or above it.
     """
-    negative = np.right_shift(losses.view(np.int32), 31).view(np.uint32)
-    np.bitwise_or(negative, _SIGN, out=negative)
-    return np.bitwise_xor(negative, losses.view(np.uint32), out=negative)
+    bits = np.add(losses, np.float32(0)).view(np.uint32)  # -0.0 + 0.0 is 0.0
+    flip = np.right_shift(bits.view(np.int32), 31).view(np.uint32)
+    np.bitwise_or(flip, _SIGN, out=flip)
+    return np.bitwise_xor(flip, bits, out=flip)
 
 
 def _value(keys: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -65,9 +66,7 @@ class Binning:
             raise ValueError(
                 f"a binning needs finite bounds with low <= high, got low={low}, high={high}"
             )
-        # -0.0 and 0.0 are equal as numbers and neighbours in order: take in both.
-        ends = np.array([low if low != 0 else -0.0, high if high != 0 else 0.0], np.float32)
-        smallest, largest = (int(key) for key in ordered_bits(ends))
+        smallest, largest = (int(key) for key in ordered_bits(np.array([low, high], np.float32)))
         shift = max(0, (largest - smallest).bit_length() - MAX_BINS.bit_length() + 1)
         return cls(smallest, shift, ((largest - smallest) >> shift) + 1)
 
