@@ -33,6 +33,7 @@ def test_weights_that_are_all_one_are_none():
         ({"unseen": -0.1}, r"must lie in \[0, 1\], got values from -0.1"),
         ({"weight": np.full(HISTOGRAM.bins, np.inf)}, "must be finite and >= 0"),
         ({"unseen_weight": -1.0}, "must be finite and >= 0, got values from -1"),
+        ({"unseen": 0.0, "unbiased": True}, "unbiased needs keep probabilities above 0"),
         ({"coin_offset": 1.0}, r"coin_offset must lie in \[0, 1\), got 1.0"),
     ],
 )

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from seta.engine.budget import Budget, epoch_lengths
 from seta.engine.losses import check_indices
 from seta.engine.policy import Policy, get
 from seta.engine.rows import Row
@@ -49,6 +50,24 @@ def always_keep(indices: ArrayLike | None, n: int) -> NDArray[np.int64] | None:
         return None
     check_indices(array, n, name="always_keep")
     return np.unique(array).astype(np.int64)
+
+
+def lengths(
+    budget: Budget | None, n: int, epochs: int, unit: int, always_keep: NDArray[np.int64] | None
+) -> list[int] | None:
+    """Returns the samples of each epoch under a budget; None where there is none."""
+    unit = integer("unit", unit, 1, "the samples of one global batch")
+    if budget is None:
+        return None
+    if unit > n:
+        raise ValueError(f"unit must be at most the {n} samples of the dataset, got {unit}")
+    result = epoch_lengths(budget, n, epochs, unit)
+    if always_keep is not None and len(always_keep) > min(result):
+        raise ValueError(
+            f"always_keep has {len(always_keep)} samples, more than the {min(result)} of the "
+            "shortest epoch under the budget: raise the budget, or keep fewer"
+        )
+    return result
 
 
 def listeners(on_epoch: Listener | Iterable[Listener] | None) -> list[Listener]:

@@ -68,9 +68,9 @@ def difficulty_groups(histogram: LossHistogram, groups: int) -> DifficultyGroups
     cuts = _lloyd(points, cuts[_optimal_splits(points.merged(cuts), groups)])
     first_bin = np.concatenate([[0], occupied[cuts[1:-1]], [histogram.bins]]).astype(np.intp)
     sizes, sums = points.totals(cuts)
-    return DifficultyGroups(
-        first_bin, sizes.astype(np.int64), sums / sizes + points.origin, histogram.edges[first_bin]
-    )
+    bounds = histogram.edges[first_bin]
+    centres = np.clip(sums / sizes + points.origin, bounds[:-1], bounds[1:])
+    return DifficultyGroups(first_bin, sizes.astype(np.int64), centres, bounds)
 
 
 class _Points:

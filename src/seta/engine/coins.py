@@ -8,9 +8,13 @@ Only the raw output of the bit generator is used, whose stream numpy guarantees 
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
+
+from seta.engine import parallel
+from seta.engine.curve import KeepCurve
 
 
 class Purpose(enum.IntEnum):
@@ -46,3 +50,24 @@ class Coins:
     def uint16(self, count: int) -> NDArray[np.uint16]:
         """Returns `count` numbers of 16 bits: uint16 (count,); up to three are wasted."""
         return self.uint64(-(-count // 4)).astype("<u8", copy=False).view("<u2")[:count]
+
+
+def coins_of(
+    span: range, curve: KeepCurve, seed: int, epoch: int
+) -> Iterator[tuple[slice, NDArray[np.uint32]]]:
+    """Yields the blocks of a span with the coins of their samples, uint32 in 1 .. 2**32 - 1.
+
+    Args:
+        span: Samples, from a multiple of 2 on.
+        curve: May name another epoch's coins, and turn them.
+        seed: Of the run.
+        epoch: The current one.
+    """
+    offset = np.uint32(int(curve.coin_offset * 2**32))
+    coin_epoch = epoch if curve.coin_epoch is None else curve.coin_epoch
+    coins = Coins(seed, coin_epoch, Purpose.KEEP, span.start // 2)
+    for block in parallel.blocks(span):
+        coin = coins.uint32(block.stop - block.start)
+        if offset:
+            np.subtract(coin, offset, out=coin)
+        yield block, np.maximum(coin, 1, out=coin)

@@ -68,6 +68,11 @@ class KeepCurve:
                 "KeepCurve.weight and .unseen_weight must be finite and >= 0, "
                 f"got values from {np.min(weight)} to {np.max(weight)}"
             )
+        if self.unbiased and not np.all(keep > 0):
+            raise ValueError(
+                "KeepCurve.unbiased needs keep probabilities above 0 in every bin: what is never "
+                "kept cannot be made up for by weights"
+            )
         if not 0 <= self.coin_offset < 1:
             raise ValueError(f"KeepCurve.coin_offset must lie in [0, 1), got {self.coin_offset}")
 

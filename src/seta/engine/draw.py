@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seta.engine import parallel
-from seta.engine.coins import Coins, Purpose
+from seta.engine.coins import Coins, Purpose, coins_of
 from seta.engine.curve import KeepCurve
 from seta.engine.histogram import Binning
 
@@ -66,22 +66,14 @@ def draw_mask(
     Returns:
         uint8 (ceil(N / 8),), a bit for each sample (`numpy.packbits` order), set if kept.
     """
-    keep = curve.keep_by_bin
-    # Kept if coin < keep * 2**32, in 32 bits: coin <= that - 1, where no coin is 0 and so none
-    # passes a probability of 0.
-    thresholds = (np.maximum(np.rint(keep * 2**32), 1) - 1).astype(np.uint32)
+    thresholds = thresholds_of(curve.keep_by_bin)
     constant = thresholds[0] if bool((thresholds == thresholds[0]).all()) else None
-    offset = np.uint32(int(curve.coin_offset * 2**32))
-    coin_epoch = epoch if curve.coin_epoch is None else curve.coin_epoch
+    if constant is not None and constant in (0, _COIN_MAX):
+        return np.packbits(np.broadcast_to(constant != 0, losses.shape))
     mask = np.empty(-(-losses.size // 8), np.uint8)
 
     def draw(span: range) -> None:
-        coins = Coins(seed, coin_epoch, Purpose.KEEP, span.start // 2)
-        for block in parallel.blocks(span):
-            coin = coins.uint32(block.stop - block.start)
-            if offset:
-                np.subtract(coin, offset, out=coin)
-            np.maximum(coin, 1, out=coin)
+        for block, coin in coins_of(span, curve, seed, epoch):
             if constant is None:
                 bins = binning._bins(losses[block]).astype(np.intp)
                 kept = coin <= thresholds.take(bins, mode="clip")
@@ -89,10 +81,16 @@ def draw_mask(
                 kept = coin <= constant
             mask[block.start // 8 : -(-block.stop // 8)] = np.packbits(kept)
 
-    if constant is not None and constant in (0, _COIN_MAX):
-        return np.packbits(np.broadcast_to(constant != 0, losses.shape))
     parallel.run(draw, parallel.spans(losses.size, threads), threads)
     return mask
+
+
+def thresholds_of(keep: NDArray[np.float64]) -> NDArray[np.uint32]:
+    """Returns t so that a coin of 1 .. 2**32 - 1 is kept if coin <= t: never at 0, always at 1.
+
+    That is coin < keep * 2**32, with the coin 0 counted as 1 lest it pass a probability of 0.
+    """
+    return (np.clip(np.rint(keep * 2**32), 1, 2**32) - 1).astype(np.uint32)
 
 
 def set_bits(mask: NDArray[np.uint8], indices: NDArray[np.integer[Any]]) -> None:

@@ -6,7 +6,6 @@ takes the losses that training has computed; `end_epoch` closes the epoch and wr
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -16,15 +15,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from seta.engine import arguments, parallel, state
 from seta.engine.arguments import Listener, Reorder
+from seta.engine.budget import Budget
+from seta.engine.choose import choose
 from seta.engine.curve import KeepCurve
-from seta.engine.draw import Selection, draw_mask, set_bits, shuffled
-from seta.engine.histogram import Binning, LossHistogram
+from seta.engine.draw import Selection, shuffled
+from seta.engine.histogram import LossHistogram
 from seta.engine.losses import LossTable
 from seta.engine.open_epoch import OpenEpoch
 from seta.engine.policy import Policy
 from seta.engine.rows import Row, open_row
-
-logger = logging.getLogger(__name__)
 
 
 class Pruner:
@@ -39,6 +38,10 @@ class Pruner:
             or the name of a registered method with its defaults.
         epochs: Length of the run, >= 1.
         seed: Of all random choices, an integer >= 0.
+        budget: Share of full training's sample visits that the run may pay, in (0, 1]: one for all
+            epochs, one for each, or a function of the epoch. Then the length of every epoch is
+            known, in `lengths`. None: lengths vary, as the policy says.
+        unit: Under a budget, lengths are multiples of this many samples (a global batch).
         always_keep: Integers, the indices of samples that are never pruned; their weight is 1.
         losses: float (n,), a warm start from an earlier run's table (NaN = unseen).
         reorder: Called with an epoch's indices in training order; returns them in another order
@@ -71,6 +74,8 @@ class Pruner:
         *,
         epochs: int,
         seed: int = 0,
+        budget: Budget | None = None,
+        unit: int = 1,
         always_keep: ArrayLike | None = None,
         losses: ArrayLike | None = None,
         reorder: Reorder | None = None,
@@ -90,6 +95,7 @@ class Pruner:
         )
         self.policy = arguments.policy(policy)
         self.always_keep = arguments.always_keep(always_keep, self.n)
+        self.lengths = arguments.lengths(budget, self.n, self.epochs, unit, self.always_keep)
         self._reorder = reorder
         self._listeners = arguments.listeners(on_epoch)
         self._table = LossTable(self.n, self.epochs, losses)
@@ -189,31 +195,26 @@ class Pruner:
                 "return seta.KeepCurve(keep, ...), with one keep probability per histogram bin"
             )
         curve.validate(histogram)
-        self.histogram, self.curve = histogram, curve
-        mask = self._draw(curve, histogram.binning, epoch)
-        row = open_row(epoch, self.n, histogram, curve)
-        self._open = OpenEpoch(row, curve, histogram.binning, mask)
+        self.histogram = histogram
+        choice = choose(
+            self._table.values,
+            histogram,
+            curve,
+            count=None if self.lengths is None else self.lengths[epoch],
+            always_keep=self.always_keep,
+            seed=self.seed,
+            epoch=epoch,
+            threads=self.threads,
+        )
+        self.curve = choice.curve
+        if self._kept_counts is not None:
+            self._kept_counts += np.unpackbits(choice.mask, count=self.n)
+        row = open_row(epoch, self.n, histogram, choice)
+        self._open = OpenEpoch(row, choice.curve, histogram.binning, choice.mask)
         selection = self._selection_of(self._open)
         row["kept"], row["pruned"] = len(selection), self.n - len(selection)
         row["select_seconds"] = time.perf_counter() - started
         return selection
-
-    def _draw(self, curve: KeepCurve, binning: Binning, epoch: int) -> NDArray[np.uint8]:
-        mask = draw_mask(
-            self._table.values, binning, curve, seed=self.seed, epoch=epoch, threads=self.threads
-        )
-        if self.always_keep is not None:
-            set_bits(mask, self.always_keep)
-        if not mask.any():
-            one = np.random.default_rng((self.seed, epoch)).integers(self.n, size=1)
-            logger.warning(
-                "epoch %d: %r kept none of %d samples; sample %d is trained alone",
-                epoch, self.policy, self.n, int(one[0]),
-            )  # fmt: skip
-            set_bits(mask, one)
-        if self._kept_counts is not None:
-            self._kept_counts += np.unpackbits(mask, count=self.n)
-        return mask
 
     def _selection_of(self, open_epoch: OpenEpoch) -> Selection:
         """Returns the selection, made from the mask where it is not there yet."""
@@ -320,6 +321,7 @@ class Pruner:
             "policy": state.describe(self.policy),
             "epochs": self.epochs,
             "seed": self.seed,
+            "lengths": state.digest(self.lengths or []),
             "always_keep": state.digest(kept),
         }
 

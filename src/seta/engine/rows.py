@@ -14,20 +14,26 @@
 | select_seconds | time spent choosing |
 | group_sizes, group_centres, group_bounds | the difficulty groups; None where the policy has none |
 | window | [first, past the last] group of the window; None where there is none |
+| fit_factor | what the keep probabilities were multiplied by; None if the whole window is trained |
+| fit_widened | samples taken from outside the window |
+| fit_trimmed | samples that the coins alone would have kept too many; negative: too few |
+
+The last three tell how the keep curve was fitted to the budget; None without a budget.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from seta.engine.curve import KeepCurve
+from seta.engine.choose import Choice
 from seta.engine.histogram import LossHistogram
 
 Row = dict[str, Any]
 
 
-def open_row(epoch: int, n: int, histogram: LossHistogram, curve: KeepCurve) -> Row:
+def open_row(epoch: int, n: int, histogram: LossHistogram, choice: Choice) -> Row:
     """Returns the row of an epoch that begins."""
+    curve = choice.curve
     groups = curve.groups
     return {
         "epoch": epoch,
@@ -45,4 +51,5 @@ def open_row(epoch: int, n: int, histogram: LossHistogram, curve: KeepCurve) -> 
         "group_centres": None if groups is None else groups.centres.tolist(),
         "group_bounds": None if groups is None else groups.bounds.tolist(),
         "window": None if curve.window is None else list(curve.window),
+        **choice.figures,
     }

@@ -1,0 +1,184 @@
+"""Budgets: how long each epoch is, and how a keep curve is fitted to that length.
+
+A budget is the share of full training's sample visits that the run may pay. It is spent in units
+(single samples, or whole global batches), and cumulative rounding makes the length of every epoch
+known before the first, and the total right to within one unit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import pairwise
+from math import floor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seta.engine.curve import KeepCurve
+from seta.engine.histogram import LossHistogram
+
+Budget = float | Sequence[float] | Callable[[int], float]
+
+
+def epoch_lengths(budget: Budget, n: int, epochs: int, unit: int = 1) -> list[int]:
+    """Returns the samples of each epoch.
+
+    Args:
+        budget: Share of full training's visits, in (0, 1]: one for all epochs, one for each, or a
+            function of the epoch.
+        n: Samples of the dataset; full training takes the whole units that they hold.
+        epochs: Length of the run.
+        unit: Samples per unit. Every length is a multiple of it.
+
+    Raises:
+        ValueError: A share is outside (0, 1], there is not one for each epoch, or an epoch would be
+            left without a unit.
+
+    Examples:
+        >>> epoch_lengths(0.25, 10, 4)
+        [2, 3, 2, 3]
+        >>> epoch_lengths([1.0, 0.5], 10, 2, unit=4)
+        [8, 4]
+    """
+    shares = _shares(budget, epochs)
+    units = n // unit
+    totals = [Fraction(0)]
+    for share in shares:
+        totals.append(totals[-1] + share * units)
+    lengths = [floor(b) - floor(a) for a, b in pairwise(totals)]
+    if min(lengths) < 1:
+        epoch = lengths.index(min(lengths))
+        raise ValueError(
+            f"budget leaves epoch {epoch} without a {'sample' if unit == 1 else 'batch'}: "
+            f"{float(shares[epoch])} of {units} units of {unit} samples; every epoch needs one: "
+            "raise the budget, or train for fewer epochs"
+        )
+    return [length * unit for length in lengths]
+
+
+def _shares(budget: Budget, epochs: int) -> list[Fraction]:
+    if callable(budget):
+        values = [budget(epoch) for epoch in range(epochs)]
+    elif isinstance(budget, (int, float)):
+        values = [budget] * epochs
+    else:
+        values = list(budget)
+        if len(values) != epochs:
+            raise ValueError(
+                f"budget must have one share for each of the {epochs} epochs, got {len(values)}"
+            )
+    for value in values:
+        if not 0 < value <= 1:
+            raise ValueError(
+                f"budget must lie in (0, 1], got {value!r}: the share of full training's sample "
+                "visits to pay, 0.6 for 60 %"
+            )
+    # 0.6 means 3/5, not the binary fraction nearest to it.
+    return [Fraction(value).limit_denominator(10**9) for value in values]
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """A keep curve fitted to a number of samples.
+
+    Attributes:
+        curve: Its expected count is that number.
+        factor: What the probabilities were multiplied by, before the cut at 1; infinity where the
+            whole window is trained.
+        widened: Samples that have to come from outside the window.
+    """
+
+    curve: KeepCurve
+    factor: float
+    widened: int
+
+
+def fit(curve: KeepCurve, histogram: LossHistogram, n: int) -> Fit:
+    """Fits a curve so that it keeps n samples in expectation.
+
+    Where the window (the bins with a probability above 0) holds more than n samples, all
+    probabilities are multiplied by one factor, cut at 1. Where it holds fewer, the whole window is
+    kept, and the shortfall comes from the nearest groups outside (bins, where the curve has no
+    groups; the easier first at equal distance), the last of them in part.
+
+    Weights of an unbiased curve follow, so that it stays so up to a common factor; others stay.
+
+    Args:
+        curve: Made for the histogram.
+        histogram: Of the samples to choose from.
+        n: 0 .. histogram.total.
+    """
+    keep = curve.keep_by_bin
+    counts = np.append(histogram.counts, histogram.unseen)
+    window = int(counts[keep > 0].sum())
+    if window > n:
+        factor, widened = _factor(keep, counts, n), 0
+        fitted = np.minimum(factor * keep, 1.0)
+    else:
+        factor, widened = np.inf, n - window
+        fitted = (keep > 0).astype(np.float64)
+        _widen(fitted, counts, _distances(curve), widened)
+    weight = curve.weight_by_bin
+    if weight is not None and curve.unbiased and factor > 0:
+        weight = weight * min(factor, 1.0) * keep / fitted
+    changed = replace(
+        curve,
+        keep=fitted[:-1],
+        unseen=float(fitted[-1]),
+        weight=None if weight is None else weight[:-1],
+        unseen_weight=1.0 if weight is None else float(weight[-1]),
+    )
+    return Fit(changed, float(factor), widened)
+
+
+def _factor(keep: NDArray[np.float64], counts: NDArray[np.int64], n: int) -> float:
+    """Solves sum(counts * min(1, f * keep)) = n for f; n is less than the samples with keep > 0."""
+    inside = (keep > 0) & (counts > 0)
+    values, which = np.unique(keep[inside], return_inverse=True)
+    values = values[::-1]
+    sizes = np.bincount(which, weights=counts[inside])[::-1]
+    # With the j most probable kinds at 1, the others share what is left.
+    certain = np.concatenate([[0.0], np.cumsum(sizes)[:-1]])
+    mass = np.cumsum((sizes * values)[::-1])[::-1]
+    factors = (n - certain) / mass
+    return float(factors[np.argmax(factors * values < 1)])
+
+
+def _distances(curve: KeepCurve) -> NDArray[np.int64]:
+    """Returns how far each bin lies outside the window, the unseen last: int64 (bins + 1,)."""
+    keep = np.asarray(curve.keep)
+    inside = keep > 0
+    far = 4 * len(keep) + 4
+    distances = np.full(len(keep) + 1, far if inside.any() else 0, np.int64)
+    if not inside.any():
+        return distances
+    if curve.groups is not None and curve.window is not None:
+        group = np.repeat(np.arange(len(curve.groups)), np.diff(curve.groups.first_bin))
+        below, above = curve.window[0] - group, group - curve.window[1] + 1
+    else:
+        at, places = np.arange(len(keep)), np.flatnonzero(inside)
+        after = np.searchsorted(places, at)
+        below = np.where(after < len(places), places[after.clip(max=len(places) - 1)] - at, far)
+        above = np.where(after > 0, at - places[(after - 1).clip(min=0)], far)
+    # 2 d for d steps below the window, 2 d + 1 for as many above: the easier first.
+    distances[:-1] = np.minimum(
+        np.where(below > 0, 2 * below, 2 * far), np.where(above > 0, 2 * above + 1, 2 * far)
+    )
+    return distances
+
+
+def _widen(
+    fitted: NDArray[np.float64],
+    counts: NDArray[np.int64],
+    distances: NDArray[np.int64],
+    shortfall: int,
+) -> None:
+    """Raises the probabilities outside the window until they hold the shortfall, nearest first."""
+    outside = np.flatnonzero((fitted == 0) & (counts > 0))
+    steps, which = np.unique(distances[outside], return_inverse=True)
+    sizes = np.bincount(which, weights=counts[outside], minlength=len(steps))
+    before = np.concatenate([[0.0], np.cumsum(sizes)[:-1]]) if len(steps) else sizes
+    shares = np.clip((shortfall - before) / np.maximum(sizes, 1), 0.0, 1.0)
+    fitted[outside] = shares[which]

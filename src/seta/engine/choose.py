@@ -1,0 +1,100 @@
+"""From a keep curve to the epoch's mask: the free draw, or the exact one under a budget."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seta.engine.budget import fit
+from seta.engine.curve import KeepCurve
+from seta.engine.draw import draw_mask, set_bits
+from seta.engine.exact import draw_exactly
+from seta.engine.histogram import LossHistogram
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """What is trained in an epoch.
+
+    Attributes:
+        mask: uint8 (ceil(N / 8),), a bit for each sample, set if kept.
+        curve: The keep curve, fitted to the budget where there is one.
+        figures: `fit_factor`, `fit_widened` and `fit_trimmed` for the epoch's row.
+    """
+
+    mask: NDArray[np.uint8]
+    curve: KeepCurve
+    figures: dict[str, Any]
+
+
+def choose(
+    losses: NDArray[np.float32],
+    histogram: LossHistogram,
+    curve: KeepCurve,
+    *,
+    count: int | None,
+    always_keep: NDArray[np.int64] | None,
+    seed: int,
+    epoch: int,
+    threads: int,
+) -> Choice:
+    """Chooses the samples of an epoch.
+
+    Args:
+        losses: float32 (N,), NaN = unseen.
+        histogram: Of these losses.
+        curve: The policy's, made for the histogram.
+        count: How many samples to choose; None: as many as the coins say, but at least one.
+        always_keep: Sorted indices of samples that are chosen whatever the curve says.
+        seed: Of the run.
+        epoch: The epoch.
+        threads: Threads to use.
+    """
+    if count is None:
+        mask = draw_mask(losses, histogram.binning, curve, seed=seed, epoch=epoch, threads=threads)
+        figures: dict[str, Any] = dict.fromkeys(("fit_factor", "fit_widened", "fit_trimmed"))
+    else:
+        if always_keep is not None:
+            histogram = _without(histogram, losses[always_keep])
+            count -= len(always_keep)
+        fitted = fit(curve, histogram, count)
+        curve = fitted.curve
+        mask, trimmed = draw_exactly(
+            count,
+            losses,
+            histogram,
+            curve,
+            seed=seed,
+            epoch=epoch,
+            threads=threads,
+            without=always_keep,
+        )
+        figures = {
+            "fit_factor": fitted.factor if np.isfinite(fitted.factor) else None,
+            "fit_widened": fitted.widened,
+            "fit_trimmed": trimmed,
+        }
+    if always_keep is not None:
+        set_bits(mask, always_keep)
+    if not mask.any():
+        one = np.random.default_rng((seed, epoch)).integers(len(losses), size=1)
+        logger.warning(
+            "epoch %d: the keep curve kept none of %d samples; sample %d is trained alone",
+            epoch, len(losses), int(one[0]),
+        )  # fmt: skip
+        set_bits(mask, one)
+    return Choice(mask, curve, figures)
+
+
+def _without(histogram: LossHistogram, losses: NDArray[np.float32]) -> LossHistogram:
+    """Returns the histogram less these losses."""
+    gone = np.bincount(histogram.bin_of(losses), minlength=histogram.bins + 1)
+    return replace(
+        histogram, counts=histogram.counts - gone[:-1], unseen=histogram.unseen - int(gone[-1])
+    )
