@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from seta.engine import Binning, KeepCurve, LossHistogram, Policy, Pruner, Selection
+from seta.engine.files import load, save
 from seta.policies import Full, InfoBatch, Random, SeTa, Static
 
 if TYPE_CHECKING:
@@ -45,7 +46,9 @@ __all__ = [
     "SeTa",
     "Selection",
     "Static",
+    "load",
     "per_sample",
     "prune",
+    "save",
     "token_losses",
 ]

@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 import seta
 from seta import KeepCurve, Pruner
+from seta.engine.rows import CLOCKED
 
 
 def losses_of(indices, epoch=0):
@@ -81,7 +82,9 @@ def test_the_row_tells_the_epoch():
     assert len(row["group_bounds"]) == 5
     assert sum(row["group_sizes"]) + row["unseen"] == 1000
     assert row["window"] == [2, 4]
-    assert row["select_seconds"] > 0
+    assert row["select_seconds"] > 0 and row["train_seconds"] > 0
+    per_sample = row["train_seconds"] / 9
+    assert row["saved_seconds"] == pytest.approx(991 * per_sample - row["select_seconds"])
 
 
 def test_how_long_samples_were_left_out_is_known():
@@ -278,9 +281,8 @@ def test_a_resumed_run_goes_on_as_if_nothing_had_happened(policy, stop):
                 pruner.record(indices, losses_of(indices * 7 % 31, selection.epoch))
                 done, step = done + 32, step + 1
             pruner.end_epoch()
-        for row in pruner.history:
-            del row["select_seconds"]
-        return seen, pruner.losses, pruner.left_out, pruner.kept_counts, pruner.history
+        rows = [{k: v for k, v in row.items() if k not in CLOCKED} for row in pruner.history]
+        return seen, pruner.losses, pruner.left_out, pruner.kept_counts, rows
 
     expected, found = run(None), run(min(stop, len(run(None)[0]) - 1))
     assert expected[0] == found[0]
@@ -296,7 +298,8 @@ def test_a_resumed_run_goes_on_as_if_nothing_had_happened(policy, stop):
         ({"epochs": 4}, "saved with epochs=3, this pruner has epochs=4"),
         ({"seed": 1}, "saved with seed=0, this pruner has seed=1"),
         ({"policy": seta.SeTa(groups=7)}, r"policy='SeTa\(.*groups=5.*this pruner has .*groups=7"),
-        ({"always_keep": [1]}, "always_keep="),
+        ({"always_keep": [1]}, "saved with always_keep=None, this pruner has always_keep='1 sam"),
+        ({"budget": 0.5}, "saved with budget=None, this pruner has budget='15 visits in 3 epochs"),
     ],
 )
 def test_a_state_of_another_run_is_refused(changes, message):
@@ -305,6 +308,56 @@ def test_a_state_of_another_run_is_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         other.load_state_dict(saved)
     assert np.isnan(other.losses).all()
+
+
+def test_changes_that_are_meant_are_taken():
+    saved = train(Pruner(10, "SeTa", epochs=3), 1).state_dict()
+    grown = Pruner(12, "InfoBatch", epochs=5, seed=4, budget=0.5)
+    grown.load_state_dict(saved, changed=["n", "policy", "epochs", "seed", "budget"])
+    assert np.array_equal(grown.losses[:10], saved["losses"], equal_nan=True)
+    assert np.isnan(grown.losses[10:]).all()
+    assert len(grown.begin_epoch()) == grown.lengths[1] and grown.epoch == 1
+    shrunk = Pruner(7, "SeTa", epochs=3)
+    shrunk.load_state_dict(saved, changed={"n"})
+    assert np.array_equal(shrunk.losses, saved["losses"][:7], equal_nan=True)
+    assert shrunk.begin_epoch().indices.max() < 7
+
+
+def test_a_dataset_may_grow_and_shrink_at_its_end():
+    pruner = train(Pruner(10, "Full", epochs=6, budget=0.5, always_keep=[2], count_kept=True), 1)
+    before = pruner.losses.copy()
+    pruner.resize(14)
+    assert np.array_equal(pruner.losses[:10], before, equal_nan=True)
+    assert np.isnan(pruner.losses[10:]).all()
+    assert pruner.left_out[:10].min() == 0 and (pruner.left_out[10:] == 1).all()
+    assert len(pruner.begin_epoch()) == 7
+    with pytest.raises(RuntimeError, match=r"epoch 1 is open: call end_epoch\(\) before resize"):
+        pruner.resize(12)
+    pruner.end_epoch()
+    pruner.resize(4)
+    assert pruner.begin_epoch().indices.max() < 4
+    pruner.end_epoch()
+    with pytest.raises(IndexError, match=r"always_keep must lie in 0\.\.1"):
+        pruner.resize(2)
+    assert pruner.n == 4
+
+
+def test_an_open_epoch_is_finished_as_it_was_begun():
+    pruner = train(Pruner(100, "SeTa", epochs=4), 1)
+    plan = pruner.begin_epoch().indices
+    other = Pruner(100, "Full", epochs=4)
+    other.load_state_dict(pruner.state_dict(), changed=["policy"])
+    assert np.array_equal(other.begin_epoch().indices, plan)
+    other.end_epoch()
+    assert len(other.begin_epoch()) == 100
+    with pytest.raises(ValueError, match=r"in the middle of epoch 1, for a dataset of 100 samples"):
+        Pruner(90, "SeTa", epochs=4).load_state_dict(pruner.state_dict(), changed=["n"])
+
+
+def test_only_known_changes_can_be_meant():
+    pruner = Pruner(10, "SeTa", epochs=3)
+    with pytest.raises(ValueError, match=r"changed must name some of n, .* got \['size'\]"):
+        pruner.load_state_dict(pruner.state_dict(), changed=["size"])
 
 
 @pytest.mark.parametrize("saved", [{}, {"format": "other"}, [1, 2]])

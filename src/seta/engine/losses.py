@@ -1,11 +1,12 @@
 """The loss table: the latest loss of every sample, and the epoch in which it was last trained.
 
 Six bytes per sample: a float32 loss, and an epoch number in uint16 (uint32 for runs of 65,535
-epochs and more).
+epochs and more); four more where kept counts are wanted.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,20 @@ class LossTable:
         n: Number of samples, >= 1.
         epochs: Length of the run, for the width of the epoch numbers.
         losses: float (n,), a warm start from an earlier run's table; non-finite = unseen.
+        count_kept: Whether to count how often each sample was kept.
+
+    Attributes:
+        values: float32 (n,), the losses.
+        last_trained: uint16 or uint32 (n,), 1 + the epoch; 0: never.
+        kept_counts: uint32 (n,), or None.
     """
 
-    def __init__(self, n: int, epochs: int, losses: ArrayLike | None = None) -> None:
+    def __init__(
+        self, n: int, epochs: int, losses: ArrayLike | None = None, *, count_kept: bool = False
+    ) -> None:
         self.values = np.full(n, np.nan, np.float32)
         self.last_trained = np.zeros(n, np.uint16 if epochs < 0xFFFF else np.uint32)
+        self.kept_counts = np.zeros(n, np.uint32) if count_kept else None
         if losses is not None:
             self._warm_start(np.asarray(losses))
 
@@ -84,6 +94,23 @@ class LossTable:
     def longest_left_out(self, epoch: int) -> int:
         """Returns the maximum of `left_out(epoch)`."""
         return epoch + 1 - int(self.last_trained.min())
+
+    def state_dict(self) -> dict[str, NDArray[Any] | None]:
+        """Returns copies of the columns."""
+        kept = None if self.kept_counts is None else self.kept_counts.copy()
+        return {
+            "losses": self.values.copy(),
+            "last_trained": self.last_trained.copy(),
+            "kept_counts": kept,
+        }
+
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        """Takes over saved columns; of another length, what both have in common."""
+        rows = min(len(self), len(saved["losses"]))
+        self.values[:rows] = saved["losses"][:rows]
+        self.last_trained[:rows] = saved["last_trained"][:rows]
+        if self.kept_counts is not None and saved["kept_counts"] is not None:
+            self.kept_counts[:rows] = saved["kept_counts"][:rows]
 
 
 def check_indices(indices: NDArray[Any], n: int, *, name: str = "indices") -> None:

@@ -23,7 +23,7 @@ from seta.engine.histogram import LossHistogram
 from seta.engine.losses import LossTable
 from seta.engine.open_epoch import OpenEpoch
 from seta.engine.policy import Policy
-from seta.engine.rows import Row, open_row
+from seta.engine.rows import Row, close_row, open_row
 
 
 class Pruner:
@@ -95,12 +95,13 @@ class Pruner:
         )
         self.policy = arguments.policy(policy)
         self.always_keep = arguments.always_keep(always_keep, self.n)
+        self._budget, self._unit = budget, unit
         self.lengths = arguments.lengths(budget, self.n, self.epochs, unit, self.always_keep)
         self._reorder = reorder
         self._listeners = arguments.listeners(on_epoch)
-        self._table = LossTable(self.n, self.epochs, losses)
-        self._kept_counts = np.zeros(self.n, np.uint32) if count_kept else None
+        self._table = LossTable(self.n, self.epochs, losses, count_kept=count_kept)
         self._trained = self._full = 0
+        self._clock = 0.0
         self._open: OpenEpoch | None = None
         self.next_epoch = 0
         self.history: list[Row] = []
@@ -138,9 +139,9 @@ class Pruner:
         Raises:
             RuntimeError: The pruner was made without `count_kept=True`.
         """
-        if self._kept_counts is None:
+        if self._table.kept_counts is None:
             raise RuntimeError("kept counts were not taken: make the Pruner with count_kept=True")
-        return self._kept_counts.copy()
+        return self._table.kept_counts.copy()
 
     @property
     def saved(self) -> float:
@@ -207,13 +208,14 @@ class Pruner:
             threads=self.threads,
         )
         self.curve = choice.curve
-        if self._kept_counts is not None:
-            self._kept_counts += np.unpackbits(choice.mask, count=self.n)
+        if self._table.kept_counts is not None:
+            self._table.kept_counts += np.unpackbits(choice.mask, count=self.n)
         row = open_row(epoch, self.n, histogram, choice)
         self._open = OpenEpoch(row, choice.curve, histogram.binning, choice.mask)
         selection = self._selection_of(self._open)
         row["kept"], row["pruned"] = len(selection), self.n - len(selection)
-        row["select_seconds"] = time.perf_counter() - started
+        self._clock = time.perf_counter()
+        row["select_seconds"] = self._clock - started
         return selection
 
     def _selection_of(self, open_epoch: OpenEpoch) -> Selection:
@@ -277,6 +279,9 @@ class Pruner:
         row["nonfinite"] += self._table.record(at, np.asarray(losses), self._open.epoch)
         row["trained"] += len(at)
         self._trained += len(at)
+        now = time.perf_counter()
+        row["train_seconds"] += now - self._clock
+        self._clock = now
 
     def end_epoch(self) -> Row:
         """Closes the open epoch: its row joins `history` and goes to `on_epoch`.
@@ -288,8 +293,8 @@ class Pruner:
             raise RuntimeError("no epoch is open: call begin_epoch() before end_epoch()")
         row = self._open.row
         self._full += self.n
-        row["saved"] = 1 - self._trained / self._full
-        row["longest_left_out"] = self._table.longest_left_out(row["epoch"])
+        saved = 1 - self._trained / self._full
+        close_row(row, saved, self._table.longest_left_out(row["epoch"]))
         self.next_epoch = row["epoch"] + 1
         self._open = None
         self.history.append(row)
@@ -300,12 +305,14 @@ class Pruner:
     # Saving and resuming.
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns all there is to go on from here: plain Python objects and numpy arrays."""
+        """Returns all there is to go on from here, in mid-epoch too.
+
+        Plain Python objects and numpy arrays, some 6 bytes per sample; `seta.save` writes it.
+        """
         return {
+            "format": state.FORMAT,
             **self._identity(),
-            "losses": self._table.values.copy(),
-            "last_trained": self._table.last_trained.copy(),
-            "kept_counts": None if self._kept_counts is None else self._kept_counts.copy(),
+            **self._table.state_dict(),
             "next_epoch": self.next_epoch,
             "trained": self._trained,
             "full": self._full,
@@ -314,29 +321,31 @@ class Pruner:
         }
 
     def _identity(self) -> dict[str, Any]:
-        kept = [] if self.always_keep is None else self.always_keep.tolist()
+        """Returns what a state must have in common with this pruner."""
         return {
-            "format": state.FORMAT,
             "n": self.n,
-            "policy": state.describe(self.policy),
             "epochs": self.epochs,
             "seed": self.seed,
-            "lengths": state.digest(self.lengths or []),
-            "always_keep": state.digest(kept),
+            "policy": state.describe(self.policy),
+            "budget": state.describe_lengths(self.lengths),
+            "always_keep": state.describe_indices(self.always_keep),
         }
 
-    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        """Goes on from a state of the same run.
+    def load_state_dict(self, saved: Mapping[str, Any], *, changed: Iterable[str] = ()) -> None:
+        """Goes on from a saved state.
+
+        Args:
+            saved: What `state_dict` returned.
+            changed: What is meant to differ from the run that was saved: "policy", "budget",
+                "epochs", "seed", "always_keep", or "n", for a dataset that has grown or shrunk at
+                its end. An open epoch is finished as it was begun ("n" needs one that is over).
 
         Raises:
-            ValueError: The state is of another dataset size, policy, seed or number of epochs, or
-                none of ours; nothing is changed then.
+            ValueError: Something else differs, or this is no such state; nothing is changed then.
         """
-        state.check(saved, self._identity())
-        self._table.values[:] = saved["losses"]
-        self._table.last_trained[:] = saved["last_trained"]
-        if self._kept_counts is not None:
-            self._kept_counts[:] = 0 if saved["kept_counts"] is None else saved["kept_counts"]
+        state.check(saved, self._identity(), set(changed))
+        self._table = self._empty_table()
+        self._table.load_state_dict(saved)
         self.next_epoch = int(saved["next_epoch"])
         self._trained, self._full = int(saved["trained"]), int(saved["full"])
         self.history = [dict(row) for row in saved["history"]]
@@ -344,3 +353,26 @@ class Pruner:
         if saved["open"] is not None:
             self._open = OpenEpoch.from_state(saved["open"])
             self.curve = self._open.curve
+        self._clock = time.perf_counter()
+
+    def resize(self, n: int) -> None:
+        """Takes up a dataset that has grown or shrunk at its end; new samples are unseen.
+
+        Args:
+            n: Its new length. A budget is a share of that length from the next epoch on.
+
+        Raises:
+            RuntimeError: An epoch is open.
+            ValueError, IndexError: `n` is not allowed, or a sample of `always_keep` is gone.
+        """
+        if self._open is not None:
+            raise RuntimeError(f"epoch {self.epoch} is open: call end_epoch() before resize()")
+        n = arguments.integer("n", n, 1, "a dataset needs at least one sample")
+        always_keep = arguments.always_keep(self.always_keep, n)
+        lengths = arguments.lengths(self._budget, n, self.epochs, self._unit, always_keep)
+        saved, self.n, self.lengths = self._table.state_dict(), n, lengths
+        self._table = self._empty_table()
+        self._table.load_state_dict(saved)
+
+    def _empty_table(self) -> LossTable:
+        return LossTable(self.n, self.epochs, count_kept=self._table.kept_counts is not None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,13 +25,29 @@ def describe(policy: Policy) -> str:
     return f"{getattr(policy, '__module__', '')}.{name}"
 
 
-def digest(values: list[int]) -> str:
-    """Returns a short digest of integers."""
-    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
+def describe_lengths(lengths: list[int] | None) -> str | None:
+    """Returns a short string that tells budgets apart; None for none."""
+    if lengths is None:
+        return None
+    return f"{sum(lengths)} visits in {len(lengths)} epochs ({_digest(np.array(lengths))})"
 
 
-def check(saved: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+def describe_indices(indices: NDArray[np.int64] | None) -> str | None:
+    """Returns a short string that tells sets of samples apart; None for none."""
+    return None if indices is None else f"{len(indices)} samples ({_digest(indices)})"
+
+
+def _digest(values: NDArray[Any]) -> str:
+    return hashlib.sha256(values.astype("<i8").tobytes()).hexdigest()[:8]
+
+
+def check(saved: Mapping[str, Any], own: Mapping[str, Any], changed: set[str]) -> None:
     """Refuses a state that is not of this run.
+
+    Args:
+        saved: The state.
+        own: What it must have in common with the run.
+        changed: The keys of `own` that are meant to differ.
 
     Raises:
         ValueError: Names what differs, with both values.
@@ -43,12 +58,22 @@ def check(saved: Mapping[str, Any], own: Mapping[str, Any]) -> None:
             f"not a state of a Pruner: its format must be {FORMAT!r}, got {found!r}; "
             "pass what Pruner.state_dict() returned"
         )
+    if not changed <= own.keys():
+        raise ValueError(
+            f"changed must name some of {', '.join(own)}, got {sorted(changed - own.keys())}"
+        )
     for key, value in own.items():
-        if saved.get(key) != value:
+        if key not in changed and saved.get(key) != value:
             raise ValueError(
                 f"the state was saved with {key}={saved.get(key)!r}, this pruner has "
-                f"{key}={value!r}: make the Pruner with the arguments of the run that was saved"
+                f"{key}={value!r}: make the Pruner with the arguments of the run that was saved, "
+                f'or say that the change is meant: load_state_dict(state, changed=["{key}"])'
             )
+    if saved["n"] != own["n"] and saved["open"] is not None:
+        raise ValueError(
+            f"the state was saved in the middle of epoch {saved['open']['row']['epoch']}, for a "
+            f"dataset of {saved['n']} samples: finish that epoch before the dataset changes"
+        )
 
 
 def pack_curve(curve: KeepCurve, binning: Binning) -> dict[str, Any]:

@@ -1,0 +1,97 @@
+"""Saving a state without torch: one file of numpy arrays, whole or not at all.
+
+The file is a sequence of arrays as `numpy.save` writes them: first the state as JSON, in which each
+array is replaced by its number, then the arrays. It is written beside its destination, flushed to
+the disk and renamed, so that a crash or a full disk leaves the earlier file as it was.
+
+Cost: that of `numpy.save` on as many bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_MAGIC = "seta-state-1"
+
+
+def save(state: dict[str, Any], path: str | os.PathLike[str]) -> None:
+    """Writes a state, such as `Pruner.state_dict()` returns.
+
+    Args:
+        state: Dicts, lists, strings, numbers, None and numpy arrays.
+        path: Where to. An existing file is replaced, at once.
+
+    Raises:
+        OSError: The file cannot be written; an existing one is as it was.
+    """
+    arrays: list[NDArray[Any]] = []
+    text = json.dumps({"magic": _MAGIC, "state": _without_arrays(state, arrays)})
+    path = Path(path)
+    handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.save(file, np.frombuffer(text.encode(), np.uint8))
+            for array in arrays:
+                np.save(file, array, allow_pickle=False)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(scratch, path)
+    except BaseException:
+        os.unlink(scratch)
+        raise
+
+
+def load(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Reads what `save` wrote.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It is not one of ours, or incomplete.
+    """
+    with open(path, "rb") as file:
+        try:
+            head = json.loads(np.load(file, allow_pickle=False).tobytes())
+            if head["magic"] != _MAGIC:
+                raise ValueError(head["magic"])
+        except Exception as error:
+            raise ValueError(
+                f"{os.fspath(path)} is not a state written by seta.save: give the path that was "
+                "saved to"
+            ) from error
+        try:
+            return dict(_with_arrays(head["state"], file))
+        except Exception as error:
+            raise ValueError(
+                f"{os.fspath(path)} is incomplete: it was cut off or damaged after it was "
+                "written; go back to an earlier one"
+            ) from error
+
+
+def _without_arrays(value: Any, arrays: list[NDArray[Any]]) -> Any:
+    """Returns the value with each array replaced by a marker, and collects the arrays."""
+    if isinstance(value, np.ndarray):
+        arrays.append(value)
+        return {"__array__": len(arrays) - 1}
+    if isinstance(value, dict):
+        return {key: _without_arrays(item, arrays) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_arrays(item, arrays) for item in value]
+    return value
+
+
+def _with_arrays(value: Any, file: Any) -> Any:
+    """Inverse of `_without_arrays`; the arrays come in the order of their markers."""
+    if isinstance(value, dict):
+        if "__array__" in value:
+            return np.load(file, allow_pickle=False)
+        return {key: _with_arrays(item, file) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_arrays(item, file) for item in value]
+    return value
