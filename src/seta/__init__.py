@@ -10,13 +10,14 @@ from seta.policies import Full, InfoBatch, Random, SeTa, Static
 
 if TYPE_CHECKING:
     from seta.compat import Log, prune
-    from seta.torch import PrunedDataLoader, per_sample, token_losses
+    from seta.torch import ProgressSchedule, PrunedDataLoader, per_sample, token_losses
 
 __version__ = "0.1.0"
 
 _NEEDS_TORCH = {
     "Log": "seta.compat",
     "prune": "seta.compat",
+    "ProgressSchedule": "seta.torch",
     "PrunedDataLoader": "seta.torch",
     "per_sample": "seta.torch",
     "token_losses": "seta.torch",
@@ -40,6 +41,7 @@ __all__ = [
     "Log",
     "LossHistogram",
     "Policy",
+    "ProgressSchedule",
     "PrunedDataLoader",
     "Pruner",
     "Random",

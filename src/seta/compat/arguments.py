@@ -1,0 +1,129 @@
+"""`prune(dataset, args)`: reads the method from the attributes of `args`, and checks it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch.utils.data import IterableDataset
+
+from seta.compat.dataset import PublishedDataset
+from seta.compat.order import Run, refuse_ranks
+from seta.engine import KeepCurve, LossHistogram, Policy, Pruner
+from seta.policies import Full, InfoBatch, SeTa, Static
+
+_METHODS = ("SeTa", "InfoBatch", "Static", "none")
+_REQUIRED = object()
+
+
+def prune(dataset: Any, args: Any) -> PublishedDataset:
+    """Wraps a dataset so that each epoch trains on the samples that a method chooses.
+
+    Args:
+        dataset: Map-style dataset of N >= 1 samples.
+        args: Carries as attributes `prune_type` ("SeTa", "InfoBatch", "Static"; "none", "" or None
+            for the baseline), `epochs`, and what the method needs of `prune_ratio`, `num_group`,
+            `window_scale`, `delta` (absent: the published classes' defaults) and `seed` (absent or
+            None: 0).
+
+    Returns:
+        The dataset to give to `DataLoader(train_data, sampler=train_data.sampler, ...)`.
+
+    Raises:
+        AttributeError: `args` lacks something that has no default.
+        TypeError: The dataset is not map-style.
+        ValueError: An empty dataset, an unknown method, or a value out of range.
+    """
+    refuse_ranks()
+    total = _size(dataset)
+    method, epochs = _method(args), _get(args, "epochs")
+    if isinstance(epochs, bool) or not isinstance(epochs, (int, np.integer)) or epochs < 1:
+        raise ValueError(f"args.epochs must be an integer >= 1, got {epochs!r}")
+    try:
+        policy, rows, longest = _policy(method, args, total)
+    except (TypeError, ValueError) as error:
+        names = "prune_ratio; groups = num_group; window = window_scale; delta"
+        raise type(error)(f"args of prune_type={method!r} ({names}): {error}") from error
+    seed = _get(args, "seed", None)
+    pruner = Pruner(rows, policy, epochs=int(epochs), seed=0 if seed is None else seed)
+    return PublishedDataset(dataset, Run(pruner, total, longest))
+
+
+@dataclass(frozen=True)
+class _ExactSeTa:
+    """SeTa with random pruning by count, as published; `Run` cuts every plan to int((1 - r) N).
+
+    Where the window leaves nothing out (first epoch, annealing, one group) all samples are drawn
+    and then cut. So no epoch is longer than the first: a learning-rate schedule made of
+    `len(loader)` before training never runs out of steps.
+    """
+
+    seta: SeTa
+
+    def __call__(self, histogram: LossHistogram, epoch: int, epochs: int, /) -> KeepCurve:
+        curve = self.seta(histogram, epoch, epochs)
+        whole = curve.groups is not None and curve.window == (0, len(curve.groups))
+        return KeepCurve.constant(histogram, 1.0) if curve.window is None or whole else curve
+
+
+def _policy(method: str, args: Any, total: int) -> tuple[Policy, int, int]:
+    """Returns the policy, the rows it chooses from, and the most samples of an epoch."""
+    if method == "InfoBatch":
+        ratio, delta = _get(args, "prune_ratio", 0.5), _get(args, "delta", 0.875)
+        return InfoBatch(prune_ratio=ratio, delta=delta), total, total
+    if method == "SeTa":
+        seta = SeTa(
+            prune_ratio=_get(args, "prune_ratio", 0.0),
+            groups=_get(args, "num_group", 10),
+            window=_get(args, "window_scale", 0.5),
+            delta=_get(args, "delta", 0.875),
+        )
+        return _ExactSeTa(seta), total, max(1, int((1 - seta.prune_ratio) * total))
+    if method == "Static":
+        ratio = _get(args, "prune_ratio", 0.5)
+        rows = int((1 - Static(prune_ratio=ratio).prune_ratio) * total)
+        if not rows:
+            raise ValueError(
+                f"prune_ratio={ratio} leaves none of the {total} samples: use a smaller one"
+            )
+        return Full(), rows, rows
+    return Full(), total, total
+
+
+def _method(args: Any) -> str:
+    """Returns `args.prune_type`, one of `_METHODS`."""
+    method = _get(args, "prune_type")
+    if method is None or (isinstance(method, str) and method.lower() in ("", "none")):
+        return "none"
+    if method not in _METHODS:
+        raise ValueError(
+            f"args.prune_type must be one of {', '.join(_METHODS)}, got {method!r} (random pruning "
+            "drawn anew each epoch is SeTa with num_group=1, window_scale=1)"
+        )
+    return str(method)
+
+
+def _get(args: Any, name: str, default: Any = _REQUIRED) -> Any:
+    """Returns an attribute of `args`, or the default."""
+    value = getattr(args, name, default)
+    if value is _REQUIRED:
+        raise AttributeError(
+            f"prune(dataset, args) needs args.{name}, and {type(args).__name__} has none: "
+            f"set it, as in args.{name} = ..."
+        )
+    return value
+
+
+def _size(dataset: Any) -> int:
+    """Returns the length of a map-style dataset."""
+    if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
+        raise TypeError(
+            f"dataset must have a length and samples by index, got {type(dataset).__name__}: "
+            "prune() needs a map-style dataset, with __len__ and __getitem__"
+        )
+    if not len(dataset):
+        raise ValueError(
+            f"dataset must have at least one sample, got an empty {type(dataset).__name__}"
+        )
+    return len(dataset)

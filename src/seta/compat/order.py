@@ -1,0 +1,207 @@
+"""Matching losses to an epoch's plan by order, where the index cannot travel with its batch.
+
+The k-th update of an epoch belongs to its k-th batch: the next `len(losses)` indices of the plan.
+The losses wait on their device, 4 bytes per sample of the epoch, and reach the loss table when the
+epoch ends, if all adds up. Without workers each batch is fetched in this process, so its size is
+known: every batch must have had its update. Workers fetch ahead, where nobody can tell what has
+been given out: then updates must be of one size but for the last, divide what was fetched, and
+leave nothing but a `drop_last` tail. What counts cannot show stays unseen: a loader that delivers
+out of order, one batch skipped and another answered twice.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from seta.engine import Pruner
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class Epoch:
+    """One epoch: its plan, how much of it was given out, and the losses that came back, in order.
+
+    Args:
+        number: 0 .. epochs - 1.
+        plan: Indices (M,) in training order.
+        weights: float32 (M,); None: all 1.
+    """
+
+    def __init__(
+        self, number: int, plan: NDArray[Any], weights: NDArray[np.float32] | None
+    ) -> None:
+        self.number, self.plan, self.weights = number, plan, weights
+        self.given = 0  # indices that the loader has pulled; workers pull ahead
+        self.fetched = 0  # samples fetched in this process, none if by workers
+        self.waiting: deque[int] = deque()  # of those: sizes of the batches not yet answered
+        self.answered = 0  # samples whose losses came back
+        self.batch = 0  # size of the first update
+        self.closed = False
+        self.discarded = ""  # why
+        self._losses: torch.Tensor | None = None
+
+    def fetch(self, indices: list[int]) -> None:
+        """Notes a batch that was fetched in this process, if it is the plan's next."""
+        stop = self.fetched + len(indices)
+        if stop <= self.given and self.plan[self.fetched : stop].tolist() == list(indices):
+            self.waiting.append(len(indices))
+            self.fetched = stop
+
+    def answer(self, losses: torch.Tensor) -> slice:
+        """Takes the losses (B,) of the next batch; returns their place in the plan."""
+        start, stop = self.answered, self.answered + len(losses)
+        wrong = self._misfit(len(losses))
+        if wrong:
+            raise self.discard(f"update() got {len(losses)} losses, {wrong}")
+        if self._losses is None:
+            self._losses = torch.empty(len(self.plan), dtype=torch.float32, device=losses.device)
+        self._losses[start:stop].copy_(losses)
+        self.batch, self.answered = self.batch or len(losses), stop
+        if self.fetched:
+            self.waiting.popleft()
+        return slice(start, stop)
+
+    def _misfit(self, size: int) -> str:
+        """Returns what is wrong with an update of this size, if anything."""
+        end, stop, batch = len(self.plan), self.answered + size, self.batch or size
+        if self.fetched and not self.waiting:
+            return "but every batch given out has been answered"
+        if self.fetched and size != self.waiting[0]:
+            return f"but the batch has {self.waiting[0]} samples"
+        if self.fetched:
+            return ""
+        if stop > end:
+            return f"but {end - self.answered} of the plan's {end} samples are left to answer"
+        if stop > self.given:
+            return f"but only {self.given - self.answered} samples that were fetched have none yet"
+        if size > batch or (size < batch and stop < end):
+            return f"the update before it {batch}: only the last batch of an epoch may be smaller"
+        if self.given < end and self.given % batch:
+            return f"which does not divide the {self.given} samples given out in whole batches"
+        return ""
+
+    def complete(self, largest: int) -> bool:
+        """Whether every batch given out was answered, for all that is known.
+
+        Args:
+            largest: Update of earlier epochs. A plan shorter than it may give no batch at all.
+        """
+        if self.fetched:
+            return not self.waiting
+        tail = len(self.plan) - self.answered < (self.batch or largest)  # of `drop_last`
+        return self.answered == self.given or (self.given == len(self.plan) and tail)
+
+    def take_losses(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Returns the samples answered, and their losses, and closes the epoch."""
+        losses, self._losses, self.closed = self._losses, None, True
+        if losses is None:
+            return np.empty(0, np.int64), np.empty(0, np.float32)
+        return self.plan[: self.answered].astype(np.int64), losses[: self.answered].cpu().numpy()
+
+    def discard(self, reason: str) -> RuntimeError:
+        """Drops the epoch's losses; returns the error to raise."""
+        self.discarded, self._losses = reason, None
+        return RuntimeError(
+            f"epoch {self.number}: {reason}. Losses are matched to batches by order, one update() "
+            "per batch, so this epoch's were discarded; the next iteration begins the next epoch. "
+            "seta.PrunedDataLoader can leave a batch out (skip()) or answer it in part "
+            "(update(losses, indices=...))"
+        )
+
+
+class Run:
+    """The pruner, the open epoch, and the counters. Stays in the main process.
+
+    Args:
+        pruner: Over the rows that can be chosen.
+        total: Samples of the user's dataset.
+        longest: Most samples that an epoch may have.
+    """
+
+    def __init__(self, pruner: Pruner, total: int, longest: int) -> None:
+        self.pruner, self.total, self.longest = pruner, total, longest
+        self.epoch: Epoch | None = None
+        self.pruned = 0
+        self.largest = 0  # batch seen in any epoch
+
+    def begin(self, number: int | None = None) -> Epoch:
+        """Ends the open epoch, if any of it was given out, and begins one, the next unless told.
+
+        Returns:
+            The epoch begun; unless told, the open one again if nothing of it was given out.
+        """
+        refuse_ranks()
+        self.close()
+        pruner = self.pruner
+        if number is None:
+            number = pruner.next_epoch if pruner.epoch is None else pruner.epoch
+        if number >= pruner.epochs:
+            raise ValueError(
+                f"args.epochs={pruner.epochs}, so epochs 0 to {pruner.epochs - 1} can be trained, "
+                f"but epoch {number} was asked for: give prune() the number of epochs that you "
+                "iterate the loader (every iteration of it counts as one)"
+            )
+        selection = pruner.begin_epoch(number)
+        cut = slice(self.longest)
+        weights = None if selection.weights is None else selection.weights[cut]
+        self.epoch = Epoch(number, selection.indices[cut], weights)
+        size = len(self.epoch.plan)
+        _LOGGER.info("epoch %d of %d: %d of %d samples", number, pruner.epochs, size, self.total)
+        return self.epoch
+
+    def close(self) -> None:
+        """Ends the open epoch, if anything of it was given out: its losses reach the table."""
+        epoch = self.epoch
+        if epoch is None or epoch.closed or not epoch.given:
+            return
+        if not epoch.discarded and not epoch.complete(self.largest):
+            raise epoch.discard(
+                f"the loader fetched {epoch.given} samples, update() got losses of "
+                f"{epoch.answered}: it was not called for each batch (`continue`, a look at a "
+                "batch), or the loop was left early (`break`) with workers fetching ahead"
+            )
+        self.pruner.record(*epoch.take_losses())
+        self.pruner.end_epoch()
+
+    def finish(self) -> None:
+        """Ends the open epoch if its plan was given out whole, and every batch answered."""
+        epoch = self.epoch
+        if epoch is None or epoch.discarded or epoch.given < len(epoch.plan):
+            return
+        if epoch.complete(self.largest):
+            self.close()
+
+    def answer(self, losses: torch.Tensor) -> NDArray[np.float32] | None:
+        """Takes the losses (B,) of the next batch; returns its weights, float32 (B,) or None."""
+        epoch = self.epoch
+        if epoch is None or not epoch.given:
+            raise RuntimeError(
+                "update() was called before a batch was taken: "
+                "use DataLoader(train_data, sampler=train_data.sampler, ...)"
+            )
+        if epoch.discarded:
+            raise RuntimeError(f"epoch {epoch.number} is over, discarded: {epoch.discarded}")
+        if epoch.closed:
+            raise RuntimeError(
+                f"epoch {epoch.number} is over: all its losses have been given, or "
+                "train_data.pruner was read before its last update"
+            )
+        place = epoch.answer(losses)
+        self.largest = max(self.largest, epoch.batch)
+        return None if epoch.weights is None else epoch.weights[place]
+
+
+def refuse_ranks() -> None:
+    """Raises if several processes train together."""
+    dist = torch.distributed
+    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        raise NotImplementedError(
+            f"prune() works in one process, and the process group has {dist.get_world_size()}: "
+            "each would choose and record for itself; train with one"
+        )

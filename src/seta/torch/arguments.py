@@ -1,0 +1,103 @@
+"""What may be given to `PrunedDataLoader`.
+
+Checks that run before any work, and whose messages show the way out.
+"""
+
+from __future__ import annotations
+
+import inspect
+import operator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
+
+from seta.engine.losses import check_indices
+from seta.torch.unanswered import Indices
+
+
+def check_options(options: dict[str, Any]) -> None:
+    """Refuses options that torch's `DataLoader` lacks, and those that would choose samples.
+
+    Raises:
+        TypeError: There is no such option.
+        ValueError: `sampler`, `batch_sampler` or `shuffle` is among them, whatever its value.
+    """
+    for name in ("sampler", "batch_sampler", "shuffle"):
+        if name in options:
+            raise ValueError(
+                f"{name} is not allowed, got {name}={options[name]!r}: PrunedDataLoader chooses "
+                f"the samples of each epoch and shuffles them itself. Leave {name} out; reorder= "
+                "changes the order within an epoch, always_keep= names samples that must stay"
+            )
+    known = inspect.signature(DataLoader).parameters.keys()
+    unknown = sorted(options.keys() - known)
+    if unknown:
+        raise TypeError(
+            f"PrunedDataLoader has no option {', '.join(unknown)}: it takes its own and those of "
+            f"torch.utils.data.DataLoader in torch {torch.__version__}"
+        )
+
+
+def check_batch_size(batch_size: int) -> int:
+    """Returns the batch size as an int of at least 1.
+
+    Raises:
+        ValueError: It is none.
+    """
+    try:
+        size = operator.index(batch_size)
+    except TypeError:
+        size = 0
+    if size < 1 or isinstance(batch_size, bool):
+        raise ValueError(
+            f"batch_size must be an integer of at least 1, got {batch_size!r}: losses are "
+            "matched to samples batch by batch"
+        )
+    return size
+
+
+def check_dataset(dataset: Any) -> int:
+    """Returns the length of a dataset that can be pruned.
+
+    Raises:
+        TypeError: It is iterable-style, or has no length.
+        ValueError: It is empty.
+    """
+    kind = type(dataset).__name__
+    remedy = "samples are chosen by their index: give a map-style dataset (a list is one)"
+    if isinstance(dataset, IterableDataset):
+        raise TypeError(f"dataset must not be iterable-style, got {kind}: {remedy}")
+    try:
+        n = len(dataset)
+    except (TypeError, NotImplementedError) as error:
+        raise TypeError(f"dataset must have a length, got {kind} without: {remedy}") from error
+    if n < 1:
+        raise ValueError(f"dataset must have at least one sample, got {kind} of length {n}")
+    return n
+
+
+def sample_indices(indices: ArrayLike | Tensor, count: int, n: int) -> Indices:
+    """Returns the user's indices as int64 (count,), a copy.
+
+    Raises:
+        ValueError, IndexError: They are no integers in 0..n-1, or not `count` of them.
+    """
+    if isinstance(indices, Tensor):
+        if indices.is_floating_point():
+            raise ValueError(f"indices must be integers, got {indices.dtype}: {_EXACT}")
+        indices = indices.cpu().numpy()
+    array = np.array(indices)
+    check_indices(array, n)
+    if len(array) != count:
+        raise ValueError(
+            f"indices must have one entry for each loss, got {len(array)} indices for {count} "
+            "losses"
+        )
+    return array.astype(np.int64, copy=False)
+
+
+_EXACT = "large ones are not exact as floats; keep them as the loader gave them out"

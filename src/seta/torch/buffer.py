@@ -1,0 +1,144 @@
+"""Losses on their way from the training device to the loss table, without making the device wait.
+
+Losses on the CPU are recorded at once. Those on a device are copied, as float32, one batch after
+another into a buffer there; a full buffer goes over to pinned memory behind the training steps that
+are queued already (an asynchronous copy, then an event), and is recorded when a later one goes over
+and the event has passed. Only `drain`, at the end of an epoch, waits.
+
+Cost per batch: on the CPU one `record`; on a device one small copy kernel. Memory: 4 bytes on the
+device and about 12 on the host per loss held, 65,536 of them by default. Asynchronous on CUDA (and
+ROCm); on other devices a full buffer waits for its copy, once in 65,536 samples.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Record = Callable[[NDArray[np.integer[Any]], NDArray[np.float32]], None]
+
+
+class _Transfer(NamedTuple):
+    """A full buffer under way: the samples, their losses on the host, when they are there."""
+
+    indices: NDArray[np.integer[Any]]
+    losses: Tensor
+    arrived: torch.cuda.Event | None
+
+
+class LossBuffer:
+    """Collects losses per batch and records them, in the order in which they came.
+
+    Args:
+        record: Takes indices (B,) and float32 losses (B,): `Pruner.record`.
+        capacity: Losses held on a device before they go over.
+    """
+
+    def __init__(self, record: Record, capacity: int = 1 << 16) -> None:
+        if capacity < 1:
+            raise ValueError(f"capacity must be at least 1, got {capacity}")
+        self._record = record
+        self._capacity = capacity
+        self._front: Tensor | None = None  # on the device, filled from the left
+        self._stream: torch.cuda.Stream | None = None  # of the last write to it
+        self._used = 0
+        self._indices: list[NDArray[np.integer[Any]]] = []  # of what it holds
+        self._transfers: deque[_Transfer] = deque()
+
+    def __len__(self) -> int:
+        """Number of losses not yet recorded."""
+        return self._used + sum(len(transfer.indices) for transfer in self._transfers)
+
+    def add(self, indices: NDArray[np.integer[Any]], losses: Tensor) -> None:
+        """Takes the losses of a batch.
+
+        Args:
+            indices: Integers (B,); kept, so the caller must not change them.
+            losses: Floats (B,) on any device; copied.
+        """
+        losses = losses.detach()
+        if losses.device.type != "cpu":
+            self._hold(indices, losses)
+            return
+        if self._used or self._transfers:
+            self.drain()
+        self._record(indices, losses.float().numpy())
+
+    def drain(self) -> None:
+        """Records everything, waiting for the device where it must."""
+        self._send()
+        self._land(wait=True)
+
+    def clear(self) -> None:
+        """Forgets everything not yet recorded."""
+        self._indices.clear()
+        self._transfers.clear()
+        self._used = 0
+
+    def _hold(self, indices: NDArray[np.integer[Any]], losses: Tensor) -> None:
+        front = self._front_on(losses.device)
+        self._follow_stream(front.device)
+        for start in range(0, len(indices), self._capacity):
+            part = slice(start, start + self._capacity)
+            self._append(front, indices[part], losses[part])
+
+    def _append(self, front: Tensor, indices: NDArray[np.integer[Any]], losses: Tensor) -> None:
+        if self._used + len(indices) > self._capacity:
+            self._send()
+            self._land(wait=False)
+        front[self._used : self._used + len(indices)].copy_(losses)
+        self._indices.append(indices)
+        self._used += len(indices)
+
+    def _front_on(self, device: torch.device) -> Tensor:
+        """Returns the buffer, moved to another device if the losses have."""
+        if self._front is None or self._front.device != device:
+            self._send()
+            with torch.inference_mode(False):
+                self._front = torch.empty(self._capacity, device=device, dtype=torch.float32)
+        return self._front
+
+    def _follow_stream(self, device: torch.device) -> None:
+        """Keeps reads and writes of the buffer in order where the caller changes streams."""
+        if device.type != "cuda":
+            return
+        stream = torch.cuda.current_stream(device)
+        if self._stream is not None and stream != self._stream:
+            stream.wait_stream(self._stream)
+        self._stream = stream
+
+    def _send(self) -> None:
+        """Starts the copy of what the buffer holds; later writes to it queue up behind the copy."""
+        if not self._used or self._front is None:
+            return
+        values = self._front[: self._used]
+        arrived = None
+        if values.is_cuda:
+            self._follow_stream(values.device)
+            with torch.inference_mode(False):
+                losses = torch.empty(self._used, dtype=torch.float32, pin_memory=True)
+            losses.copy_(values, non_blocking=True)
+            arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            arrived.record(self._stream)
+        else:
+            losses = values.cpu()
+        self._transfers.append(_Transfer(np.concatenate(self._indices), losses, arrived))
+        self._indices.clear()
+        self._used = 0
+
+    def _land(self, wait: bool) -> None:
+        """Records the transfers that have arrived, or all, in their order."""
+        while self._transfers:
+            transfer = self._transfers[0]
+            if transfer.arrived is not None and not transfer.arrived.query():  # type: ignore[no-untyped-call]
+                if not wait:
+                    return
+                transfer.arrived.synchronize()
+            self._transfers.popleft()
+            self._record(transfer.indices, transfer.losses.numpy())

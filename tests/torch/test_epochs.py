@@ -1,0 +1,366 @@
+"""When epochs begin and end, and what a pass may still do afterwards."""
+
+import numpy as np
+import pytest
+import torch
+
+import seta
+from seta.torch import PrunedDataLoader, PrunedSampler
+from tests.torch.helpers import Seeds, Tuples, loss_of, samples_of
+
+
+def make(n=20, policy="Random", *, epochs=4, batch_size=4, **options):
+    return PrunedDataLoader(Tuples(n), policy, epochs=epochs, batch_size=batch_size, **options)
+
+
+def answer(loader, batch):
+    return loader.update(loss_of(samples_of(batch), loader.epoch))
+
+
+def walk(loader):
+    """Trains one pass; returns its samples in order."""
+    seen = []
+    for batch in loader:
+        seen.extend(samples_of(batch))
+        answer(loader, batch)
+    return seen
+
+
+def epochs_of(loader):
+    return [row["epoch"] for row in loader.pruner.history]
+
+
+def test_each_pass_is_an_epoch_and_ends_with_its_last_batch():
+    loader = make()
+    for epoch in range(4):
+        walk(loader)
+        assert epochs_of(loader) == list(range(epoch + 1))
+        assert loader.pruner.epoch is None
+
+
+def test_a_pass_follows_the_plan():
+    loader = make()
+    for _ in range(4):
+        plan = loader.pruner.begin_epoch().indices.tolist()
+        assert walk(loader) == plan
+
+
+def test_after_the_run_a_pass_is_refused():
+    loader = make(epochs=1)
+    walk(loader)
+    with pytest.raises(RuntimeError, match=r"all 1 epochs .*epochs=1.*more epochs"):
+        iter(loader)
+
+
+def test_a_broken_last_epoch_ends_at_the_next_pass_which_is_refused():
+    loader = make(epochs=1)
+    answer(loader, next(iter(loader)))
+    with pytest.raises(RuntimeError, match="are over"):
+        iter(loader)
+    assert loader.pruner.history[0]["trained"] == 4
+
+
+def test_a_pass_without_a_batch_taken_begins_no_other_epoch():
+    loader = make()
+    iter(loader)
+    iter(loader)
+    assert loader.epoch == 0
+    walk(loader)
+    assert epochs_of(loader) == [0]
+
+
+def test_a_break_ends_the_epoch_at_the_next_pass():
+    loader = make()
+    for batch in loader:
+        answer(loader, batch)
+        break
+    assert loader.pruner.epoch == 0
+    iter(loader)
+    assert loader.pruner.epoch == 1
+    assert loader.pruner.history[0]["trained"] == 4
+
+
+def test_an_epoch_with_an_unanswered_batch_stays_open():
+    loader = make()
+    list(loader)
+    assert loader.pruner.epoch == 0
+    walk(loader)
+    assert epochs_of(loader) == [0, 1]
+
+
+def test_end_epoch_returns_the_row_of_a_broken_epoch():
+    loader = make()
+    answer(loader, next(iter(loader)))
+    row = loader.end_epoch()
+    assert (row["epoch"], row["trained"]) == (0, 4)
+    assert loader.end_epoch() == row
+
+
+def test_end_epoch_after_a_whole_pass_returns_its_row():
+    loader = make()
+    walk(loader)
+    assert loader.end_epoch() == loader.pruner.history[0]
+    assert len(loader.pruner.history) == 1
+
+
+def test_end_epoch_before_any_epoch_is_refused():
+    with pytest.raises(RuntimeError, match="no epoch is open"):
+        make().end_epoch()
+
+
+def test_set_epoch_names_the_epoch_of_the_next_pass():
+    loader = make()
+    loader.set_epoch(2)
+    loader.set_epoch(2)
+    assert loader.epoch == 2
+    walk(loader)
+    assert epochs_of(loader) == [2]
+    loader.set_epoch(3)
+    walk(loader)
+    assert epochs_of(loader) == [2, 3]
+
+
+def test_set_epoch_of_the_open_epoch_walks_it_again():
+    loader = make()
+    first = [samples_of(batch).tolist() for batch in loader]
+    loader.set_epoch(0)
+    assert [samples_of(batch).tolist() for batch in loader] == first
+
+
+def test_set_epoch_ends_another_open_epoch():
+    loader = make()
+    answer(loader, next(iter(loader)))
+    loader.set_epoch(1)
+    assert epochs_of(loader) == [0]
+    assert loader.epoch == 1
+
+
+@pytest.mark.parametrize("epoch, message", [(4, "beyond the run"), (0, "is over")])
+def test_set_epoch_refuses_epochs_that_are_none(epoch, message):
+    loader = make()
+    walk(loader)
+    loader.set_epoch(1)
+    with pytest.raises(ValueError, match=message):
+        loader.set_epoch(epoch)
+    assert loader.epoch == 1
+
+
+def test_set_epoch_on_the_sampler_is_that_of_the_loader():
+    loader = make()
+    answer(loader, next(iter(loader)))
+    loader.sampler.set_epoch(0)
+    assert walk(loader) and epochs_of(loader) == [0]
+    loader.sampler.set_epoch(2)
+    walk(loader)
+    assert epochs_of(loader) == [0, 2]
+
+
+def test_len_and_epoch_change_nothing():
+    loader = make(policy="InfoBatch")
+    for epoch in range(4):
+        assert loader.epoch == epoch
+        assert len(loader) == len(loader) == -(-len(loader.sampler) // 4)
+        assert loader.epoch == epoch
+        kept = len(loader.sampler)
+        assert len(walk(loader)) == kept
+    assert loader.epoch == 3
+    assert len(loader.sampler) == kept
+    assert len(loader) == -(-kept // 4)
+
+
+def test_len_counts_whole_batches_with_drop_last():
+    assert len(make(10, "Full", drop_last=True)) == 2
+    assert len(make(10, "Full")) == 3
+
+
+def test_an_epoch_shorter_than_a_dropped_batch_ends_too():
+    loader = make(3, "Full", drop_last=True)
+    assert walk(loader) == []
+    assert walk(loader) == []
+    assert epochs_of(loader) == [0, 1]
+
+
+def test_a_newer_pass_makes_the_older_one_fail():
+    loader = make()
+    older = iter(loader)
+    next(older)
+    newer = iter(loader)
+    with pytest.raises(RuntimeError, match=r"epoch 0 that has ended.*one pass at a time"):
+        next(older)
+    answer(loader, next(newer))
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda loader: loader.set_epoch(1),
+        lambda loader: loader.sampler.set_epoch(1),
+        lambda loader: loader.end_epoch(),
+        lambda loader: loader.pruner.end_epoch(),
+        lambda loader: loader.load_state_dict(loader.state_dict()),
+    ],
+)
+def test_a_pass_whose_epoch_was_ended_fails(end):
+    loader = make()
+    batches = iter(loader)
+    next(batches)
+    end(loader)
+    with pytest.raises(RuntimeError, match="has ended"):
+        next(batches)
+
+
+def test_a_pass_that_came_to_its_end_stays_there():
+    loader = make()
+    batches = iter(loader)
+    assert iter(batches) is batches
+    for batch in batches:
+        answer(loader, batch)
+    for _ in range(2):
+        with pytest.raises(StopIteration):
+            next(batches)
+
+
+def test_a_new_pass_forgets_unanswered_batches():
+    loader = make()
+    next(iter(loader))
+    answer(loader, next(iter(loader)))
+    assert loader.pruner.history[0]["trained"] == 0
+
+
+def test_an_error_in_the_dataset_comes_through_and_the_pass_goes_on():
+    class Broken(Tuples):
+        def __getitem__(self, index):
+            if index == 3:
+                raise KeyError("no sample 3")
+            return super().__getitem__(index)
+
+    loader = PrunedDataLoader(Broken(8), "Full", epochs=1)
+    batches, seen = iter(loader), []
+    for _ in range(8):
+        try:
+            batch = next(batches)
+        except KeyError:
+            continue
+        seen.extend(samples_of(batch))
+        answer(loader, batch)
+    assert sorted(seen) == [0, 1, 2, 4, 5, 6, 7]
+
+
+def test_rows_go_to_on_epoch():
+    rows = []
+    loader = make(on_epoch=rows.append)
+    walk(loader)
+    walk(loader)
+    assert rows == loader.pruner.history
+
+
+def test_arguments_reach_the_pruner():
+    warm = np.linspace(0, 1, 20, dtype=np.float32)
+    loader = make(
+        policy=seta.Random(0.5),
+        always_keep=[3, 7],
+        losses=warm,
+        reorder=np.sort,
+        count_kept=True,
+        seed=5,
+    )
+    np.testing.assert_array_equal(loader.pruner.losses, warm)
+    seen = walk(loader)
+    assert seen == sorted(seen)
+    assert {3, 7} <= set(seen)
+    assert loader.pruner.seed == 5
+    assert loader.pruner.kept_counts.sum() == len(seen)
+
+
+def test_state_goes_on_with_the_next_epoch():
+    straight, broken = make(policy="SeTa"), make(policy="SeTa")
+    for _ in range(2):
+        assert walk(straight) == walk(broken)
+    resumed = make(policy="SeTa")
+    resumed.load_state_dict(broken.state_dict())
+    for _ in range(2):
+        assert walk(resumed) == walk(straight)
+    assert epochs_of(resumed) == [0, 1, 2, 3]
+
+
+def test_state_of_an_open_epoch_walks_it_from_its_beginning():
+    loader = make(policy="SeTa")
+    walk(loader)
+    batch = next(iter(loader))
+    plan = loader.pruner.selection.indices.tolist()
+    answer(loader, batch)
+    state = loader.state_dict()
+    assert state["batches"] == 1
+    resumed = make(policy="SeTa")
+    resumed.load_state_dict(state)
+    assert walk(resumed) == plan
+
+
+def test_a_loaded_epoch_is_walked_though_it_is_the_one_that_was_open():
+    loader = make()
+    state = loader.state_dict()
+    loader.set_epoch(0)
+    opened = loader.state_dict()
+    answer(loader, next(iter(loader)))
+    loader.load_state_dict(opened)
+    assert len(walk(loader)) == len(make().sampler)
+    loader.load_state_dict(state)
+    walk(loader)
+    assert epochs_of(loader) == [0]
+
+
+@pytest.mark.parametrize("state", [{"losses": 1}, 3])
+def test_a_state_of_something_else_is_refused(state):
+    with pytest.raises(ValueError, match=r"state must be what .*state_dict\(\) returned"):
+        make().load_state_dict(state)
+
+
+def test_a_state_of_another_dataset_is_refused():
+    with pytest.raises(ValueError, match="n=20"):
+        make(21).load_state_dict(make(20).state_dict())
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+def test_seeds_of_workers_follow_from_seed_and_epoch(persistent):
+    def seeds(seed, epoch, num_workers=2):
+        loader = PrunedDataLoader(
+            Seeds(16),
+            "Full",
+            epochs=4,
+            seed=seed,
+            batch_size=4,
+            num_workers=num_workers,
+            persistent_workers=persistent,
+        )
+        loader.set_epoch(epoch)
+        return [(worker.tolist(), draws.tolist()) for _, worker, draws in loader]
+
+    torch.manual_seed(1)
+    first = seeds(0, 2)
+    torch.manual_seed(2)
+    assert seeds(0, 2) == first
+    assert seeds(0, 1) != first
+    assert seeds(1, 2) != first
+
+
+def test_a_generator_of_the_users_own_is_left_to_the_user():
+    generator = torch.Generator().manual_seed(7)
+    loader = make(generator=generator)
+    iter(loader)
+    other = torch.Generator().manual_seed(7)
+    torch.empty((), dtype=torch.int64).random_(generator=other)
+    assert torch.equal(generator.get_state(), other.get_state())
+
+
+def test_the_sampler_stands_alone_before_a_pruner():
+    pruner = seta.Pruner(10, "Random", epochs=2)
+    sampler = PrunedSampler(pruner)
+    loader = torch.utils.data.DataLoader(range(10), batch_size=4, sampler=sampler)
+    for epoch in range(2):
+        sampler.set_epoch(epoch)
+        plan = pruner.begin_epoch(epoch).indices.tolist()
+        assert list(sampler) == list(sampler) == plan
+        assert torch.cat(list(loader)).tolist() == plan
+        assert len(sampler) == len(plan)
+        assert all(type(index) is int for index in sampler)
+    assert not hasattr(sampler, "state_dict")

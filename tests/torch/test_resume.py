@@ -1,0 +1,63 @@
+"""A real training process, killed at any step and resumed, ends with bitwise the same model."""
+
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+SCRIPT = Path(__file__).with_name("train_script.py")
+
+
+def train(folder, policy, budget, workers):
+    """Starts a run that saves after every step; it goes on from what it finds in the folder."""
+    command = [sys.executable, SCRIPT, folder, policy, str(budget), str(workers)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def steps_of(folder):
+    return [json.loads(line) for line in (folder / "steps.jsonl").read_text().splitlines()]
+
+
+def finish(process):
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+
+
+def last_of_each(steps):
+    """A killed process may have done a step that was not saved: the later one counts."""
+    return [step["what"] for step in {step["step"]: step for step in steps}.values()]
+
+
+@pytest.mark.parametrize(
+    "policy, budget, workers",
+    [("SeTa", 0.5, 2), ("InfoBatch", None, 0)],
+)
+def test_a_killed_run_ends_with_the_same_model(tmp_path, policy, budget, workers):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    whole.mkdir(), killed.mkdir()
+    finish(train(whole, policy, budget, workers))
+    expected = steps_of(whole)
+    per_epoch = [sum(s["what"]["epoch"] == e for s in expected) for e in range(8)]
+    firsts = [sum(per_epoch[:e]) for e in range(8)]
+    chosen = random.Random(f"{policy}{budget}").sample(range(len(expected)), 1)
+    # At the start, in the middle and at the end of epochs; the last one anneals.
+    kills = sorted({1, firsts[2], firsts[3] - 1, firsts[7] + 1, *chosen})
+    for kill in kills:
+        process = train(killed, policy, budget, workers)
+        for line in process.stdout:
+            if int(line) >= kill:
+                break
+        process.kill()
+        process.wait()
+        process.stdout.close()
+    finish(train(killed, policy, budget, workers))
+    assert last_of_each(steps_of(killed)) == last_of_each(expected)
+    a, b = (torch.load(folder / "model.pt", weights_only=True) for folder in (whole, killed))
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    histories = [json.loads((folder / "history.json").read_text()) for folder in (whole, killed)]
+    assert histories[0] == histories[1]

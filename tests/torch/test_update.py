@@ -1,0 +1,369 @@
+"""`update`: the loss that comes back, the losses that are recorded, and when it refuses."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+
+import seta
+from seta.torch import LossBuffer, PrunedDataLoader
+from tests.torch.helpers import Tuples
+
+DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
+HALVE = seta.InfoBatch(prune_ratio=0.5, delta=1.0)
+cuda = pytest.mark.skipif(
+    not torch.cuda.is_available(),
+    reason="no CUDA device here: waits of the GPU are looked for on a machine that has one",
+)
+
+
+def weighted_epoch(n=64, batch_size=16):
+    """A loader in an epoch whose samples below n/2 (those that are kept) weigh 2, the others 1."""
+    return PrunedDataLoader(
+        Tuples(n),
+        HALVE,
+        epochs=2,
+        batch_size=batch_size,
+        losses=np.arange(n, dtype=float),
+        with_indices=True,
+    )
+
+
+def plain(n=12, batch_size=4, **options):
+    return PrunedDataLoader(Tuples(n), "Full", epochs=2, batch_size=batch_size, **options)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_without_weights_it_returns_exactly_the_mean(dtype):
+    loader = plain(130, 13)
+    for _ in loader:
+        losses = torch.rand(13).to(dtype)
+        assert torch.equal(loader.update(losses), losses.mean())
+
+
+def test_without_weights_gradients_are_exactly_those_of_the_mean():
+    torch.manual_seed(0)
+    loader = plain(130, 13)
+    for _ in loader:
+        outputs = torch.randn(13, 5, requires_grad=True)
+        losses = torch.nn.functional.cross_entropy(
+            outputs, torch.zeros(13).long(), reduction="none"
+        )
+        (expected,) = torch.autograd.grad(losses.mean(), outputs, retain_graph=True)
+        loader.update(losses).backward()
+        assert torch.equal(outputs.grad, expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_weights_multiply_losses_and_the_batch_size_divides(dtype):
+    loader = weighted_epoch()
+    seen = set()
+    for indices, _ in loader:
+        weights = np.where(indices.numpy() < 31.5, 2.0, 1.0)
+        seen.update(weights.tolist())
+        losses = torch.rand(len(indices)).to(dtype).requires_grad_()
+        loss = loader.update(losses)
+        assert loss.dtype == dtype
+        expected = (weights * losses.detach().double().numpy()).sum() / len(indices)
+        assert loss.item() == pytest.approx(expected, rel=4 * torch.finfo(dtype).eps)
+        loss.backward()
+        np.testing.assert_allclose(
+            losses.grad.double(), weights / len(indices), rtol=torch.finfo(dtype).eps
+        )
+    assert seen == {1.0, 2.0}
+
+
+def test_weights_are_those_of_the_losses_before_this_batch():
+    loader = weighted_epoch()
+    for indices, _ in loader:
+        weights = torch.where(indices < 32, 2.0, 1.0)
+        loss = loader.update(100 - indices.float())  # from now on these would weigh otherwise
+        assert loss.item() == pytest.approx((weights * (100 - indices)).mean().item())
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_losses_are_recorded_as_float32(dtype):
+    loader = plain()
+    for batch in loader:
+        loader.update(batch[0].to(dtype) + 0.5)
+    assert loader.pruner.losses.tolist() == [i + 0.5 for i in range(12)]
+
+
+def test_the_losses_recorded_are_those_handed_in_and_stay_untouched():
+    loader = weighted_epoch()
+    for indices, _ in loader:
+        losses = indices.float().requires_grad_()
+        before = losses.detach().clone()
+        loader.update(losses)
+        assert torch.equal(losses, before)
+        with torch.no_grad():
+            losses.fill_(-1)
+    row = loader.pruner.history[0]
+    assert row["trained"] == row["kept"]
+    np.testing.assert_array_equal(loader.pruner.losses, np.arange(64))
+
+
+def test_losses_of_more_dimensions_are_reduced():
+    loader = plain()
+    for batch in loader:
+        losses = batch[0].float()[:, None, None].expand(4, 3, 2) + torch.tensor([-0.5, 0.5])
+        mask = torch.ones(4, 3, 2)
+        assert torch.equal(loader.update(losses, mask=mask), losses.mean((1, 2)).mean())
+    assert loader.pruner.losses.tolist() == list(range(12))
+
+
+def test_masked_elements_do_not_count():
+    loader = plain()
+    for batch in loader:
+        losses = torch.stack([batch[0].float(), torch.full((4,), 99.0)], 1)
+        mask = torch.tensor([[True, False]] * 4)
+        loader.update(losses, mask=mask)
+    assert loader.pruner.losses.tolist() == list(range(12))
+
+
+def test_losses_that_are_not_finite_are_counted():
+    loader = plain()
+    for batch in loader:
+        losses = batch[0].float()
+        losses[0] = float("nan")
+        loss = loader.update(losses)
+        assert loss.isnan()
+    row = loader.pruner.history[0]
+    assert (row["nonfinite"], row["trained"]) == (3, 12)
+    assert np.isnan(loader.pruner.losses).sum() == 3
+
+
+def test_losses_beyond_float32_are_not_finite():
+    loader = plain()
+    for batch in loader:
+        loader.update(batch[0].double() + 1e300)
+    assert loader.pruner.history[0]["nonfinite"] == 12
+
+
+def test_updates_without_gradients_are_fine():
+    loader = plain()
+    with torch.inference_mode():
+        for batch in loader:
+            loader.update(batch[0].float())
+    assert loader.pruner.losses.tolist() == list(range(12))
+
+
+class DeviceBuffer(LossBuffer):
+    """Does with losses on the CPU what a `LossBuffer` does with those on any other device."""
+
+    def add(self, indices, losses):
+        self._hold(indices, losses.detach())
+
+
+def pending():
+    """A loader in epoch 0 with losses of a first batch that are not in the table yet."""
+    loader = plain(with_indices=True)
+    course = loader._course
+    course.buffer = DeviceBuffer(course.pruner.record)
+    indices, batch = next(iter(loader))
+    loader.update(batch[0].float())
+    assert np.isnan(course.pruner.losses).all()
+    return loader, indices
+
+
+@pytest.mark.parametrize(
+    "come",
+    [
+        lambda loader: loader.flush(),
+        lambda loader: loader.pruner,
+        lambda loader: loader.end_epoch(),
+        lambda loader: loader.set_epoch(1),
+        lambda loader: loader.sampler.set_epoch(1),
+        lambda loader: iter(loader),
+        lambda loader: loader.state_dict(),
+    ],
+)
+def test_losses_on_a_device_come_before_anything_depends_on_them(come):
+    loader, indices = pending()
+    come(loader)
+    pruner = loader._course.pruner
+    np.testing.assert_array_equal(pruner.losses[indices], indices)
+    loader.end_epoch()
+    assert pruner.history[0]["trained"] == 4
+
+
+def test_losses_on_a_device_come_before_a_whole_pass_ends():
+    loader, _ = pending()
+    loader.set_epoch(1)
+    for _, batch in loader:
+        loader.update(batch[0].float())
+    rows = loader._course.pruner.history
+    assert [row["trained"] for row in rows] == [4, 12]
+
+
+def test_losses_on_a_device_are_forgotten_with_the_run_that_they_belong_to():
+    loader, _ = pending()
+    loader.load_state_dict(plain().state_dict())
+    assert np.isnan(loader.pruner.losses).all()
+
+
+def test_indices_may_change_after_they_were_handed_in():
+    loader, _ = pending()
+    indices = np.array([8, 9, 10])
+    loader.update(torch.tensor([1.0, 2.0, 3.0]), indices=indices)
+    indices[:] = 0
+    assert loader.pruner.losses[8:11].tolist() == [1, 2, 3]
+
+
+def test_no_value_is_read_from_the_device():
+    # A meta tensor has no values: whatever reads one, to wait for it or to look at it, fails.
+    loader = weighted_epoch()
+    batches = iter(loader)
+    for _ in range(3):
+        indices, _ = next(batches)
+        losses = torch.rand(len(indices), 5, device="meta", dtype=torch.float16, requires_grad=True)
+        loss = loader.update(losses, mask=torch.ones(losses.shape, device="meta"))
+        assert (loss.device.type, loss.dtype, loss.shape) == ("meta", torch.float16, ())
+        loss.backward()
+    with pytest.raises(NotImplementedError, match="meta"):
+        loader.flush()
+
+
+@cuda
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_no_call_waits_for_the_gpu(dtype):
+    loader = weighted_epoch(4096, 64)
+    plan = loader.pruner.begin_epoch()
+    weights = torch.zeros(4096)
+    weights[plan.indices.astype(np.int64)] = torch.from_numpy(plan.weights)
+    expected = np.arange(4096, dtype=np.float32)
+    for indices, _ in loader:
+        losses = (-indices.float()).to("cuda", dtype).requires_grad_()
+        expected[indices] = losses.detach().float().cpu()
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            loss = loader.update(losses)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        loss.backward()
+        gradients = losses.grad.cpu().float() * len(indices)
+        np.testing.assert_allclose(gradients, weights[indices], rtol=torch.finfo(dtype).eps)
+    assert loader.pruner.history[0]["trained"] == loader.pruner.history[0]["kept"]
+    np.testing.assert_array_equal(loader.pruner.losses, expected)
+
+
+@cuda
+def test_losses_on_the_gpu_are_seen_by_who_asks_for_them():
+    loader = plain()
+    for batch in loader:
+        loader.update(batch[0].float().cuda())
+        assert (loader.pruner.losses[batch[0]] == batch[0].numpy()).all()
+    assert loader.pruner.history[0]["trained"] == 12
+
+
+def test_parts_of_a_batch_may_be_answered_one_by_one():
+    loader = plain(with_indices=True)
+    batches = iter(loader)
+    indices, _ = next(batches)
+    loader.update(torch.full((1,), 1.0), indices=indices[:1])
+    loader.update(torch.full((2,), 2.0), indices=indices[[3, 1]].numpy())
+    loader.update(torch.full((1,), 3.0))  # the one that is left
+    assert loader.pruner.losses[indices].tolist() == [1, 2, 3, 2]
+    with pytest.raises(RuntimeError, match="no"):
+        loader.update(torch.ones(1))
+
+
+@pytest.mark.parametrize("kind", [list, tuple, np.asarray, torch.tensor, np.uint8, np.uint64])
+def test_indices_may_be_any_integers(kind):
+    loader = plain(with_indices=True)
+    indices = next(iter(loader))[0].tolist()
+    loader.update(torch.arange(4.0), indices=kind(indices))
+    assert loader.pruner.losses[indices].tolist() == [0, 1, 2, 3]
+    with pytest.raises(RuntimeError, match="there is none"):
+        loader.skip()
+
+
+@pytest.mark.parametrize(
+    "indices, error, message",
+    [
+        (torch.arange(4.0), ValueError, r"indices must be integers, got torch.float32: large ones"),
+        (torch.arange(4).bfloat16(), ValueError, r"indices must be integers, got torch.bfloat16"),
+        ([0.0, 1.0, 2.0, 3.0], ValueError, "indices must be .* integers, got float64"),
+        (torch.ones(4) > 0, ValueError, "indices must be .* integers, got bool"),
+        ([[0, 1, 2, 3]], ValueError, r"indices must be a one-dimensional .* shape \(1, 4\)"),
+        ([0, 1, 2], ValueError, "one entry for each loss, got 3 indices for 4 losses"),
+        ([0, 1, 2, 12], IndexError, r"indices must lie in 0..11 .* 12 samples, got 12"),
+        ([0, -1, 2, 3], IndexError, r"indices must lie in 0..11 .* got -1"),
+    ],
+)
+def test_indices_that_do_not_fit_are_refused(indices, error, message):
+    loader = plain()
+    next(iter(loader))
+    with pytest.raises(error, match=message):
+        loader.update(torch.rand(4), indices=indices)
+    assert np.isnan(loader.pruner.losses).all()
+    loader.update(torch.rand(4))
+
+
+def test_named_samples_need_an_open_epoch():
+    with pytest.raises(RuntimeError, match="update needs an open epoch.*take a batch first"):
+        plain().update(torch.rand(1), indices=[0])
+
+
+WAYS_OUT = r".*with_indices=True and call update\(losses, indices=...\)"
+
+
+def test_losses_without_a_batch_are_refused():
+    with pytest.raises(RuntimeError, match=r"no batch was taken yet" + WAYS_OUT):
+        plain().update(torch.rand(4))
+
+
+def test_losses_of_a_batch_already_answered_are_refused():
+    loader = plain()
+    next(iter(loader))
+    loader.update(torch.rand(4))
+    with pytest.raises(RuntimeError, match=r"was answered already" + WAYS_OUT):
+        loader.update(torch.rand(4))
+
+
+def test_losses_with_two_batches_unanswered_are_refused():
+    loader = plain()
+    batches = iter(loader)
+    next(batches)
+    next(batches)
+    message = r"exactly one unanswered batch, and there are 2.*skip\(\) before the next" + WAYS_OUT
+    with pytest.raises(RuntimeError, match="update.losses. needs " + message):
+        loader.update(torch.rand(4))
+    with pytest.raises(RuntimeError, match=re.escape("skip()") + " needs " + message):
+        loader.skip()
+
+
+def test_a_skipped_batch_is_not_trained():
+    loader = plain()
+    batches = iter(loader)
+    skipped = next(batches)[0]
+    loader.skip()
+    for batch in batches:
+        loader.update(batch[0].float())
+    assert np.isnan(loader.pruner.losses[skipped]).all()
+    assert loader.pruner.history[0]["trained"] == 8
+
+
+def test_nothing_to_skip_is_refused():
+    with pytest.raises(RuntimeError, match=r"skip\(\) needs an unanswered batch.*there is none"):
+        plain().skip()
+
+
+@pytest.mark.parametrize("count", [3, 5])
+def test_a_wrong_number_of_losses_is_refused(count):
+    loader = plain()
+    next(iter(loader))
+    message = rf"got {count} losses for a batch of 4: .*reduction='none'.*indices="
+    with pytest.raises(ValueError, match=message):
+        loader.update(torch.rand(count))
+    loader.update(torch.rand(4))
+
+
+def test_a_reduced_loss_is_refused():
+    loader = plain()
+    next(iter(loader))
+    with pytest.raises(ValueError, match=r'losses is a scalar.*reduction="none"'):
+        loader.update(torch.rand(4).mean())
+    loader.update(torch.rand(4))
