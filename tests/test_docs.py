@@ -1,0 +1,57 @@
+"""Docs run: the doctests of every module of the installed package, and CONTRIBUTING's example."""
+
+import doctest
+import importlib
+import pkgutil
+import re
+from pathlib import Path
+
+import pytest
+
+import seta
+
+ROOT = Path(__file__).resolve().parent.parent
+MODULES = ["seta"] + [
+    module.name
+    for module in pkgutil.walk_packages(seta.__path__, "seta.")
+    if not module.name.endswith("__main__")
+]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_doctests_of_a_module_pass(name):
+    assert doctest.testmod(importlib.import_module(name)).failed == 0
+
+
+def test_contributings_method_of_ten_lines_trains():
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
+    names = {"__name__": "contributing"}
+    for block in blocks:
+        exec(block, names)
+    losses = [float(i) for i in range(1000)]
+    pruner = seta.Pruner(1000, names["HardHalf"](), epochs=10, losses=losses)
+    kept = pruner.begin_epoch().indices
+    assert (kept >= 500).sum() == 500
+    assert 150 < (kept < 500).sum() < 350
+
+
+PAGES = ["README.md", *(str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("docs/*.md")))]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch):
+    """All blocks of a page, one after another, as a reader would type them."""
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(
+        r"^```python\n(.*?)^```", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE
+    )
+    names = {"__name__": "page"}
+    for block in blocks:
+        exec(compile(block, page, "exec"), names)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_between_pages_lead_somewhere(page):
+    folder = (ROOT / page).parent
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", (ROOT / page).read_text()):
+        assert target.startswith("http") or (folder / target).exists(), target
