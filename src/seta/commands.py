@@ -1,0 +1,151 @@
+"""The commands of `seta`: what they take, and how their errors are told.
+
+Under `cli`, over everything else. What a command needs is imported when it runs, so that
+`seta --help` takes a fraction of a second and needs neither torch nor matplotlib.
+"""
+
+import inspect
+import re
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+import seta
+from seta import policies
+from seta.extras import MissingExtra, require
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    help="Train on the samples that are worth it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+_NEEDED = ("torch", "sklearn", "matplotlib")
+_INTERRUPTED = 130
+
+
+def _version(asked: bool) -> None:
+    """Print the version and leave."""
+    if asked:
+        typer.echo(f"seta {seta.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Train on the samples that are worth it."""
+
+
+@app.command()
+def methods() -> None:
+    """List the methods, with their settings and where they come from."""
+    table = Table(show_lines=True)
+    for header in ("Method", "Settings", "What it does, and its source"):
+        table.add_column(header)
+    for name, method in policies.REGISTRY.items():
+        settings = inspect.signature(method).parameters.values()
+        defaults = "\n".join(f"{setting.name}={setting.default!r}" for setting in settings)
+        table.add_row(name, defaults or "none", _described(method))
+    Console(highlight=False).print(table, markup=False)
+
+
+def _described(method: Any) -> str:
+    """The first sentence of a method's docstring, and its source if it names one."""
+    text = " ".join((inspect.getdoc(method) or "").split())
+    first = text.split(". ")[0].rstrip(".") + "."
+    source = re.search(r"Source: .*?arXiv [\d.]+\d", text)
+    return f"{first}\n{source[0]}." if source else first
+
+
+@app.command()
+def demo(
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Labelled images to train on: .parquet (Hugging Face layout) or .npz "
+            "with x and y. By default scikit-learn's digits."
+        ),
+    ] = None,
+    test: Annotated[
+        Path | None,
+        typer.Option(
+            help="Labelled images to measure on. By default a part of --data is held out."
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("seta-demo"),
+    methods: Annotated[
+        str,
+        typer.Option(
+            help="Methods to compare, with commas: full, equal-cost, random, infobatch, "
+            "seta, static."
+        ),
+    ] = "full,equal-cost,random,infobatch,seta",
+    epochs: Annotated[
+        int | None, typer.Option(help="Epochs of full training. By default 40; files: 15.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Runs per method.")] = 3,
+    prune_ratio: Annotated[float, typer.Option(help="SeTa's prune ratio.")] = 0.1,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            help="Images of --data to train on at most; 0: all. By default as many as take minutes."
+        ),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu or cuda. By default a GPU if there is one.")
+    ] = None,
+) -> None:
+    """Train a small net with and without pruning, and compare accuracy and cost."""
+    with _told_kindly():
+        require("seta demo", *_NEEDED)
+        console = Console(highlight=False)
+        with console.status("loading torch") if console.is_terminal else nullcontext():
+            from seta.demo.driver import run_demo
+        from seta.demo.settings import DemoSettings, parse_methods
+
+        settings = DemoSettings(
+            out=out,
+            data=data,
+            test=test,
+            methods=parse_methods(methods),
+            epochs=epochs,
+            seeds=seeds,
+            prune_ratio=prune_ratio,
+            limit=limit,
+            device=device,
+        )
+        code = run_demo(settings, console)
+    raise typer.Exit(code)
+
+
+@contextmanager
+def _told_kindly() -> Iterator[None]:
+    """Turn errors that the user can mend into a line on standard error and exit code 2."""
+    from seta.demo.settings import DemoError
+
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell starts background jobs like this; `kill -INT` shall stop them all the same.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    except (DemoError, MissingExtra) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from error
+    except KeyboardInterrupt:
+        typer.echo("stopped", err=True)
+        raise typer.Exit(_INTERRUPTED) from None

@@ -1,0 +1,102 @@
+"""The runs of a demo: which there are, in which order they are made, and what one tells.
+
+Between the settings and the training. Seed after seed, all methods of a seed: whenever the user has
+seen enough, what was measured is a fair comparison.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from seta.demo.data import ImageData
+from seta.demo.display import Display
+from seta.demo.rows import RowWriter
+from seta.demo.settings import EQUAL_COST, DemoSettings, make_policy
+from seta.demo.snapshots import SnapshotTaker
+from seta.demo.train import Recipe, train
+from seta.engine import Policy
+from seta.report.results import Run
+
+__all__ = ["Comparison"]
+
+
+@dataclass
+class Comparison:
+    """All runs of a demo, made or not yet made.
+
+    Attributes:
+        settings: What was asked for.
+        data: What is trained on.
+        recipe: What all runs have in common.
+        epochs: Epochs of full training, and of every run that is not cut short.
+        runs: A run per method and seed, in the order of the table.
+        snapshots: Takes the epochs to draw.
+    """
+
+    settings: DemoSettings
+    data: ImageData
+    recipe: Recipe
+    epochs: int = field(init=False)
+    runs: list[Run] = field(init=False)
+    snapshots: SnapshotTaker = field(init=False)
+
+    def __post_init__(self) -> None:
+        methods, seeds = self.settings.methods, range(self.settings.seeds)
+        self.epochs = self.settings.epochs or self.data.epochs
+        self.runs = [Run(method, seed, self.epochs) for method in methods for seed in seeds]
+        self.snapshots = SnapshotTaker(methods, self.epochs)
+
+    @property
+    def title(self) -> str:
+        """What is compared, in a line."""
+        seeds = f"{self.settings.seeds} seed{'s' if self.settings.seeds > 1 else ''}"
+        return f"seta demo: {self.data.name}, {self.epochs} epochs, {seeds}"
+
+    @property
+    def finished(self) -> int:
+        """Number of runs that are finished."""
+        return sum(run.finished for run in self.runs)
+
+    def make_all(self, rows: RowWriter, display: Display) -> None:
+        """Make all runs, and tell of every epoch."""
+        for run in sorted(self.runs, key=_turn):
+            policy = self._policy(run)
+            for row in self._epochs(run, policy):
+                run.rows.append(row)
+                rows.write("epoch", row)
+                display.update(run)
+            rows.write("run", _closing_row(run, policy))
+
+    def _policy(self, run: Run) -> Policy:
+        """The policy of a run that is about to be made, whose epochs are cut if it calls for it."""
+        method, seta_saved = run.method, None
+        for model in self.runs:
+            if model.method == "SeTa" and model.seed == run.seed and model.finished:
+                seta_saved = model.last("saved")
+                if method == EQUAL_COST:
+                    run.epochs = max(1, round(model.last("visits") / len(self.data.train)))
+        return make_policy(method, self.settings.prune_ratio, seta_saved)
+
+    def _epochs(self, run: Run, policy: Policy) -> Iterable[dict[str, Any]]:
+        """The rows of a run; `saved` is beside full training that has come equally far."""
+        listener = self.snapshots.listener(run)
+        steps = train(
+            self.data, policy, self.recipe, epochs=run.epochs, seed=run.seed, on_begin=listener
+        )
+        full = len(self.data.train) * self.epochs / run.epochs
+        for step in steps:
+            saved = 1 - step["visits"] / (full * (step["epoch"] + 1))
+            yield {"method": run.method, "seed": run.seed, "saved": saved, **step}
+
+
+def _turn(run: Run) -> tuple[int, int]:
+    """When a run is made: seed by seed, and SeTa before those that take their cost from it."""
+    order = ("Full", "SeTa", EQUAL_COST, "Random")
+    return run.seed, order.index(run.method) if run.method in order else len(order)
+
+
+def _closing_row(run: Run, policy: Policy) -> dict[str, Any]:
+    """The line that closes a run."""
+    figures = {key: run.rows[-1][key] for key in ("accuracy", "visits", "saved", "seconds")}
+    named = {"method": run.method, "seed": run.seed, "epochs": run.epochs}
+    return {**named, "policy": repr(policy), **figures}

@@ -1,0 +1,186 @@
+"""The images of a demo: scikit-learn's digits, or the user's own, split and standardised.
+
+Comes before the first run and is shared by all of them: the split depends on nothing but the data.
+The digits take a fraction of a second; a file is decoded in `files`, and only the images that are
+used.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seta.demo.files import ImageSource, Labels, Pixels, open_images
+from seta.demo.settings import DemoError
+
+__all__ = ["ImageData", "load_digits", "load_file", "stratified"]
+
+Rows = NDArray[np.intp]
+
+_SPLIT_SEED = 20250313
+_DIGITS_HELD_OUT = 0.4
+_FILE_HELD_OUT = 0.2
+_PIXELS = 5_120_000  # 5,000 images of 32 x 32: all runs together take some three minutes
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """Images to train and to measure on.
+
+    Attributes:
+        name: What they are, in a few words.
+        train: float32 (N, C, H, W), standardised.
+        train_labels: int64 (N,), 0 .. classes - 1.
+        test: float32 (M, C, H, W), standardised with the mean and deviation of `train`.
+        test_labels: int64 (M,).
+        classes: Number of labels.
+        epochs: Epochs of full training if the user asks for no number.
+        notes: What was done to the data that a reader of the results should know.
+    """
+
+    name: str
+    train: Pixels
+    train_labels: Labels
+    test: Pixels
+    test_labels: Labels
+    classes: int
+    epochs: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image."""
+        _, channels, height, width = self.train.shape
+        return channels, height, width
+
+
+def load_digits() -> ImageData:
+    """The 1,797 handwritten digits that come with scikit-learn, 8 x 8 pixels, 40 % held out."""
+    from sklearn import datasets
+
+    digits = datasets.load_digits()
+    labels = np.asarray(digits.target, dtype=np.int64)
+    images = np.asarray(digits.images, dtype=np.float32)[:, None]
+    held_out, kept = stratified(labels, round(_DIGITS_HELD_OUT * len(labels)))
+    train, test = _standardise(images[kept], images[held_out])
+    return ImageData(
+        name="scikit-learn's handwritten digits",
+        train=train,
+        train_labels=labels[kept],
+        test=test,
+        test_labels=labels[held_out],
+        classes=10,
+        epochs=40,
+    )
+
+
+def load_file(
+    path: Path,
+    test: Path | None = None,
+    limit: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> ImageData:
+    """Labelled images from a .parquet or .npz file.
+
+    Args:
+        path: Images to train on, and to hold some out from if there is no `test`.
+        test: Images to measure on; at most a quarter as many as are trained on are used.
+        limit: Images to train on at most; None: as many as a few minutes allow; 0: all.
+        progress: Called with (images decoded, images to decode).
+
+    Raises:
+        DemoError: A file cannot be used; says what was found and what is needed.
+    """
+    source = open_images(path)
+    measured = source if test is None else open_images(test)
+    wanted = _wanted(source, limit)
+    rows, test_rows = _rows(source.labels, None if test is None else measured.labels, wanted)
+    total = len(rows) + len(test_rows)
+    report = progress or _silent
+    train_images = source.read(rows, source.layout, lambda done: report(done, total))
+    test_images = measured.read(
+        test_rows, source.layout, lambda done: report(len(rows) + done, total)
+    )
+    train, held_out = _standardise(train_images, test_images)
+    kinds = np.unique(source.labels)
+    return ImageData(
+        name=path.name if test is None else f"{path.name}, measured on {test.name}",
+        train=train,
+        train_labels=np.searchsorted(kinds, source.labels[rows]).astype(np.int64),
+        test=held_out,
+        test_labels=_known(measured, test_rows, kinds),
+        classes=len(kinds),
+        epochs=15,
+        notes=_notes(source, measured, len(rows), len(test_rows)),
+    )
+
+
+def stratified(labels: Labels, count: int) -> tuple[Rows, Rows]:
+    """Draw `count` samples with each label's share, by a fixed seed.
+
+    Returns:
+        The drawn positions and the others, both rising.
+    """
+    order = np.random.default_rng(_SPLIT_SEED).permutation(len(labels))
+    by_label = order[np.argsort(labels[order], kind="stable")]
+    _, starts, sizes = np.unique(labels[by_label], return_index=True, return_counts=True)
+    rank = np.arange(len(labels)) - np.repeat(starts, sizes)
+    share = (rank + 0.5) / np.repeat(sizes, sizes)
+    ranked = by_label[np.argsort(share, kind="stable")]
+    return np.sort(ranked[:count]), np.sort(ranked[count:])
+
+
+def _wanted(source: ImageSource, limit: int | None) -> int:
+    """The number of images to train on at most."""
+    if limit is None:
+        return max(500, _PIXELS // (source.layout.height * source.layout.width))
+    return limit or len(source.labels)
+
+
+def _rows(labels: Labels, test_labels: Labels | None, wanted: int) -> tuple[Rows, Rows]:
+    """The rows to train on and the rows to measure on."""
+    if test_labels is not None:
+        train, _ = stratified(labels, wanted)
+        fair = max(1, round(len(train) * _FILE_HELD_OUT / (1 - _FILE_HELD_OUT)))
+        return train, stratified(test_labels, fair)[0]
+    used, _ = stratified(labels, round(wanted / (1 - _FILE_HELD_OUT)))
+    held_out, kept = stratified(labels[used], max(1, round(_FILE_HELD_OUT * len(used))))
+    return used[kept], used[held_out]
+
+
+def _known(source: ImageSource, rows: Rows, kinds: Labels) -> Labels:
+    """Test labels as positions among the labels trained on."""
+    labels = source.labels[rows]
+    strange = np.setdiff1d(labels, kinds)
+    if len(strange):
+        raise DemoError(
+            f"{source.path}: label {strange[0]} found, which the file that is trained on does not "
+            "have; needed: labels of that file"
+        )
+    return np.searchsorted(kinds, labels).astype(np.int64)
+
+
+def _notes(source: ImageSource, measured: ImageSource, train: int, test: int) -> tuple[str, ...]:
+    """What to tell of the images of a file."""
+    note = (
+        f"Trained on {train:,} of the {len(source.labels):,} images of {source.path.name}, measured"
+        f" on {test:,} of {measured.path.name}, drawn once by a fixed seed."
+    )
+    if train + (test if measured is source else 0) < len(source.labels):
+        note += " (--limit 0 takes all.)"
+    return (note, source.layout.note) if source.layout.note else (note,)
+
+
+def _standardise(train: Pixels, test: Pixels) -> tuple[Pixels, Pixels]:
+    """Both with mean 0 and deviation 1 per channel, as measured on `train`."""
+    mean = train.mean(axis=(0, 2, 3), keepdims=True, dtype=np.float64)
+    deviation = train.std(axis=(0, 2, 3), keepdims=True, dtype=np.float64)
+    scale = 1 / np.where(deviation > 0, deviation, 1)
+    train = ((train - mean) * scale).astype(np.float32)
+    return train, ((test - mean) * scale).astype(np.float32)
+
+
+def _silent(done: int, total: int) -> None:
+    """Report to nobody."""
