@@ -55,3 +55,27 @@ def test_links_between_pages_lead_somewhere(page):
     folder = (ROOT / page).parent
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", (ROOT / page).read_text()):
         assert target.startswith("http") or (folder / target).exists(), target
+
+
+@pytest.mark.parametrize("side", ["-", "+"])
+def test_both_sides_of_the_readmes_diff_train(side):
+    import torch
+    from torch.nn.functional import cross_entropy
+    from torch.utils.data import DataLoader, TensorDataset
+
+    (diff,) = re.findall(r"```diff\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    code = "\n".join(line[1:] for line in diff.splitlines() if line[0] in (" ", side))
+    torch.manual_seed(0)
+    images = torch.randn(400, 4)
+    model = torch.nn.Linear(4, 2)
+    names = {
+        "dataset": TensorDataset(images, images[:, 0].gt(0).long()),
+        "model": model,
+        "optimizer": torch.optim.SGD(model.parameters(), lr=0.5),
+        "epochs": 3,
+        "DataLoader": DataLoader,
+        "cross_entropy": cross_entropy,
+        "seta": seta,
+    }
+    exec(code, names)
+    assert (model(images).argmax(1) == images[:, 0].gt(0)).float().mean() > 0.9

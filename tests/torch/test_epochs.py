@@ -1,5 +1,8 @@
 """When epochs begin and end, and what a pass may still do afterwards."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -283,19 +286,6 @@ def test_state_goes_on_with_the_next_epoch():
     assert epochs_of(resumed) == [0, 1, 2, 3]
 
 
-def test_state_of_an_open_epoch_walks_it_from_its_beginning():
-    loader = make(policy="SeTa")
-    walk(loader)
-    batch = next(iter(loader))
-    plan = loader.pruner.selection.indices.tolist()
-    answer(loader, batch)
-    state = loader.state_dict()
-    assert state["batches"] == 1
-    resumed = make(policy="SeTa")
-    resumed.load_state_dict(state)
-    assert walk(resumed) == plan
-
-
 def test_a_loaded_epoch_is_walked_though_it_is_the_one_that_was_open():
     loader = make()
     state = loader.state_dict()
@@ -350,6 +340,20 @@ def test_a_generator_of_the_users_own_is_left_to_the_user():
     other = torch.Generator().manual_seed(7)
     torch.empty((), dtype=torch.int64).random_(generator=other)
     assert torch.equal(generator.get_state(), other.get_state())
+
+
+def test_a_loader_and_its_workers_end_with_the_last_reference():
+    loader = make(num_workers=2, persistent_workers=True)
+    batches = iter(loader)
+    next(batches)
+    gone = weakref.ref(loader), weakref.ref(loader._loader._iterator)
+    gc.collect()
+    gc.disable()
+    try:
+        del loader, batches
+        assert [reference() for reference in gone] == [None, None]
+    finally:
+        gc.enable()
 
 
 def test_the_sampler_stands_alone_before_a_pruner():

@@ -128,6 +128,28 @@ def test_a_compiled_step_that_returns_losses(model, data):
         loss.backward()
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+def test_update_may_be_called_from_a_compiled_step(data, model):
+    trained = []
+    for compile_step in (lambda step: step, torch.compile(backend="aot_eager", dynamic=True)):
+        loader = PrunedDataLoader(
+            data, "InfoBatch", epochs=2, batch_size=32, losses=np.linspace(0, 1, N)
+        )
+
+        @compile_step
+        def step(inputs, labels, loader=loader):
+            losses = cross_entropy(model(inputs), labels, reduction="none")
+            return loader.update(losses) * 2
+
+        model.zero_grad()
+        for inputs, labels in loader:
+            step(inputs, labels).backward()
+        assert loader.pruner.history[0]["pruned"] > 0
+        trained.append((loader.pruner.losses, model[0].weight.grad.clone().numpy()))
+    for eager, compiled in zip(*trained, strict=True):
+        np.testing.assert_allclose(eager, compiled, rtol=1e-4, atol=1e-6)
+
+
 def test_gradients_accumulate_over_batches(model, data):
     loader = PrunedDataLoader(data, "Full", epochs=1, batch_size=32)
     for step, (inputs, labels) in enumerate(loader):

@@ -32,6 +32,7 @@ from seta.engine.rows import Row
 from seta.torch.arguments import check_batch_size, check_dataset, check_options, sample_indices
 from seta.torch.course import Course, Pass
 from seta.torch.dataset import IndexedCollate, IndexedDataset
+from seta.torch.eager import eager
 from seta.torch.losses import per_sample, weighted_mean
 from seta.torch.sampler import PrunedSampler
 from seta.torch.state import with_arrays, with_tensors
@@ -116,8 +117,9 @@ class PrunedDataLoader:
             on_epoch=on_epoch,
             count_kept=count_kept,
         )
-        self._course = Course(pruner)
-        self.sampler = PrunedSampler(self._course, lambda: self._course.resumed)
+        self._course = course = Course(pruner)
+        # Not `self` in the lambda: in a cycle, workers would end some time later, after 5 s each.
+        self.sampler = PrunedSampler(course, lambda: course.resumed)
         # torch draws a seed for its workers in each pass; without a generator, from the global one.
         self._own_generator = torch.Generator(torch.get_default_device())
         self._loader: DataLoader[Any] = DataLoader(
@@ -220,6 +222,7 @@ class PrunedDataLoader:
             return dict(course.pruner.history[-1])
         return course.end_epoch()
 
+    @eager
     def update(
         self, losses: Tensor, indices: ArrayLike | Tensor | None = None, mask: Tensor | None = None
     ) -> Tensor:

@@ -1,0 +1,66 @@
+# Every target makes what it needs: none has to be run before another, and nothing is installed
+# twice. `make VENV=/elsewhere PYTHON=python3.12 test` uses another place and another Python.
+PYTHON ?= python3
+VENV ?= .venv
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+export PIP_ROOT_USER_ACTION := ignore
+
+BIN := $(VENV)/bin
+RUN := $(BIN)/python
+PIP := $(RUN) -m pip install --quiet -c constraints.txt
+DEPENDENCIES := $(VENV)/.dependencies-installed
+PACKAGE := $(VENV)/.package-installed
+# Folders too: their times tell that a file was removed.
+SOURCES := $(shell find src -not -name '__pycache__' -not -name '*.pyc') README.md LICENSE
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check lint types format bench clean
+.DELETE_ON_ERROR:
+
+help: ## show this list
+	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 14
+
+demo: $(PACKAGE) ## train on real data, pruned beside full, in a few minutes; prints where the results are
+	$(BIN)/seta demo
+
+test: $(PACKAGE) ## run the tests and doctests against the installed wheel
+	@$(RUN) .ci/installed.py
+	$(RUN) -m pytest
+
+check: lint types test ## all of it: lint, format, strict types, tests, doctests
+
+lint: $(DEPENDENCIES) ## lint and format, changing nothing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(DEPENDENCIES) ## strict types
+	$(BIN)/mypy
+
+format: $(DEPENDENCIES) ## apply the format and the safe fixes
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(PACKAGE) ## the benchmarks: a table, and JSON in benchmarks/results
+	$(RUN) -m benchmarks
+
+clean: ## remove the environment and what was built
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+# torch comes first and alone, in the version of constraints.txt, so that no other package chooses it.
+$(DEPENDENCIES): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("seta needs Python 3.10 or newer: make PYTHON=..." if sys.version_info < (3, 10) else 0)'
+	@echo "==> making $(VENV) (a few minutes, once)"
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) torch hatchling
+	$(PIP) --no-build-isolation '.[dev]'
+	@touch $@
+
+# The wheel itself is installed, never a link to src/: what is tested is what would be shipped.
+$(PACKAGE): $(DEPENDENCIES) $(SOURCES)
+	@echo "==> building the wheel and installing it"
+	@rm -rf $(VENV)/wheel
+	$(RUN) -m build --wheel --no-isolation --outdir $(VENV)/wheel . >$(VENV)/build.log 2>&1 || { cat $(VENV)/build.log; exit 1; }
+	$(PIP) --no-deps --force-reinstall $(VENV)/wheel/*.whl
+	@touch $@
