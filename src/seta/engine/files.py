@@ -4,7 +4,7 @@ The file is a sequence of arrays as `numpy.save` writes them: first the state as
 array is replaced by its number, then the arrays. It is written beside its destination, flushed to
 the disk and renamed, so that a crash or a full disk leaves the earlier file as it was.
 
-Cost: that of `numpy.save` on as many bytes.
+Cost: that of `numpy.save` on as many bytes, and the wait for the disk.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ from numpy.typing import NDArray
 _MAGIC = "seta-state-1"
 
 
-def save(state: dict[str, Any], path: str | os.PathLike[str]) -> None:
+def save(state: dict[str, Any], path: str | os.PathLike[str], *, sync: bool = True) -> None:
     """Writes a state, such as `Pruner.state_dict()` returns.
 
     Args:
         state: Dicts, lists, strings, numbers, None and numpy arrays.
         path: Where to. An existing file is replaced, at once.
+        sync: Wait until the file is on the disk. False: it survives a crash of the process, but not
+            of the machine; quicker where `path` is new (some file systems wait to replace a file).
 
     Raises:
         OSError: The file cannot be written; an existing one is as it was.
@@ -40,8 +42,9 @@ def save(state: dict[str, Any], path: str | os.PathLike[str]) -> None:
             np.save(file, np.frombuffer(text.encode(), np.uint8))
             for array in arrays:
                 np.save(file, array, allow_pickle=False)
-            file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(scratch, path)
     except BaseException:
         os.unlink(scratch)

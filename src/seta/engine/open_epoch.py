@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seta.engine import state
+from seta.engine import parallel, state
 from seta.engine.curve import KeepCurve
 from seta.engine.draw import Selection
 from seta.engine.histogram import Binning
@@ -39,6 +39,29 @@ class OpenEpoch:
     def epoch(self) -> int:
         """Its number."""
         return int(self.row["epoch"])
+
+    def weights_of(
+        self,
+        indices: NDArray[np.integer[Any]],
+        losses: NDArray[np.float32],
+        always_keep: NDArray[np.int64] | None,
+    ) -> NDArray[np.float32] | None:
+        """Returns the weights of samples: float32 (B,), None where all of the epoch are 1.
+
+        Args:
+            indices: Integers (B,).
+            losses: float32 (N,), of all samples, as the epoch found them.
+            always_keep: Sorted indices of the samples whose weight is 1.
+        """
+        if self.weights is None:
+            return None
+        weights = np.empty(len(indices), np.float32)
+        for block in parallel.blocks(range(len(indices))):
+            weights[block] = self.weights[self.binning.bin_of(losses[indices[block]])]
+        if always_keep is not None:
+            at = np.searchsorted(always_keep, indices).clip(max=len(always_keep) - 1)
+            weights[always_keep[at] == indices] = 1
+        return weights
 
     def state_dict(self) -> dict[str, Any]:
         """Returns what recreates it: one bit per sample, and some bytes."""

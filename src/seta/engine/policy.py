@@ -23,6 +23,23 @@ class Policy(Protocol):
         ...
 
 
+def curve_of(policy: Policy, histogram: LossHistogram, epoch: int, epochs: int) -> KeepCurve:
+    """Asks a policy for its curve, and checks what it answers.
+
+    Raises:
+        TypeError: It is no curve.
+        ValueError: It is none for this histogram, or has values that no curve may have.
+    """
+    curve = policy(histogram, epoch, epochs)
+    if not isinstance(curve, KeepCurve):
+        raise TypeError(
+            f"policy {policy!r} must return a KeepCurve, got {type(curve).__name__}: "
+            "return seta.KeepCurve(keep, ...), with one keep probability per histogram bin"
+        )
+    curve.validate(histogram)
+    return curve
+
+
 REGISTRY: dict[str, Callable[[], Policy]] = {}
 """The methods by name, filled by `seta.policies`. A policy of your own needs no entry."""
 

@@ -22,7 +22,7 @@ from seta.engine.draw import Selection, shuffled
 from seta.engine.histogram import LossHistogram
 from seta.engine.losses import LossTable
 from seta.engine.open_epoch import OpenEpoch
-from seta.engine.policy import Policy
+from seta.engine.policy import Policy, curve_of
 from seta.engine.rows import Row, close_row, open_row
 
 
@@ -189,13 +189,7 @@ class Pruner:
     def _begin(self, epoch: int) -> Selection:
         started = time.perf_counter()
         histogram = LossHistogram.from_losses(self._table.values, threads=self.threads)
-        curve = self.policy(histogram, epoch, self.epochs)
-        if not isinstance(curve, KeepCurve):
-            raise TypeError(
-                f"policy {self.policy!r} must return a KeepCurve, got {type(curve).__name__}: "
-                "return seta.KeepCurve(keep, ...), with one keep probability per histogram bin"
-            )
-        curve.validate(histogram)
+        curve = curve_of(self.policy, histogram, epoch, self.epochs)
         self.histogram = histogram
         choice = choose(
             self._table.values,
@@ -250,16 +244,7 @@ class Pruner:
         """
         if self._open is None:
             raise RuntimeError("no epoch is open: call begin_epoch() first")
-        table, binning = self._open.weights, self._open.binning
-        if table is None:
-            return None
-        weights = np.empty(len(indices), np.float32)
-        for block in parallel.blocks(range(len(indices))):
-            weights[block] = table[binning.bin_of(self._table.values[indices[block]])]
-        if self.always_keep is not None:
-            at = np.searchsorted(self.always_keep, indices).clip(max=len(self.always_keep) - 1)
-            weights[self.always_keep[at] == indices] = 1
-        return weights
+        return self._open.weights_of(indices, self._table.values, self.always_keep)
 
     def record(self, indices: ArrayLike, losses: ArrayLike) -> None:
         """Takes the losses of samples that have just been trained.
