@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+import seta
+
 SCRIPT = Path(__file__).with_name("train_script.py")
 
 
@@ -61,3 +63,47 @@ def test_a_killed_run_ends_with_the_same_model(tmp_path, policy, budget, workers
     assert all(torch.equal(a[name], b[name]) for name in a)
     histories = [json.loads((folder / "history.json").read_text()) for folder in (whole, killed)]
     assert histories[0] == histories[1]
+
+
+def looking_ahead():
+    """A loader behind something that takes batches ahead of the training step."""
+    return seta.PrunedDataLoader(
+        torch.arange(40), "Random", epochs=3, batch_size=4, with_indices=True
+    )
+
+
+@pytest.mark.parametrize("answered", [[0], [0, 1], [1], [0, 2]])
+def test_batches_from_the_oldest_unanswered_one_on_are_given_out_again(answered):
+    loader = looking_ahead()
+    batches = [indices for (indices, _), _ in zip(loader, range(3), strict=False)]
+    for at in answered:
+        loader.update(batches[at].float(), indices=batches[at])
+    other = looking_ahead()
+    other.load_state_dict(loader.state_dict())
+    oldest = min({0, 1, 2} - set(answered))
+    rest = torch.cat([indices for indices, _ in other]).tolist()
+    plan = loader.pruner.selection.indices.tolist()
+    assert rest == plan[4 * oldest :]
+    assert rest[:4] == batches[oldest].tolist()
+
+
+def test_a_batch_left_out_on_purpose_is_not_given_out_again():
+    loader = seta.PrunedDataLoader(torch.arange(40), "Random", epochs=3, batch_size=4)
+    walk = iter(loader)
+    loader.update(next(walk).float())
+    next(walk)
+    loader.skip()
+    other = seta.PrunedDataLoader(torch.arange(40), "Random", epochs=3, batch_size=4)
+    other.load_state_dict(loader.state_dict())
+    assert next(iter(other)).tolist() == next(walk).tolist()
+
+
+def test_batches_out_of_order_have_no_position_to_save():
+    loader = seta.PrunedDataLoader(
+        torch.arange(40), "Full", epochs=1, batch_size=4, num_workers=1, in_order=False
+    )
+    for batch in loader:
+        loader.update(batch.float())
+        with pytest.raises(RuntimeError, match=r"in_order=False .* save between two epochs"):
+            loader.state_dict()
+        break

@@ -28,7 +28,6 @@ class Course:
         buffer: Losses not yet recorded.
         unanswered: Batches not yet answered.
         turn: Changes with every new iteration; an iterator of another turn is stale.
-        batches: Batches given out in this turn.
         resumed: Samples of the open epoch that were trained before the run was resumed.
     """
 
@@ -37,7 +36,6 @@ class Course:
         self.buffer = LossBuffer(pruner.record)
         self.unanswered = Unanswered()
         self.turn = 0
-        self.batches = 0
         self.resumed = 0
         self._taken_in: int | None = None  # epoch of the last batch, if set_epoch came not since
 
@@ -110,7 +108,6 @@ class Course:
     def take(self, indices: Indices, epoch: int | None) -> None:
         """Notes a batch of the open epoch that is given out."""
         self.unanswered.give(indices)
-        self.batches += 1
         self._taken_in = epoch
 
     def restart(self, resumed: int) -> None:
@@ -126,7 +123,6 @@ class Course:
     def _turn_over(self) -> None:
         self.unanswered.clear()
         self.turn += 1
-        self.batches = 0
         self._taken_in = None
 
 

@@ -176,7 +176,7 @@ class PrunedDataLoader:
             return course.next_epoch / course.epochs
         length = len(course.begin_epoch())
         whole = self._batches_of(length) * self.batch_size if self.drop_last else length
-        done = min(course.resumed + course.batches * self.batch_size, whole)
+        done = min(course.resumed + course.unanswered.given * self.batch_size, whole)
         return (course.epoch + (done / whole if whole else 1.0)) / course.epochs
 
     def _batches_of(self, samples: int) -> int:
@@ -268,15 +268,15 @@ class PrunedDataLoader:
     def state_dict(self) -> dict[str, Any]:
         """Returns all there is to go on from here, in mid-epoch too, for `torch.save`.
 
-        Batches not answered yet are given out again. What is not in it: the model, the optimizer,
-        and torch's random state, which are the training loop's.
+        The oldest batch not answered yet, and those after it, are given out again. What is not in
+        it: the model, the optimizer, and torch's random state, which are the training loop's.
 
         Raises:
             RuntimeError: Batches arrive out of order (`in_order=False`) and the epoch is not over.
         """
         course = self._course
         pruner = self.pruner.state_dict()
-        answered = course.batches - len(course.unanswered)
+        answered = course.unanswered.done
         if answered and not getattr(self._loader, "in_order", True):
             raise RuntimeError(
                 "in_order=False gives batches out in any order, so that no position tells what was "

@@ -14,10 +14,15 @@ Indices = NDArray[np.int64]
 
 
 class Unanswered:
-    """A list of batches, each the indices of its samples, int64 (B,), oldest first."""
+    """The unanswered batches of a pass, each the indices of its samples, int64 (B,), oldest first.
+
+    Attributes:
+        given: Batches given out in this pass, answered or not.
+    """
 
     def __init__(self) -> None:
-        self._batches: list[Indices] = []
+        self._batches: list[tuple[int, Indices]] = []  # each with its number in the pass
+        self.given = 0
 
     def __len__(self) -> int:
         """Number of batches."""
@@ -25,11 +30,18 @@ class Unanswered:
 
     def give(self, indices: Indices) -> None:
         """Notes a batch that was given out."""
-        self._batches.append(indices)
+        self._batches.append((self.given, indices))
+        self.given += 1
 
     def clear(self) -> None:
-        """Forgets all: their samples keep the losses that they had."""
+        """Begins another pass; forgets all: their samples keep the losses that they had."""
         self._batches.clear()
+        self.given = 0
+
+    @property
+    def done(self) -> int:
+        """Batches of this pass before the oldest unanswered one, or all of them."""
+        return self._batches[0][0] if self._batches else self.given
 
     def match(self, count: int) -> Indices:
         """Returns the samples that `count` losses without indices belong to.
@@ -54,20 +66,20 @@ class Unanswered:
             RuntimeError: No batch, or more than one, is unanswered.
         """
         self._only("skip()")
-        self.clear()
+        self._batches.clear()
 
     def answer(self, indices: Indices) -> None:
         """Takes samples off the batches that they were given out in; parts of batches remain."""
-        for at, batch in enumerate(self._batches):
+        for at, (_, batch) in enumerate(self._batches):
             if batch is indices or np.array_equal(batch, indices):
                 del self._batches[at]
                 return
-        rest = [batch[~np.isin(batch, indices)] for batch in self._batches]
-        self._batches = [batch for batch in rest if len(batch)]
+        rest = [(number, batch[~np.isin(batch, indices)]) for number, batch in self._batches]
+        self._batches = [(number, batch) for number, batch in rest if len(batch)]
 
     def _only(self, call: str) -> Indices:
         if len(self._batches) == 1:
-            return self._batches[0]
+            return self._batches[0][1]
         if not self._batches:
             raise RuntimeError(
                 f"{call} needs an unanswered batch, and there is none: either no batch was taken "
