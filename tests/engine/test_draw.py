@@ -174,3 +174,22 @@ def test_bits_are_set_and_counted(flags, data):
     flags[chosen] = True
     assert np.array_equal(np.unpackbits(mask, count=len(flags)).astype(bool), flags)
     assert count_bits(mask).sum() == flags.sum()
+
+
+@given(st.integers(0, 2**32), st.sampled_from(["normal", "discrete", "zeros"]))
+def test_comparing_with_a_few_runs_draws_what_looking_up_bins_does(seed, kind):
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(1, 300))
+    losses = (rng.normal(0, 1, n) if kind == "normal" else rng.integers(-1, 4, n)).astype(
+        np.float32
+    )
+    losses[rng.random(n) < 0.2] = -0.0 if kind == "zeros" else np.nan
+    histogram = LossHistogram.from_losses(losses)
+    low, high = np.sort(rng.integers(0, histogram.bins + 1, 2))
+    keep = np.full(histogram.bins, rng.choice([0.0, 0.3, 1.0]))
+    keep[low:high] = rng.choice([0.0, 0.5, 0.9, 1.0])
+    curve = KeepCurve(keep, float(rng.choice([0.0, 0.4, 1.0])))
+    found = kept(losses, curve, histogram, seed=seed)
+    by_bin = np.append(curve.keep, curve.unseen)[histogram.bin_of(losses)]
+    coins = Coins(seed, 2, Purpose.KEEP).uint32(n) / 2**32
+    assert np.array_equal(found, coins < by_bin)

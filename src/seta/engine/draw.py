@@ -23,6 +23,7 @@ from seta.engine.histogram import Binning
 
 _BUCKET = 1 << 17  # kept samples per bucket, at most, on average
 _COIN_MAX = 0xFFFF_FFFF
+_FEW_RUNS = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,18 +68,21 @@ def draw_mask(
         uint8 (ceil(N / 8),), a bit for each sample (`numpy.packbits` order), set if kept.
     """
     thresholds = thresholds_of(curve.keep_by_bin)
-    constant = thresholds[0] if bool((thresholds == thresholds[0]).all()) else None
-    if constant is not None and constant in (0, _COIN_MAX):
-        return np.packbits(np.broadcast_to(constant != 0, losses.shape))
+    constant = bool((thresholds == thresholds[0]).all())
+    if constant and thresholds[0] in (0, _COIN_MAX):
+        return np.packbits(np.broadcast_to(thresholds[0] != 0, losses.shape))
     mask = np.empty(-(-losses.size // 8), np.uint8)
+    runs = _runs(thresholds, binning)
 
     def draw(span: range) -> None:
         for block, coin in coins_of(span, curve, seed, epoch):
-            if constant is None:
+            if constant:
+                kept = coin <= thresholds[0]
+            elif len(runs) <= _FEW_RUNS:
+                kept = _kept_by_runs(coin, losses[block], runs, thresholds[-1])
+            else:
                 bins = binning._bins(losses[block]).astype(np.intp)
                 kept = coin <= thresholds.take(bins, mode="clip")
-            else:
-                kept = coin <= constant
             mask[block.start // 8 : -(-block.stop // 8)] = np.packbits(kept)
 
     parallel.run(draw, parallel.spans(losses.size, threads), threads)
@@ -91,6 +95,33 @@ def thresholds_of(keep: NDArray[np.float64]) -> NDArray[np.uint32]:
     That is coin < keep * 2**32, with the coin 0 counted as 1 lest it pass a probability of 0.
     """
     return (np.clip(np.rint(keep * 2**32), 1, 2**32) - 1).astype(np.uint32)
+
+
+_Run = tuple[np.float32, np.float32, np.uint32]
+
+
+def _runs(thresholds: NDArray[np.uint32], binning: Binning) -> list[_Run]:
+    """Returns the runs of bins with equal thresholds above 0, as (lowest loss, end, threshold)."""
+    seen = thresholds[:-1]
+    first = np.concatenate([[0], np.flatnonzero(seen[1:] != seen[:-1]) + 1])
+    low = binning.edges[first].astype(np.float32)
+    low[0] = -np.inf
+    end = np.append(low[1:], np.float32(np.inf))
+    return [run for run in zip(low, end, seen[first], strict=True) if run[2]]
+
+
+def _kept_by_runs(
+    coin: NDArray[np.uint32], losses: NDArray[np.float32], runs: list[_Run], unseen: np.uint32
+) -> NDArray[np.bool_]:
+    """Returns what looking up the bins would, by a few comparisons: most curves are steps."""
+    kept = np.isnan(losses)
+    kept &= coin <= unseen
+    for low, end, threshold in runs:
+        inside = losses >= low
+        inside &= losses < end
+        inside &= coin <= threshold
+        kept |= inside
+    return kept
 
 
 def set_bits(mask: NDArray[np.uint8], indices: NDArray[np.integer[Any]]) -> None:

@@ -75,8 +75,11 @@ class Binning:
         values = np.ascontiguousarray(losses, dtype=np.float32)
         return self._bins(values.reshape(-1)).astype(np.intp).reshape(values.shape)
 
-    def _bins(self, losses: NDArray[np.float32]) -> NDArray[np.uint32]:
-        key = ordered_bits(losses)
+    def _bins(
+        self, losses: NDArray[np.float32], *, nonnegative: bool = False
+    ) -> NDArray[np.uint32]:
+        # Where no loss is negative, setting the sign bit does what ordered_bits does.
+        key = losses.view(np.uint32) | _SIGN if nonnegative else ordered_bits(losses)
         # A NaN of either sign wraps or stays above every bin, so that it is clipped to `size`.
         np.subtract(key, np.uint32(self.smallest), out=key)
         np.right_shift(key, np.uint32(self.shift), out=key)
@@ -240,11 +243,13 @@ def loss_range(
 
 def _count(losses: NDArray[np.float32], binning: Binning, threads: int) -> NDArray[np.int64]:
     """Counts blockwise: int64 (size + 1,), the unseen last."""
+    nonnegative = binning.smallest >= int(_SIGN)
 
     def count(span: range) -> NDArray[np.int64]:
         counts = np.zeros(binning.size + 1, np.int64)
         for block in parallel.blocks(span):
-            np.add.at(counts, binning._bins(losses[block]).astype(np.intp), 1)
+            bins = binning._bins(losses[block], nonnegative=nonnegative)
+            np.add.at(counts, bins.astype(np.intp), 1)
         return counts
 
     total = np.zeros(binning.size + 1, np.int64)
