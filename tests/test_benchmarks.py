@@ -51,6 +51,18 @@ def test_steps_and_loading_are_measured_for_each_policy_and_worker_count(written
         assert row["control"] > 0
 
 
+def test_budgets_and_saving_are_measured(written):
+    rows = written["budget"]["rows"]
+    assert {row["method"] for row in rows if row["kind"] == "start"} == {
+        "SeTa",
+        "InfoBatch",
+        "Random",
+    }
+    bars = {bar["what"]: bar for bar in written["budget"]["bars"]}
+    assert bars["off the budget at 20,000"]["met"]
+    assert bars["state of 10,000 in mid-epoch"]["met"]
+
+
 def test_importing_seta_does_not_load_torch(written):
     (bar,) = (b for b in written["import_time"]["bars"] if "torch" in b["what"])
     assert bar["figure"] == 0
@@ -92,5 +104,5 @@ def test_a_child_that_fails_tells_why():
 def test_an_unknown_benchmark_is_refused_with_the_names(capsys):
     with pytest.raises(SystemExit):
         main(["speed"])
-    expected = "NAME must be one of epoch_start, batch, import_time; got speed"
+    expected = "NAME must be one of epoch_start, budget, batch, import_time; got speed"
     assert expected in capsys.readouterr().err
