@@ -11,7 +11,7 @@ from seta.engine import KeepCurve, LossHistogram, draw, parallel
 from seta.engine.coins import Coins, Purpose
 from seta.engine.draw import count_bits, draw_mask, set_bits, shuffled
 
-N = 3 * parallel.BLOCK + 1001
+N = 2 * parallel.BLOCK + 1001
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_the_order_holds_each_kept_sample_once(share):
     assert np.array_equal(np.sort(indices), np.flatnonzero(flags))
 
 
-@pytest.mark.parametrize("n", [1, 7, 8, 9, 1000, parallel.BLOCK, parallel.BLOCK + 1])
+@pytest.mark.parametrize("n", [1, 7, 8, 9, 1000, 2**16, 2**16 + 1, parallel.BLOCK + 1])
 def test_any_size_is_shuffled_whole(n):
     assert np.array_equal(np.sort(order(np.ones(n, bool))), np.arange(n))
 

@@ -9,9 +9,10 @@ import numpy as np
 from torch.utils.data import IterableDataset
 
 from seta.compat.dataset import PublishedDataset
-from seta.compat.order import Run, refuse_ranks
+from seta.compat.order import Run
 from seta.engine import KeepCurve, LossHistogram, Policy, Pruner
 from seta.policies import Full, InfoBatch, SeTa, Static
+from seta.torch.ranks import refuse_ranks
 
 _METHODS = ("SeTa", "InfoBatch", "Static", "none")
 _REQUIRED = object()
@@ -35,7 +36,7 @@ def prune(dataset: Any, args: Any) -> PublishedDataset:
         TypeError: The dataset is not map-style.
         ValueError: An empty dataset, an unknown method, or a value out of range.
     """
-    refuse_ranks()
+    refuse_ranks("prune()")
     total = _size(dataset)
     method, epochs = _method(args), _get(args, "epochs")
     if isinstance(epochs, bool) or not isinstance(epochs, (int, np.integer)) or epochs < 1:

@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from seta.engine import Pruner
+from seta.torch.ranks import refuse_ranks
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -136,7 +137,7 @@ class Run:
         Returns:
             The epoch begun; unless told, the open one again if nothing of it was given out.
         """
-        refuse_ranks()
+        refuse_ranks("prune()")
         self.close()
         pruner = self.pruner
         if number is None:
@@ -195,13 +196,3 @@ class Run:
         place = epoch.answer(losses)
         self.largest = max(self.largest, epoch.batch)
         return None if epoch.weights is None else epoch.weights[place]
-
-
-def refuse_ranks() -> None:
-    """Raises if several processes train together."""
-    dist = torch.distributed
-    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        raise NotImplementedError(
-            f"prune() works in one process, and the process group has {dist.get_world_size()}: "
-            "each would choose and record for itself; train with one"
-        )

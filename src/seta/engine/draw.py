@@ -21,7 +21,9 @@ from seta.engine.coins import Coins, Purpose, coins_of
 from seta.engine.curve import KeepCurve
 from seta.engine.histogram import Binning
 
-_BUCKET = 1 << 17  # kept samples per bucket, at most, on average
+_BLOCK = 1 << 16  # samples scattered at a time: 16 bits tell their place, 16 are random
+_BUCKET = 1 << 17  # kept samples per bucket, at most, on average, ...
+_PIECE_BITS = 9  # ... unless the pieces of a block would be too small to be worth a copy each
 _COIN_MAX = 0xFFFF_FFFF
 _FEW_RUNS = 3
 
@@ -131,9 +133,9 @@ def set_bits(mask: NDArray[np.uint8], indices: NDArray[np.integer[Any]]) -> None
 
 
 def count_bits(mask: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Returns the number of kept samples in each block: int64 (ceil(N / BLOCK),)."""
+    """Returns the number of kept samples in each block: int64 (ceil(N / 2**16),)."""
     return np.add.reduceat(
-        _BITS_OF_BYTE.take(mask), np.arange(0, len(mask), parallel.BLOCK // 8), dtype=np.int64
+        _BITS_OF_BYTE.take(mask), np.arange(0, len(mask), _BLOCK // 8), dtype=np.int64
     )
 
 
@@ -158,7 +160,8 @@ def shuffled(
     counts = count_bits(mask)
     offsets = np.concatenate([[0], np.cumsum(counts)])
     kept = int(offsets[-1])
-    bits = min(16, max(0, (kept - 1).bit_length() - _BUCKET.bit_length() + 1))
+    most = _BLOCK.bit_length() - 1 - _PIECE_BITS
+    bits = min(most, max(0, (kept - 1).bit_length() - _BUCKET.bit_length() + 1))
     dtype = np.dtype(np.uint32 if n < 2**32 else np.uint64)
     scattered, cuts = _scatter(mask, n, offsets, bits, dtype, seed, epoch, threads)
     order = np.empty(kept, dtype)
@@ -203,13 +206,13 @@ def _scatter(
     edges = (np.arange(1, 1 << bits, dtype=np.uint64) << np.uint64(32 - bits)).astype(np.uint32)
 
     def scatter(span: range) -> None:
-        for block in parallel.blocks(span):
-            at = block.start // parallel.BLOCK
+        for block in parallel.blocks(span, _BLOCK):
+            at = block.start // _BLOCK
             members = np.unpackbits(mask[block.start // 8 : -(-block.stop // 8)])
             key = np.flatnonzero(members.view(np.bool_)).astype(np.uint32)
             if bits:
                 # 16 random bits above the 16 that tell the place in the block.
-                position = at * (parallel.BLOCK // 4)
+                position = at * (_BLOCK // 4)
                 random = Coins(seed, epoch, Purpose.BUCKET, position).uint16(len(key))
                 key |= random.astype(np.uint32) << np.uint32(16)
                 key.sort()

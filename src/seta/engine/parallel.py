@@ -1,8 +1,9 @@
 """Blocks and threads: how the engine walks over N samples on all cores.
 
 numpy releases the interpreter lock inside its loops, so plain threads are enough. Work is cut into
-blocks of `BLOCK` samples, whose temporaries stay in the second-level cache; each task takes a run
-of neighbouring blocks. Nothing that is computed depends on the number of threads.
+blocks of `BLOCK` samples: small enough for their temporaries to stay near the core, large enough
+for threads not to queue up for the lock between two loops. Each task takes a run of neighbouring
+blocks. Nothing that is computed depends on the number of threads.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-BLOCK = 1 << 16
+BLOCK = 1 << 17
 """Samples per block. A power of two: random positions and bit masks start on even boundaries."""
 
 _TASKS_PER_THREAD = 4
@@ -46,7 +47,8 @@ def spans(n: int, threads: int) -> list[range]:
     return [range(start, stop) for start, stop in itertools.pairwise(edges)]
 
 
-def blocks(span: range) -> Iterator[slice]:
-    """Yields the blocks of a span as slices."""
-    for start in range(span.start, span.stop, BLOCK):
-        yield slice(start, min(start + BLOCK, span.stop))
+def blocks(span: range, size: int | None = None) -> Iterator[slice]:
+    """Yields the blocks of a span as slices, of `BLOCK` samples or another size."""
+    size = BLOCK if size is None else size
+    for start in range(span.start, span.stop, size):
+        yield slice(start, min(start + size, span.stop))

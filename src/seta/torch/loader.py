@@ -34,6 +34,7 @@ from seta.torch.course import Course, Pass
 from seta.torch.dataset import IndexedCollate, IndexedDataset
 from seta.torch.eager import eager
 from seta.torch.losses import per_sample, weighted_mean
+from seta.torch.ranks import refuse_ranks
 from seta.torch.sampler import PrunedSampler
 from seta.torch.state import with_arrays, with_tensors
 from seta.torch.unanswered import Indices
@@ -100,6 +101,7 @@ class PrunedDataLoader:
         **options: Any,
     ) -> None:
         check_options(options)
+        refuse_ranks("PrunedDataLoader")
         self.dataset = dataset
         self.batch_size = check_batch_size(batch_size)
         self.collate_fn = default_collate if collate_fn is None else collate_fn
@@ -191,7 +193,9 @@ class PrunedDataLoader:
 
         Raises:
             RuntimeError: All epochs are over.
+            NotImplementedError: Several processes train together.
         """
+        refuse_ranks("PrunedDataLoader")
         course = self._course
         course.start()
         seed = np.random.SeedSequence((course.pruner.seed, self.epoch, _WORKERS))

@@ -1,0 +1,81 @@
+"""`python -m benchmarks.readme`: writes `benchmarks/README.md` from the files in `results/`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).resolve().parent
+ORDER = ("epoch_start", "budget", "batch", "import_time")
+
+HEAD = """# Benchmarks
+
+    make bench
+
+measures everything here, prints a table and writes `results/*.json`: every raw repeat, the machine,
+the versions. This page is made of those files by `python -m benchmarks.readme`. The limits are what
+the project asks of itself. Ratios are to something run beside it, in turns, in the same process or
+pair of processes; absolute times go with the machine, and no test asserts one.
+
+- `epoch_start`: histogram, groups, draw and shuffle of an epoch of SeTa with its defaults, on gamma
+  losses, two threads; beside the published way of doing the same (`published.py`, written by us:
+  scikit-learn's k-means over all scores, and a Python loop over the samples into groups), and
+  beside a copy of the loss array.
+- `budget`: what an exact budget adds to that, and what saving a state in mid-epoch costs.
+- `batch`: `update` on a batch of 128, and loading alone, beside a plain `DataLoader`.
+- `import_time`: `import seta` beside `import numpy`.
+"""
+
+
+def render(results: list[dict[str, Any]]) -> str:
+    """Returns the page."""
+    parts = [HEAD]
+    for result in results:
+        parts.append(f"\n## {result['name']}\n\n{_source(result)}\n\n{_bars(result['bars'])}")
+        if result["name"] == "epoch_start":
+            parts.append(f"\n{_epoch_starts(result['rows'])}")
+    return "".join(parts)
+
+
+def _source(result: dict[str, Any]) -> str:
+    machine = result["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    return (
+        f"{result['date']}, {machine['processor']}, {machine['cores']} cores, "
+        f"{machine.get('memory_gib', '?')} GiB; {versions}."
+    )
+
+
+def _bars(bars: list[dict[str, Any]]) -> str:
+    lines = ["| what | figure | limit | |", "| --- | ---: | ---: | --- |"]
+    for bar in bars:
+        sense, met = "≥" if bar["sense"] == "at least" else "≤", "met" if bar["met"] else "not met"
+        figure = f"{bar['figure']:.4g} {bar['unit']}"
+        lines.append(f"| {bar['what']} | {figure} | {sense} {bar['limit']:g} | {met} |")
+    return "\n".join(lines) + "\n"
+
+
+def _epoch_starts(rows: list[dict[str, Any]]) -> str:
+    lines = [
+        "| samples | epoch start | per sample | in copies | published way | times faster |",
+        "| ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for row in (row for row in rows if row["kind"] == "time"):
+        published = f"{row['published_seconds']:.3g} s" if "published_seconds" in row else ""
+        faster = f"{row['times_faster']:.0f}" if "times_faster" in row else ""
+        per_sample = row["seconds"] / row["n"] * 1e9
+        lines.append(
+            f"| {row['n']:,} | {row['seconds'] * 1e3:.3g} ms | {per_sample:.3g} ns | "
+            f"{row['copies']:.0f} | {published} | {faster} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def stored() -> list[dict[str, Any]]:
+    """Returns the results in `results/`."""
+    return [json.loads((FOLDER / f"results/{name}.json").read_text()) for name in ORDER]
+
+
+if __name__ == "__main__":
+    (FOLDER / "README.md").write_text(render(stored()), encoding="utf-8")
