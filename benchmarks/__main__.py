@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import batch, budget, epoch_start, import_time
-from benchmarks.measure import Bar, Result
+from benchmarks.measure import Bar, Result, source
 
 BENCHMARKS = {
     "epoch_start": epoch_start,
@@ -35,8 +35,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder = asked.out or (None if asked.quick else RESULTS)
     bars: list[Bar] = []
     for name in asked.names or BENCHMARKS:
+        before = source()
         with console.status(name) as status:
             result = BENCHMARKS[name].run(asked.quick, status.update)
+        if source() != before:
+            console.print(f"[red]seta was changed while {name} ran: nothing written[/red]")
+            return 1
         bars += result.bars
         _print_figures(console, result)
         if folder:

@@ -6,6 +6,7 @@ serves another. A child is a benchmark module called with one JSON argument; it 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -69,6 +70,7 @@ class Result:
             "date": time.strftime("%Y-%m-%d"),
             "machine": machine(),
             "versions": versions(),
+            "source": source(),
             "threads": THREADS,
             "bars": [bar.as_row() for bar in self.bars],
             "rows": self.rows,
@@ -103,6 +105,16 @@ def versions() -> dict[str, str]:
     for name in ("seta", "numpy", "scikit-learn", "torch"):
         found[name] = metadata.version(name)
     return found
+
+
+def source() -> str:
+    """A digest of the code of `seta`: figures belong to the code that they were taken from."""
+    import seta
+
+    digest = hashlib.sha256()
+    for path in sorted(Path(seta.__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def seconds(call: Callable[[], object]) -> float:

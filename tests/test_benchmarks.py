@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks import readme
 from benchmarks.__main__ import BENCHMARKS, main
-from benchmarks.measure import Bar, child, median_ratio
+from benchmarks.measure import Bar, child, median_ratio, source
 from benchmarks.published import epoch_start, numpy_epoch_start
 
 
@@ -24,6 +25,7 @@ def test_each_benchmark_writes_a_file_that_says_where_its_figures_come_from(writ
         assert content["name"] == name
         assert content["command"] == "python -m benchmarks --quick"
         assert content["machine"]["cores"] >= 1
+        assert content["source"] == source()
         assert {"python", "seta", "numpy", "scikit-learn", "torch"} <= set(content["versions"])
         assert content["bars"] and content["rows"]
         for bar in content["bars"]:
@@ -38,7 +40,7 @@ def test_epoch_starts_keep_every_raw_repeat_beside_the_medians(written):
     assert beside["times_faster"] > 0 and "times_faster" not in alone
     for row in rows:
         if row["kind"] == "memory":
-            assert row["held"] > 0 and row["process_gib"] > 0
+            assert row["table"] == 6 and row["process_gib"] > 0
 
 
 def test_steps_and_loading_are_measured_for_each_policy_and_worker_count(written):
@@ -101,8 +103,20 @@ def test_a_child_that_fails_tells_why():
         child("benchmarks.batch", {"kind": "step", "policy": "None", "n": 10, "rounds": 1})
 
 
+def test_figures_of_code_that_changed_meanwhile_are_not_written(monkeypatch, tmp_path, capsys):
+    digests = iter(["before", "after"])
+    monkeypatch.setattr("benchmarks.__main__.source", lambda: next(digests))
+    assert main(["import_time", "--quick", "--out", str(tmp_path)]) == 1
+    assert "seta was changed while import_time ran: nothing written" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_unknown_benchmark_is_refused_with_the_names(capsys):
     with pytest.raises(SystemExit):
         main(["speed"])
     expected = "NAME must be one of epoch_start, budget, batch, import_time; got speed"
     assert expected in capsys.readouterr().err
+
+
+def test_the_page_of_figures_is_made_of_the_results():
+    assert (readme.FOLDER / "README.md").read_text() == readme.render(readme.stored())
