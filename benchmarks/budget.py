@@ -18,6 +18,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from benchmarks.epoch_start import gamma_losses
 from benchmarks.measure import THREADS, Bar, Result, child, median_ratio, seconds
@@ -120,7 +121,7 @@ def _save(n: int) -> dict[str, Any]:
     }
 
 
-def _numpy_to_the_disk(path: Path, data: np.ndarray[Any, Any]) -> None:
+def _numpy_to_the_disk(path: Path, data: npt.NDArray[np.uint8]) -> None:
     with path.open("wb") as file:
         np.save(file, data)
         file.flush()
@@ -129,5 +130,9 @@ def _numpy_to_the_disk(path: Path, data: np.ndarray[Any, Any]) -> None:
 
 if __name__ == "__main__":
     asked = json.loads(sys.argv[1])
-    measure = {"start": _start, "exact": _exact, "save": _save}[asked.pop("kind")]
-    print(json.dumps(measure(**asked)))
+    parts: dict[str, Callable[..., dict[str, Any]]] = {
+        "start": _start,
+        "exact": _exact,
+        "save": _save,
+    }
+    print(json.dumps(parts[asked.pop("kind")](**asked)))

@@ -6,7 +6,7 @@ each list, to sort the groups; the samples of the window's groups, shuffled, as 
 
 The published package holds the losses in a torch tensor and walks over it item by item, which makes
 one small tensor per sample and per index. `epoch_start` does the same, and is the one that ratios
-are taken to. `numpy_epoch_start` is the same again on numpy arrays, about fourteen times cheaper,
+are taken to. `numpy_epoch_start` is the same again on numpy arrays, some twelve times cheaper,
 and stands beside it so that nobody takes the tensors' share for the method's.
 """
 

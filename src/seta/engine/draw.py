@@ -21,7 +21,8 @@ from seta.engine.coins import Coins, Purpose, coins_of
 from seta.engine.curve import KeepCurve
 from seta.engine.histogram import Binning
 
-_BLOCK = 1 << 16  # samples scattered at a time: 16 bits tell their place, 16 are random
+_PLACE_BITS = 17
+_BLOCK = 1 << _PLACE_BITS  # samples scattered at a time; their random keys have 32 bits in all
 _BUCKET = 1 << 17  # kept samples per bucket, at most, on average, ...
 _PIECE_BITS = 9  # ... unless the pieces of a block would be too small to be worth a copy each
 _COIN_MAX = 0xFFFF_FFFF
@@ -133,7 +134,7 @@ def set_bits(mask: NDArray[np.uint8], indices: NDArray[np.integer[Any]]) -> None
 
 
 def count_bits(mask: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Returns the number of kept samples in each block: int64 (ceil(N / 2**16),)."""
+    """Returns the number of kept samples in each block: int64 (ceil(N / 2**17),)."""
     return np.add.reduceat(
         _BITS_OF_BYTE.take(mask), np.arange(0, len(mask), _BLOCK // 8), dtype=np.int64
     )
@@ -160,7 +161,7 @@ def shuffled(
     counts = count_bits(mask)
     offsets = np.concatenate([[0], np.cumsum(counts)])
     kept = int(offsets[-1])
-    most = _BLOCK.bit_length() - 1 - _PIECE_BITS
+    most = _PLACE_BITS - _PIECE_BITS
     bits = min(most, max(0, (kept - 1).bit_length() - _BUCKET.bit_length() + 1))
     dtype = np.dtype(np.uint32 if n < 2**32 else np.uint64)
     scattered, cuts = _scatter(mask, n, offsets, bits, dtype, seed, epoch, threads)
@@ -211,13 +212,13 @@ def _scatter(
             members = np.unpackbits(mask[block.start // 8 : -(-block.stop // 8)])
             key = np.flatnonzero(members.view(np.bool_)).astype(np.uint32)
             if bits:
-                # 16 random bits above the 16 that tell the place in the block.
+                # 15 random bits above the 17 that tell the place in the block.
                 position = at * (_BLOCK // 4)
                 random = Coins(seed, epoch, Purpose.BUCKET, position).uint16(len(key))
-                key |= random.astype(np.uint32) << np.uint32(16)
+                key |= random.astype(np.uint32) << np.uint32(_PLACE_BITS)
                 key.sort()
                 cuts[at, 1:-1] = np.searchsorted(key, edges)
-                key &= np.uint32(0xFFFF)
+                key &= np.uint32(_BLOCK - 1)
             cuts[at, -1] = len(key)
             np.add(key, dtype.type(block.start), out=scattered[offsets[at] : offsets[at + 1]])
 

@@ -1,7 +1,7 @@
 """Saving a state without torch: one file of numpy arrays, whole or not at all.
 
 The file is a sequence of arrays as `numpy.save` writes them: first the state as JSON, in which each
-array is replaced by its number, then the arrays. It is written beside its destination, flushed to
+array is replaced by a mark, then the arrays. It is written beside its destination, flushed to
 the disk and renamed, so that a crash or a full disk leaves the earlier file as it was.
 
 Cost: that of `numpy.save` on as many bytes, and the wait for the disk.
@@ -78,23 +78,28 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def _without_arrays(value: Any, arrays: list[NDArray[Any]]) -> Any:
-    """Returns the value with each array replaced by a marker, and collects the arrays."""
+    """Returns the value as JSON takes it, and collects the arrays.
+
+    A list in it is always a pair of a tag and a content, so that nothing in a state can be taken
+    for the mark of an array.
+    """
     if isinstance(value, np.ndarray):
         arrays.append(value)
-        return {"__array__": len(arrays) - 1}
+        return ["array", len(arrays) - 1]
     if isinstance(value, dict):
-        return {key: _without_arrays(item, arrays) for key, item in value.items()}
+        return ["dict", {key: _without_arrays(item, arrays) for key, item in value.items()}]
     if isinstance(value, (list, tuple)):
-        return [_without_arrays(item, arrays) for item in value]
+        return ["list", [_without_arrays(item, arrays) for item in value]]
     return value
 
 
 def _with_arrays(value: Any, file: Any) -> Any:
-    """Inverse of `_without_arrays`; the arrays come in the order of their markers."""
-    if isinstance(value, dict):
-        if "__array__" in value:
-            return np.load(file, allow_pickle=False)
-        return {key: _with_arrays(item, file) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_with_arrays(item, file) for item in value]
-    return value
+    """Inverse of `_without_arrays`; the arrays come in the order of their marks."""
+    if not isinstance(value, list):
+        return value
+    tag, content = value
+    if tag == "array":
+        return np.load(file, allow_pickle=False)
+    if tag == "dict":
+        return {key: _with_arrays(item, file) for key, item in content.items()}
+    return [_with_arrays(item, file) for item in content]

@@ -222,8 +222,9 @@ def loss_range(
     threads = parallel.available_threads() if threads is None else threads
 
     def ends(span: range) -> tuple[np.float32, np.float32]:
-        part = losses[span.start : span.stop]
-        return np.fmin.reduce(part), np.fmax.reduce(part)
+        parts = [losses[block] for block in parallel.blocks(span)]
+        pairs = [(np.fmin.reduce(part), np.fmax.reduce(part)) for part in parts]
+        return np.fmin.reduce([p[0] for p in pairs]), np.fmax.reduce([p[1] for p in pairs])
 
     if not losses.size:
         return None
