@@ -125,8 +125,11 @@ def _merge(points: _Points, most: int) -> NDArray[np.intp]:
         return np.arange(len(points) + 1)
     counts = np.diff(points.count)
     steps = np.sqrt(np.minimum(counts[:-1], counts[1:]) * np.diff(points.values))
+    cap = np.inf
     for _ in range(_CAPPING_STEPS):
-        cap = steps.sum() / most
+        before, cap = cap, steps.sum() / most
+        if cap > 0.99 * before:
+            break
         np.minimum(steps, cap, out=steps)
     measure = _running(steps)
     even = np.searchsorted(measure, np.arange(0.5, most) * (measure[-1] / most))
