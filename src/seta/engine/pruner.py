@@ -30,7 +30,7 @@ class Pruner:
     """Chooses the samples of each epoch from the losses of the earlier ones.
 
     Memory: 6 bytes per sample, and while an epoch is open 4 bytes per kept sample and one bit per
-    sample. Time of an epoch start: 10 to 25 ns per sample on two cores.
+    sample. Time of an epoch start: 10 to 30 ns per sample on two cores.
 
     Args:
         n: Number of samples, >= 1.
