@@ -1,7 +1,10 @@
 """A real training process, killed at any step and resumed, ends with bitwise the same model."""
 
+import contextlib
 import json
+import os
 import random
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +20,7 @@ SCRIPT = Path(__file__).with_name("train_script.py")
 def train(folder, policy, budget, workers):
     """Starts a run that saves after every step; it goes on from what it finds in the folder."""
     command = [sys.executable, SCRIPT, folder, policy, str(budget), str(workers)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
 
 
 def steps_of(folder):
@@ -56,6 +59,8 @@ def test_a_killed_run_ends_with_the_same_model(tmp_path, policy, budget, workers
         process.kill()
         process.wait()
         process.stdout.close()
+        with contextlib.suppress(ProcessLookupError):  # its workers, which may not notice
+            os.killpg(process.pid, signal.SIGKILL)
     finish(train(killed, policy, budget, workers))
     assert last_of_each(steps_of(killed)) == last_of_each(expected)
     a, b = (torch.load(folder / "model.pt", weights_only=True) for folder in (whole, killed))
