@@ -18,6 +18,7 @@ from torch.nn import functional
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, TensorDataset
 
 from seta import Log, prune
+from tests.torch.processes import run_ranks
 
 WORKERS = [
     pytest.param({}, id="main process"),
@@ -646,33 +647,77 @@ def test_a_scalar_loss_is_refused_with_the_remedy():
     train_data.update(loss_of(index))  # nothing was lost
 
 
-def _rank(rank, size, store, answers):
-    torch.distributed.init_process_group(
-        "gloo", store=torch.distributed.FileStore(store, size), rank=rank, world_size=size
-    )
-    try:
-        answers.put(str(len(made()[1])))
-    except NotImplementedError as error:
-        answers.put(str(error))
-    torch.distributed.destroy_process_group()
+# Several processes.
 
 
+def _three_lines(rank, prune_type, loader, set_epochs):
+    train_data, batches = made(prune_type, n=150, batch_size=16, prune_ratio=0.3, loader=loader)
+    epochs = []
+    for epoch in range(4):
+        if set_epochs:
+            train_data.sampler.set_epoch(epoch)
+        epochs.append(epoch_of(train_data, batches, epoch))
+    rows = [(row["kept"], row["trained"]) for row in train_data.pruner.history]
+    return epochs, rows, train_data.pruner.losses.copy(), train_data.get_pruned_count()
+
+
+@pytest.mark.parametrize("prune_type", ["SeTa", "InfoBatch", "Static"])
 @pytest.mark.parametrize(
-    ("size", "answer"), [(1, "12"), (2, r"prune\(\) works in one process, and .* group has 2")]
+    ("loader", "set_epochs"), [({}, False), ({"num_workers": 2, "drop_last": True}, True)]
 )
-def test_one_process_of_a_group_works_and_several_are_refused(size, answer, tmp_path):
-    context = torch.multiprocessing.get_context("fork")
-    answers = context.SimpleQueue()
-    ranks = [
-        context.Process(target=_rank, args=(rank, size, str(tmp_path / "store"), answers))
-        for rank in range(size)
-    ]
-    for process in ranks:
-        process.start()
-    for process in ranks:
-        process.join(60)
-        assert process.exitcode == 0
-        assert re.match(answer, answers.get())
+def test_ranks_train_their_shares_by_the_three_lines(prune_type, loader, set_epochs, tmp_path):
+    results = run_ranks(2, _three_lines, tmp_path, prune_type, loader, set_epochs)
+    assert results[0][1] == results[1][1] and results[0][3] == results[1][3]
+    epochs = [[*ours, *theirs] for ours, theirs in zip(*(r[0] for r in results), strict=True)]
+    known = len(results[0][1])  # with drop_last nothing tells that the last epoch is over
+    assert known == 3 if set_epochs else 4
+    for epoch, (kept, trained) in enumerate(results[0][1]):
+        assert len(set(epochs[epoch])) == len(epochs[epoch]) == trained
+        plan = min(kept, int(0.7 * 150)) if prune_type == "SeTa" else kept
+        assert plan - trained < (32 if set_epochs else 2)
+    for result in results:
+        np.testing.assert_array_equal(result[2], expected_table(len(result[2]), epochs[:known]))
+
+
+def _left_open(rank):
+    train_data, batches = made(n=100)
+    train_data.update(loss_of(next(iter(batches))[0]))
+    with pytest.raises(
+        RuntimeError, match=r"epoch 0 is not over: call train_data\.sampler\.set_ep"
+    ):
+        next(iter(batches))
+    train_data.sampler.set_epoch(1)
+    return epoch_of(train_data, batches, 1), train_data.pruner.history[0]["trained"]
+
+
+def test_an_epoch_left_open_on_ranks_is_ended_by_set_epoch(tmp_path):
+    (first, trained), (second, _) = run_ranks(2, _left_open, tmp_path)
+    assert trained == 16 and not set(first) & set(second)
+
+
+def _dealt_out_again(rank):
+    """What accelerator.prepare does: each rank gets every second batch of what the sampler says."""
+    train_data = prune(Indices(128), arguments("none"))
+    batches = BatchSampler(train_data.sampler, 8, drop_last=False)
+    own = [batch for at, batch in enumerate(batches) if at % 2 == rank]
+    for index in own:
+        train_data.update(loss_of(torch.tensor(index)))
+    with pytest.raises(RuntimeError, match=r"deals the batches out again \(accelerator\.prepare\)"):
+        train_data.sampler.set_epoch(1)
+
+
+def test_a_share_that_is_dealt_out_again_is_refused(tmp_path):
+    run_ranks(2, _dealt_out_again, tmp_path)
+
+
+def test_three_lines_made_before_the_group_are_refused(tmp_path):
+    _, batches = made()
+
+    def late(rank):
+        with pytest.raises(RuntimeError, match=r"prune\(\) was made for one process, .* has 2"):
+            next(iter(batches))
+
+    run_ranks(2, late, tmp_path)
 
 
 # Arguments.

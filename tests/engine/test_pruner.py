@@ -299,7 +299,7 @@ def test_a_resumed_run_goes_on_as_if_nothing_had_happened(policy, stop):
         ({"seed": 1}, "saved with seed=0, this pruner has seed=1"),
         ({"policy": seta.SeTa(groups=7)}, r"policy='SeTa\(.*groups=5.*this pruner has .*groups=7"),
         ({"always_keep": [1]}, "saved with always_keep=None, this pruner has always_keep='1 sam"),
-        ({"budget": 0.5}, "saved with budget=None, this pruner has budget='15 visits in 3 epochs"),
+        ({"budget": 0.5}, "saved with budget=None, this pruner has budget='1.5 of 3 epochs"),
     ],
 )
 def test_a_state_of_another_run_is_refused(changes, message):

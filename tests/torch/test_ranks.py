@@ -1,37 +1,346 @@
-"""Several processes are refused until they are supported: never each for itself, in silence."""
+"""Real processes: each trains its share, the right loss reaches the right sample on all of them."""
 
-import re
+import itertools
+import time
 
+import numpy as np
 import pytest
 import torch
+from torch.distributed.device_mesh import init_device_mesh
+from torch.utils.data import DataLoader
 
 import seta
+from seta.engine.rows import CLOCKED
+from seta.torch import IndexedCollate, IndexedDataset, PrunedSampler, indices_of
+from seta.torch.ranks import ProcessRanks, ranks_of
+from tests.torch.helpers import Tuples, loss_of, samples_of
+from tests.torch.processes import run_ranks
+
+N, EPOCHS, BATCH = 101, 6, 10
 
 
-def _rank(rank, size, store, answers):
-    torch.distributed.init_process_group(
-        "gloo", store=torch.distributed.FileStore(store, size), rank=rank, world_size=size
-    )
-    try:
-        answers.put(str(len(seta.PrunedDataLoader(range(6), "SeTa", epochs=2))))
-    except NotImplementedError as error:
-        answers.put(str(error))
-    torch.distributed.destroy_process_group()
+def loader_of(**options):
+    arguments = {"epochs": EPOCHS, "seed": 1, "batch_size": BATCH, "policy": "SeTa"}
+    return seta.PrunedDataLoader(Tuples(N), **{**arguments, **options})
+
+
+def epochs_of(loader):
+    """Trains the rest of the run; returns the batches of each epoch, as lists of samples."""
+    found = []
+    while loader.pruner.next_epoch < EPOCHS:
+        epoch, batches = loader.epoch, []
+        for batch in loader:
+            samples = samples_of(batch)
+            loader.update(loss_of(samples, loader.epoch))
+            batches.append(samples.tolist())
+        assert loader.pruner.history[-1]["epoch"] == epoch
+        found.append(batches)
+    return found
+
+
+def rows_of(loader):
+    return [{k: v for k, v in r.items() if k not in CLOCKED} for r in loader.pruner.history]
+
+
+def latest(runs):
+    """Returns the loss that each sample must have after the epochs of all ranks."""
+    losses = np.full(N, np.nan, np.float32)
+    for epoch in range(EPOCHS):
+        samples = np.array([s for run in runs for batch in run[epoch] for s in batch])
+        losses[samples] = loss_of(samples, epoch).numpy()
+    return losses
+
+
+CASES = [
+    {},
+    {"budget": 0.7},
+    {"drop_last": True},
+    {"num_workers": 2, "prefetch_factor": 3, "persistent_workers": True},
+    {"policy": "InfoBatch", "num_workers": 1},
+    {"sharding": "sharded"},
+    {"sharding": "sharded", "budget": 0.7, "num_workers": 1},
+]
+
+
+def _every_case(rank):
+    found = []
+    for options in CASES:
+        loader = loader_of(**options)
+        lengths = [loader.total_steps if "budget" in options else None, len(loader)]
+        epochs = epochs_of(loader)
+        pruner = loader.pruner
+        held = np.arange(N) if pruner.held is None else pruner.held
+        losses = dict(zip(held.tolist(), pruner.losses.tolist(), strict=True))
+        found.append((epochs, rows_of(loader), losses, lengths, len(loader)))
+    return found
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_each_rank_trains_its_share_and_every_loss_reaches_its_sample(size, tmp_path):
+    for case, results in zip(
+        CASES, zip(*run_ranks(size, _every_case, tmp_path), strict=True), strict=True
+    ):
+        runs = [result[0] for result in results]
+        rows = results[0][1]
+        assert all(result[1] == rows for result in results), case
+        expected = latest(runs)
+        tables = [{k: v for k, v in result[2].items() if k < N} for result in results]
+        for table in tables:
+            np.testing.assert_array_equal(list(table.values()), expected[list(table)])
+        if case.get("sharding") == "sharded":
+            assert sorted(k for table in tables for k in table) == list(range(N))
+        else:
+            assert all(len(table) == N for table in tables)
+        for epoch in range(EPOCHS):
+            batches = [run[epoch] for run in runs]
+            assert len({tuple(map(len, b)) for b in batches}) == 1, case  # equal batches
+            trained = [s for b in batches for batch in b for s in batch]
+            assert len(set(trained)) == len(trained) == rows[epoch]["trained"]
+            lost = rows[epoch]["kept"] - len(trained)
+            if "sharding" in case:  # fewer samples than shards: some have none
+                assert lost <= 10
+            elif "budget" in case:
+                assert lost == 0
+            else:
+                assert lost < (size * BATCH if case.get("drop_last") else size)
+        steps = [sum(map(len, run)) for run in runs]
+        if "budget" in case:
+            assert {result[3][0] for result in results} == set(steps)
+        assert {result[3][1] for result in results} == {len(runs[0][0])}
+
+
+def _loops(rank):
+    """Breaks at different places, set_epoch, look-ahead with indices, an exception in the loop."""
+    loader = loader_of(with_indices=True, num_workers=1)
+    ahead = iter(loader)
+    window = list(itertools.islice(ahead, 2))
+    for indices, batch in window:
+        assert indices.tolist() == samples_of(batch).tolist()
+        loader.update(loss_of(samples_of(batch), 0), indices=indices)
+    loader.set_epoch(1)  # ends epoch 0: the exchange
+    first = loader.pruner.history[0]["trained"]
+    for number, (indices, batch) in enumerate(loader):
+        loader.update(loss_of(samples_of(batch), 1), indices=indices)
+        if number == rank:  # not equally far
+            break
+    row = loader.end_epoch()
+    again = loader.end_epoch()
+    return first, row["trained"], again == row, loader.pruner.losses.tolist()
+
+
+def test_breaks_and_set_epoch_end_an_epoch_on_all_ranks(tmp_path):
+    results = run_ranks(2, _loops, tmp_path)
+    assert results[0][:3] == (4 * BATCH, 3 * BATCH, True)
+    np.testing.assert_array_equal(results[0][3], results[1][3])
+
+
+def _save(rank, sharding, gather, stop, folder):
+    loader = loader_of(sharding=sharding, budget=0.8, policy="InfoBatch")
+    trained = []
+    for _ in range(2):
+        for batch in loader:
+            loader.update(loss_of(samples_of(batch), loader.epoch))
+    for _, batch in zip(range(stop), loader, strict=False):
+        loader.update(loss_of(samples_of(batch), 2))
+        trained += samples_of(batch).tolist()
+    torch.save(loader.state_dict(gather=gather), folder / f"rank{rank}.pt")
+    return trained
+
+
+def _go_on(rank, sharding, folder, parts):
+    loader = loader_of(sharding=sharding, budget=0.8, policy="InfoBatch")
+    read = [torch.load(folder / f"rank{part}.pt", weights_only=True) for part in parts]
+    loader.load_state_dict(read[0] if len(read) == 1 else read)
+    return epochs_of(loader), rows_of(loader)
 
 
 @pytest.mark.parametrize(
-    ("size", "answer"), [(1, "[1-6]$"), (2, "PrunedDataLoader works in one process, and .* has 2")]
+    "sharding, gather, parts",
+    [("replicated", True, [1]), ("replicated", False, [0, 1]), ("sharded", True, [1, 0])],
 )
-def test_one_process_of_a_group_works_and_several_are_refused(size, answer, tmp_path):
-    context = torch.multiprocessing.get_context("fork")
-    answers = context.SimpleQueue()
-    ranks = [
-        context.Process(target=_rank, args=(rank, size, str(tmp_path / "store"), answers))
-        for rank in range(size)
+def test_a_run_goes_on_with_other_ranks_from_the_middle_of_an_epoch(
+    sharding, gather, parts, tmp_path
+):
+    folder = tmp_path / "states"
+    folder.mkdir()
+    before = run_ranks(2, _save, tmp_path, sharding, gather, 2, folder)
+    expected = None
+    for size in (2, 1, 3):
+        results = run_ranks(size, _go_on, tmp_path, sharding, folder, parts)
+        rest = [s for epochs, _ in results for batch in epochs[0] for s in batch]
+        trained = [*rest, *before[0], *before[1]]
+        assert len(set(trained)) == len(trained)
+        rows = results[0][1]
+        assert all(other[1] == rows for other in results)
+        assert rows[2]["trained"] == len(trained)
+        assert rows[2]["kept"] - len(trained) <= size * 3
+        if size == 2:
+            expected = _whole(tmp_path, sharding)
+            assert [epochs[1:] for epochs, _ in results] == [run[3:] for run, _ in expected]
+            assert rows == expected[0][1]
+
+
+def _whole(tmp_path, sharding):
+    def train(rank):
+        loader = loader_of(sharding=sharding, budget=0.8, policy="InfoBatch")
+        return epochs_of(loader), rows_of(loader)
+
+    return run_ranks(2, train, tmp_path)
+
+
+# Who comes with what.
+
+
+def _refused(rank):
+    """One rank stops coming; the others say who, in the group's timeout."""
+    loader = loader_of()
+    started = time.monotonic()
+    try:
+        for batch in loader:
+            loader.update(loss_of(samples_of(batch), 0))
+            if rank == 1:
+                time.sleep(8)
+                return "", 0
+    except RuntimeError as error:
+        return str(error), time.monotonic() - started
+    return "not refused", 0
+
+
+def test_a_rank_that_does_not_come_is_named_within_the_timeout(tmp_path):
+    results = run_ranks(3, _refused, tmp_path, timeout=3)
+    for message, seconds in (results[0], results[2]):
+        assert "end_epoch() of epoch 0: rank 1 did not come within the group's timeout" in message
+        assert seconds < 30
+
+
+def _disagree(rank):
+    answers = []
+    other_seed, other_call = loader_of(seed=rank), loader_of()
+    for loader in (other_seed, other_call):
+        try:
+            for batch in loader:
+                loader.update(loss_of(samples_of(batch), 0))
+                if loader is other_call and rank:
+                    loader.state_dict()
+        except RuntimeError as error:
+            answers.append(str(error))
+    return answers
+
+
+def test_ranks_with_other_arguments_or_other_calls_are_told_apart(tmp_path):
+    for rank, (settings, calls) in enumerate(run_ranks(2, _disagree, tmp_path)):
+        assert "process 1 has another settings than process 0" in settings
+        if rank:
+            assert "came to state_dict() in epoch 0, process 0 to end_epoch() of epoch" in calls
+
+
+def test_a_loader_made_before_the_group_is_refused(tmp_path):
+    before = loader_of()
+
+    def late(rank):
+        with pytest.raises(RuntimeError, match=r"made for one process, .* process group has 2"):
+            next(iter(before))
+
+    run_ranks(2, late, tmp_path)
+
+
+def _groups(rank):
+    """Two data-parallel ranks of two tensor-parallel processes each; then a group of one."""
+    mesh = init_device_mesh("cpu", (2, 2), mesh_dim_names=("dp", "tp"))
+    loader = loader_of(process_group=mesh["dp"])
+    epochs = epochs_of(loader)
+    half = torch.distributed.new_group([0, 1])
+    pair = len(loader_of(process_group=half)) if rank < 2 else None
+    own = [torch.distributed.new_group([r]) for r in range(4)][rank]
+    alone = len(loader_of(process_group=own, policy="Full"))
+    errors = []
+    for group in (mesh, 3, half):
+        try:
+            loader_of(process_group=group)
+        except (TypeError, ValueError) as error:
+            errors.append(str(error))
+    return epochs, loader.pruner.losses.tolist(), pair, alone, errors
+
+
+def test_meshes_and_groups_say_who_trains_together(tmp_path):
+    results = run_ranks(4, _groups, tmp_path)
+    assert results[0][0] == results[1][0] and results[2][0] == results[3][0]
+    trained = [s for r in (0, 2) for batch in results[r][0][0] for s in batch]
+    assert len(set(trained)) == len(trained) and len(trained) > 80
+    for _, losses, *_ in results:
+        np.testing.assert_array_equal(losses, results[0][1])
+    assert [result[2] for result in results] == [5, 5, None, None]
+    assert [result[3] for result in results] == [11, 11, 11, 11]
+    for errors in (results[0][4], results[2][4]):
+        assert "must be one dimension of a device mesh, got a mesh of 2: ('dp', 'tp')" in errors[0]
+        assert "must be a torch.distributed.ProcessGroup or a DeviceMesh" in errors[1]
+    assert "process_group must be one that this process is a member of" in results[2][4][2]
+
+
+def test_a_group_needs_torch_distributed():
+    with pytest.raises(RuntimeError, match=r"process_group was given, but torch\.distributed is n"):
+        loader_of(process_group=object())
+    assert ranks_of(None) is None
+
+
+# The building blocks.
+
+
+def _modes(rank):
+    ranks = ProcessRanks()
+    pruner = seta.Pruner(N, "SeTa", epochs=3, ranks=ranks)
+    refused = []
+    for make in (
+        lambda: PrunedSampler(pruner),
+        lambda: PrunedSampler(seta.Pruner(N, "SeTa", epochs=3, ranks=ranks, sharding="sharded"),
+                              share=False),
+    ):  # fmt: skip
+        with pytest.raises(ValueError) as error:
+            make()
+        refused.append(str(error.value))
+    whole, share = PrunedSampler(pruner, share=False), PrunedSampler(pruner, share=True)
+    plan = list(whole)
+    lengths = len(whole), len(share)
+    loader = DataLoader(
+        IndexedDataset(Tuples(N)), BATCH, sampler=share, collate_fn=IndexedCollate(list)
+    )
+    for packed, _ in loader:
+        samples = indices_of(packed)
+        pruner.record(samples, loss_of(samples, 0).numpy())
+    pruner.end_epoch()
+    return plan, list(share) and lengths, refused
+
+
+def test_samplers_are_global_or_of_a_rank_and_say_which(tmp_path):
+    results = run_ranks(2, _modes, tmp_path)
+    assert results[0][0] == results[1][0]
+    assert results[0][1] == (len(results[0][0]), len(results[0][0]) // 2)
+    for message, part in zip(
+        results[0][2], ("share must be given, since 2 ranks", "share must be True for a shar"),
+        strict=True,
+    ):  # fmt: skip
+        assert part in message
+
+
+def _collectives(rank):
+    """Exact integers and floats of all kinds and lengths, empty ones too."""
+    ranks = ProcessRanks()
+    big = np.array([2**24 + 1, 2**32 - 1], np.uint32)[: 2 - rank]
+    huge = np.array([2**53 + 1, 2**63 + 5], np.uint64)[:rank]
+    floats = np.array([np.nan, -0.0, 1e-45], np.float32)
+    gathered = [ranks.gather(values, "test") for values in (big, huge, floats)]
+    total = ranks.sum(np.array([2**53 + 1, rank]), "test")
+    return [[(p.dtype.name, p.tobytes()) for p in parts] for parts in gathered], total.tolist()
+
+
+def test_collectives_are_exact(tmp_path):
+    results = run_ranks(2, _collectives, tmp_path)
+    (big, huge, floats), total = results[0]
+    assert results[1] == results[0]
+    assert big == [
+        ("uint32", np.array([2**24 + 1, 2**32 - 1], np.uint32).tobytes()),
+        ("uint32", np.array([2**24 + 1], np.uint32).tobytes()),
     ]
-    for process in ranks:
-        process.start()
-    for process in ranks:
-        process.join(60)
-        assert process.exitcode == 0
-        assert re.match(answer, answers.get())
+    assert huge == [("uint64", b""), ("uint64", np.array([2**53 + 1], np.uint64).tobytes())]
+    assert floats[0] == floats[1] == ("float32", np.array([np.nan, -0.0, 1e-45], "f4").tobytes())
+    assert total == [2**54 + 2, 1]

@@ -12,7 +12,7 @@ from seta.compat.dataset import PublishedDataset
 from seta.compat.order import Run
 from seta.engine import KeepCurve, LossHistogram, Policy, Pruner
 from seta.policies import Full, InfoBatch, SeTa, Static
-from seta.torch.ranks import refuse_ranks
+from seta.torch.ranks import ranks_of
 
 _METHODS = ("SeTa", "InfoBatch", "Static", "none")
 _REQUIRED = object()
@@ -20,6 +20,8 @@ _REQUIRED = object()
 
 def prune(dataset: Any, args: Any) -> PublishedDataset:
     """Wraps a dataset so that each epoch trains on the samples that a method chooses.
+
+    Of several processes (`torch.distributed` is initialised before) each trains its share.
 
     Args:
         dataset: Map-style dataset of N >= 1 samples.
@@ -36,7 +38,6 @@ def prune(dataset: Any, args: Any) -> PublishedDataset:
         TypeError: The dataset is not map-style.
         ValueError: An empty dataset, an unknown method, or a value out of range.
     """
-    refuse_ranks("prune()")
     total = _size(dataset)
     method, epochs = _method(args), _get(args, "epochs")
     if isinstance(epochs, bool) or not isinstance(epochs, (int, np.integer)) or epochs < 1:
@@ -47,7 +48,14 @@ def prune(dataset: Any, args: Any) -> PublishedDataset:
         names = "prune_ratio; groups = num_group; window = window_scale; delta"
         raise type(error)(f"args of prune_type={method!r} ({names}): {error}") from error
     seed = _get(args, "seed", None)
-    pruner = Pruner(rows, policy, epochs=int(epochs), seed=0 if seed is None else seed)
+    pruner = Pruner(
+        rows,
+        policy,
+        epochs=int(epochs),
+        seed=0 if seed is None else seed,
+        ranks=ranks_of(None),
+        sharding="replicated",
+    )
     return PublishedDataset(dataset, Run(pruner, total, longest))
 
 

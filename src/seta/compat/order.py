@@ -7,6 +7,9 @@ known: every batch must have had its update. Workers fetch ahead, where nobody c
 been given out: then updates must be of one size but for the last, divide what was fetched, and
 leave nothing but a `drop_last` tail. What counts cannot show stays unseen: a loader that delivers
 out of order, one batch skipped and another answered twice.
+
+Of several processes each gets its share of the plan. They exchange losses in the update that
+answers the last of it, or in `set_epoch`.
 """
 
 from __future__ import annotations
@@ -20,7 +23,8 @@ import torch
 from numpy.typing import NDArray
 
 from seta.engine import Pruner
-from seta.torch.ranks import refuse_ranks
+from seta.engine.ranks import share_of
+from seta.torch.ranks import group_is_up, refuse_late_group
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -30,14 +34,15 @@ class Epoch:
 
     Args:
         number: 0 .. epochs - 1.
-        plan: Indices (M,) in training order.
+        plan: Indices (M,) in training order, of this process.
         weights: float32 (M,); None: all 1.
+        kept: Samples of the plan over all processes.
     """
 
     def __init__(
-        self, number: int, plan: NDArray[Any], weights: NDArray[np.float32] | None
+        self, number: int, plan: NDArray[Any], weights: NDArray[np.float32] | None, kept: int
     ) -> None:
-        self.number, self.plan, self.weights = number, plan, weights
+        self.number, self.plan, self.weights, self.kept = number, plan, weights, kept
         self.given = 0  # indices that the loader has pulled; workers pull ahead
         self.fetched = 0  # samples fetched in this process, none if by workers
         self.waiting: deque[int] = deque()  # of those: sizes of the batches not yet answered
@@ -130,6 +135,7 @@ class Run:
         self.epoch: Epoch | None = None
         self.pruned = 0
         self.largest = 0  # batch seen in any epoch
+        self.made_alone = not group_is_up()
 
     def begin(self, number: int | None = None) -> Epoch:
         """Ends the open epoch, if any of it was given out, and begins one, the next unless told.
@@ -137,9 +143,16 @@ class Run:
         Returns:
             The epoch begun; unless told, the open one again if nothing of it was given out.
         """
-        refuse_ranks("prune()")
-        self.close()
         pruner = self.pruner
+        if pruner.ranks is None and self.made_alone:
+            refuse_late_group("prune()")
+        if number is None and pruner.ranks is not None and self._is_open():
+            raise RuntimeError(
+                f"epoch {pruner.epoch} is not over: call train_data.sampler.set_epoch(epoch) on "
+                "every rank before it iterates the loader, as for a DistributedSampler; that is "
+                "where ranks exchange losses after a `break` or with drop_last"
+            )
+        self.close()
         if number is None:
             number = pruner.next_epoch if pruner.epoch is None else pruner.epoch
         if number >= pruner.epochs:
@@ -149,31 +162,44 @@ class Run:
                 "iterate the loader (every iteration of it counts as one)"
             )
         selection = pruner.begin_epoch(number)
-        cut = slice(self.longest)
-        weights = None if selection.weights is None else selection.weights[cut]
-        self.epoch = Epoch(number, selection.indices[cut], weights)
-        size = len(self.epoch.plan)
-        _LOGGER.info("epoch %d of %d: %d of %d samples", number, pruner.epochs, size, self.total)
+        kept = min(self.longest, len(selection))
+        plan, weights = selection.indices[:kept], selection.weights
+        if weights is not None:
+            weights = share_of(weights[:kept], 0, pruner.ranks)
+        self.epoch = Epoch(number, share_of(plan, 0, pruner.ranks), weights, kept)
+        _LOGGER.info("epoch %d of %d: %d of %d samples", number, pruner.epochs, kept, self.total)
         return self.epoch
+
+    def _is_open(self) -> bool:
+        return self.epoch is not None and not self.epoch.closed and bool(self.epoch.given)
 
     def close(self) -> None:
         """Ends the open epoch, if anything of it was given out: its losses reach the table."""
         epoch = self.epoch
-        if epoch is None or epoch.closed or not epoch.given:
+        if epoch is None or not self._is_open():
             return
         if not epoch.discarded and not epoch.complete(self.largest):
             raise epoch.discard(
                 f"the loader fetched {epoch.given} samples, update() got losses of "
                 f"{epoch.answered}: it was not called for each batch (`continue`, a look at a "
-                "batch), or the loop was left early (`break`) with workers fetching ahead"
+                "batch), the loop was left early (`break`) with workers fetching ahead, or, with "
+                "several processes, something deals the batches out again (accelerator.prepare)"
             )
         self.pruner.record(*epoch.take_losses())
         self.pruner.end_epoch()
 
     def finish(self) -> None:
-        """Ends the open epoch if its plan was given out whole, and every batch answered."""
+        """Ends the open epoch if its plan was given out whole, and every batch answered.
+
+        With ranks it is left to `answer` and `set_epoch`, which all of them call.
+        """
         epoch = self.epoch
-        if epoch is None or epoch.discarded or epoch.given < len(epoch.plan):
+        if (
+            self.pruner.ranks is not None
+            or epoch is None
+            or epoch.discarded
+            or epoch.given < len(epoch.plan)
+        ):
             return
         if epoch.complete(self.largest):
             self.close()
@@ -195,4 +221,6 @@ class Run:
             )
         place = epoch.answer(losses)
         self.largest = max(self.largest, epoch.batch)
+        if self.pruner.ranks is not None and epoch.answered == len(epoch.plan):
+            self.close()
         return None if epoch.weights is None else epoch.weights[place]

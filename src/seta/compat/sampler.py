@@ -33,7 +33,7 @@ class PublishedSampler(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         run = self._run
         epoch = run.begin()
-        run.pruned += run.total - len(epoch.plan)
+        run.pruned += run.total - epoch.kept
         for start in range(0, len(epoch.plan), _CHUNK):
             for index in epoch.plan[start : start + _CHUNK].tolist():
                 if run.epoch is not epoch:

@@ -12,7 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 from seta.engine.budget import Budget, epoch_lengths
 from seta.engine.losses import check_indices
 from seta.engine.policy import Policy, get
+from seta.engine.ranks import Ranks
 from seta.engine.rows import Row
+from seta.engine.table import SHARDED_FROM, Sharding
 
 Reorder = Callable[[NDArray[Any]], ArrayLike]
 Listener = Callable[[Row], object]
@@ -68,6 +70,19 @@ def lengths(
             "shortest epoch under the budget: raise the budget, or keep fewer"
         )
     return result
+
+
+def sharding(sharding: Sharding | None, n: int, ranks: Ranks | None) -> Sharding:
+    """Returns how the losses are held, chosen by their number where it is not said."""
+    if sharding is None:
+        apart = ranks is not None and ranks.processes == ranks.size
+        return "sharded" if apart and n >= SHARDED_FROM else "replicated"
+    if sharding not in ("replicated", "sharded"):
+        raise ValueError(
+            f'sharding must be "replicated" (all losses in each process) or "sharded" (each its '
+            f"part), got {sharding!r}; None chooses by the size of the dataset"
+        )
+    return sharding
 
 
 def listeners(on_epoch: Listener | Iterable[Listener] | None) -> list[Listener]:

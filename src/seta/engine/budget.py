@@ -42,7 +42,7 @@ def epoch_lengths(budget: Budget, n: int, epochs: int, unit: int = 1) -> list[in
         >>> epoch_lengths([1.0, 0.5], 10, 2, unit=4)
         [8, 4]
     """
-    shares = _shares(budget, epochs)
+    shares = shares_of(budget, epochs)
     units = n // unit
     totals = [Fraction(0)]
     for share in shares:
@@ -58,7 +58,12 @@ def epoch_lengths(budget: Budget, n: int, epochs: int, unit: int = 1) -> list[in
     return [length * unit for length in lengths]
 
 
-def _shares(budget: Budget, epochs: int) -> list[Fraction]:
+def shares_of(budget: Budget, epochs: int) -> list[Fraction]:
+    """Returns the share of each epoch.
+
+    Raises:
+        ValueError: One is outside (0, 1], or there is not one for each epoch.
+    """
     if callable(budget):
         values = [budget(epoch) for epoch in range(epochs)]
     elif isinstance(budget, (int, float)):
@@ -119,7 +124,7 @@ def fit(curve: KeepCurve, histogram: LossHistogram, n: int) -> Fit:
     else:
         factor, widened = np.inf, n - window
         fitted = (keep > 0).astype(np.float64)
-        _widen(fitted, counts, _distances(curve), widened)
+        _widen(fitted, counts, distances_of(curve), widened)
     weight = curve.weight_by_bin
     if weight is not None and curve.unbiased and factor > 0:
         weight = weight * min(factor, 1.0) * keep / fitted
@@ -146,7 +151,7 @@ def _factor(keep: NDArray[np.float64], counts: NDArray[np.int64], n: int) -> flo
     return float(factors[np.argmax(factors * values < 1)])
 
 
-def _distances(curve: KeepCurve) -> NDArray[np.int64]:
+def distances_of(curve: KeepCurve) -> NDArray[np.int64]:
     """Returns how far each bin lies outside the window, the unseen last: int64 (bins + 1,)."""
     keep = np.asarray(curve.keep)
     inside = keep > 0

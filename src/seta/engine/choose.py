@@ -26,11 +26,13 @@ class Choice:
         mask: uint8 (ceil(N / 8),), a bit for each sample, set if kept.
         curve: The keep curve, fitted to the budget where there is one.
         figures: `fit_factor`, `fit_widened` and `fit_trimmed` for the epoch's row.
+        kept: How many samples are chosen, where others choose some of them; None: those of `mask`.
     """
 
     mask: NDArray[np.uint8]
     curve: KeepCurve
     figures: dict[str, Any]
+    kept: int | None = None
 
 
 def choose(

@@ -53,20 +53,21 @@ class Coins:
 
 
 def coins_of(
-    span: range, curve: KeepCurve, seed: int, epoch: int
+    span: range, curve: KeepCurve, seed: int, epoch: int, *, size: int | None = None
 ) -> Iterator[tuple[slice, NDArray[np.uint32]]]:
     """Yields the blocks of a span with the coins of their samples, uint32 in 1 .. 2**32 - 1.
 
     Args:
-        span: Samples, from a multiple of 2 on.
+        span: Samples (or slots, whose coins are then meant), from a multiple of 2 on.
         curve: May name another epoch's coins, and turn them.
         seed: Of the run.
         epoch: The current one.
+        size: Samples per block, a multiple of 2; by default `parallel.BLOCK`.
     """
     offset = np.uint32(int(curve.coin_offset * 2**32))
     coin_epoch = epoch if curve.coin_epoch is None else curve.coin_epoch
     coins = Coins(seed, coin_epoch, Purpose.KEEP, span.start // 2)
-    for block in parallel.blocks(span):
+    for block in parallel.blocks(span, size):
         coin = coins.uint32(block.stop - block.start)
         if offset:
             np.subtract(coin, offset, out=coin)

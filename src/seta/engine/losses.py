@@ -95,14 +95,16 @@ class LossTable:
         """Returns the maximum of `left_out(epoch)`."""
         return epoch + 1 - int(self.last_trained.min())
 
-    def state_dict(self) -> dict[str, NDArray[Any] | None]:
-        """Returns copies of the columns."""
-        kept = None if self.kept_counts is None else self.kept_counts.copy()
-        return {
-            "losses": self.values.copy(),
-            "last_trained": self.last_trained.copy(),
-            "kept_counts": kept,
+    def state_dict(self, *, copy: bool = True) -> dict[str, NDArray[Any] | None]:
+        """Returns the columns: copies, or views, which change with them."""
+        columns: dict[str, NDArray[Any] | None] = {
+            "losses": self.values,
+            "last_trained": self.last_trained,
+            "kept_counts": self.kept_counts,
         }
+        if copy:
+            return {k: None if v is None else v.copy() for k, v in columns.items()}
+        return columns
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         """Takes over saved columns; of another length, what both have in common."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -43,21 +43,21 @@ class OpenEpoch:
     def weights_of(
         self,
         indices: NDArray[np.integer[Any]],
-        losses: NDArray[np.float32],
+        losses_of: Callable[[NDArray[np.integer[Any]]], NDArray[np.float32]],
         always_keep: NDArray[np.int64] | None,
     ) -> NDArray[np.float32] | None:
         """Returns the weights of samples: float32 (B,), None where all of the epoch are 1.
 
         Args:
             indices: Integers (B,).
-            losses: float32 (N,), of all samples, as the epoch found them.
+            losses_of: Returns the losses of samples, float32, as the epoch found them.
             always_keep: Sorted indices of the samples whose weight is 1.
         """
         if self.weights is None:
             return None
         weights = np.empty(len(indices), np.float32)
         for block in parallel.blocks(range(len(indices))):
-            weights[block] = self.weights[self.binning.bin_of(losses[indices[block]])]
+            weights[block] = self.weights[self.binning.bin_of(losses_of(indices[block]))]
         if always_keep is not None:
             at = np.searchsorted(always_keep, indices).clip(max=len(always_keep) - 1)
             weights[always_keep[at] == indices] = 1
@@ -72,7 +72,7 @@ class OpenEpoch:
         }
 
     @classmethod
-    def from_state(cls, saved: Mapping[str, Any]) -> OpenEpoch:
-        """Inverse of `state_dict`."""
+    def from_state(cls, saved: Mapping[str, Any], mask: NDArray[np.uint8]) -> OpenEpoch:
+        """Inverse of `state_dict`, with the mask of the rows that are held now."""
         curve, binning = state.unpack_curve(saved)
-        return cls(dict(saved["row"]), curve, binning, np.array(saved["mask"], np.uint8))
+        return cls(dict(saved["row"]), curve, binning, mask)

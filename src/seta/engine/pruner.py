@@ -16,14 +16,16 @@ from numpy.typing import ArrayLike, NDArray
 from seta.engine import arguments, parallel, state
 from seta.engine.arguments import Listener, Reorder
 from seta.engine.budget import Budget
-from seta.engine.choose import choose
 from seta.engine.curve import KeepCurve
-from seta.engine.draw import Selection, shuffled
+from seta.engine.draw import Selection
+from seta.engine.exchange import digest_of
 from seta.engine.histogram import LossHistogram
-from seta.engine.losses import LossTable
 from seta.engine.open_epoch import OpenEpoch
 from seta.engine.policy import Policy, curve_of
+from seta.engine.ranks import Ranks
 from seta.engine.rows import Row, close_row, open_row
+from seta.engine.table import Recorded, Sharding, Table
+from seta.engine.tables import make_table
 
 
 class Pruner:
@@ -50,6 +52,11 @@ class Pruner:
         count_kept: Whether to count how often each sample was kept, in `kept_counts`, for 4 more
             bytes per sample.
         threads: Threads to use; by default all cores. The selection does not depend on it.
+        ranks: The processes that train together, each its share of every epoch; None: this one
+            alone. All of them make the pruner with the same arguments.
+        sharding: "replicated": each process holds all losses. "sharded": each holds those of its
+            own part of the samples, and trains on that. By default "sharded" from 100 million
+            samples on, where there are ranks.
 
     Raises:
         ValueError, TypeError: An argument is not what it must be.
@@ -82,6 +89,8 @@ class Pruner:
         on_epoch: Listener | Iterable[Listener] | None = None,
         count_kept: bool = False,
         threads: int | None = None,
+        ranks: Ranks | None = None,
+        sharding: Sharding | None = None,
     ) -> None:
         self.n = arguments.integer("n", n, 1, "a dataset needs at least one sample")
         self.epochs = arguments.integer(
@@ -96,10 +105,14 @@ class Pruner:
         self.policy = arguments.policy(policy)
         self.always_keep = arguments.always_keep(always_keep, self.n)
         self._budget, self._unit = budget, unit
+        self._budget_text = state.describe_budget(budget, self.epochs)
         self.lengths = arguments.lengths(budget, self.n, self.epochs, unit, self.always_keep)
         self._reorder = reorder
         self._listeners = arguments.listeners(on_epoch)
-        self._table = LossTable(self.n, self.epochs, losses, count_kept=count_kept)
+        self.ranks = ranks
+        self._count_kept = count_kept
+        self.sharding = arguments.sharding(sharding, self.n, ranks)
+        self._table = self._make_table(losses)
         self._trained = self._full = 0
         self._clock = 0.0
         self._open: OpenEpoch | None = None
@@ -121,16 +134,30 @@ class Pruner:
         return None if self._open is None else self._open.selection
 
     @property
+    def kept(self) -> int:
+        """Samples of the open epoch's selection, over all ranks; 0 between epochs."""
+        return 0 if self._open is None else int(self._open.row["kept"])
+
+    @property
     def losses(self) -> NDArray[np.float32]:
-        """Latest losses: float32 (n,), NaN = unseen; a read-only view that follows `record`."""
-        view = self._table.values.view()
+        """Latest losses: float32 (n,), NaN = unseen; a read-only view.
+
+        Alone it follows `record`, with ranks `end_epoch`. Of a sharded table the losses of the
+        samples `held`.
+        """
+        view = self._table.columns.values.view()
         view.flags.writeable = False
         return view
 
     @property
+    def held(self) -> NDArray[np.int64] | None:
+        """The samples whose losses this process holds, n or more for an empty row; None: all."""
+        return self._table.held
+
+    @property
     def left_out(self) -> NDArray[np.int64]:
         """Epochs since each sample was last trained: int64 (n,), 0 = in the latest epoch."""
-        return self._table.left_out(self._latest_epoch())
+        return self._table.columns.left_out(self._latest_epoch())
 
     @property
     def kept_counts(self) -> NDArray[np.uint32]:
@@ -139,9 +166,10 @@ class Pruner:
         Raises:
             RuntimeError: The pruner was made without `count_kept=True`.
         """
-        if self._table.kept_counts is None:
+        counts = self._table.columns.kept_counts
+        if counts is None:
             raise RuntimeError("kept counts were not taken: make the Pruner with count_kept=True")
-        return self._table.kept_counts.copy()
+        return counts.copy()
 
     @property
     def saved(self) -> float:
@@ -188,26 +216,22 @@ class Pruner:
 
     def _begin(self, epoch: int) -> Selection:
         started = time.perf_counter()
-        histogram = LossHistogram.from_losses(self._table.values, threads=self.threads)
-        curve = curve_of(self.policy, histogram, epoch, self.epochs)
-        self.histogram = histogram
-        choice = choose(
-            self._table.values,
+        table = self._table
+        self.histogram = histogram = table.histogram()
+        choice = table.choose(
             histogram,
-            curve,
+            curve_of(self.policy, histogram, epoch, self.epochs),
             count=None if self.lengths is None else self.lengths[epoch],
-            always_keep=self.always_keep,
-            seed=self.seed,
             epoch=epoch,
-            threads=self.threads,
         )
         self.curve = choice.curve
-        if self._table.kept_counts is not None:
-            self._table.kept_counts += np.unpackbits(choice.mask, count=self.n)
+        if table.columns.kept_counts is not None:
+            table.columns.kept_counts += np.unpackbits(choice.mask, count=len(table.columns))
         row = open_row(epoch, self.n, histogram, choice)
         self._open = OpenEpoch(row, choice.curve, histogram.binning, choice.mask)
         selection = self._selection_of(self._open)
-        row["kept"], row["pruned"] = len(selection), self.n - len(selection)
+        row["kept"] = len(selection) if choice.kept is None else choice.kept
+        row["pruned"] = self.n - row["kept"]
         self._clock = time.perf_counter()
         row["select_seconds"] = self._clock - started
         return selection
@@ -215,18 +239,41 @@ class Pruner:
     def _selection_of(self, open_epoch: OpenEpoch) -> Selection:
         """Returns the selection, made from the mask where it is not there yet."""
         if open_epoch.selection is None:
-            indices = shuffled(
-                open_epoch.mask,
-                self.n,
-                seed=self.seed,
-                epoch=open_epoch.epoch,
-                threads=self.threads,
-            )
+            indices = self._table.order(open_epoch.mask, open_epoch.epoch)
             if self._reorder is not None:
                 indices = arguments.reordered(self._reorder, indices)
             weights = self.weights_of(indices)
             open_epoch.selection = Selection(open_epoch.epoch, indices, weights)
         return open_epoch.selection
+
+    def share(self, done: int = 0) -> NDArray[np.unsignedinteger[Any]]:
+        """Returns what this process trains of the open epoch: equally many samples on each rank.
+
+        With ranks and a whole table on each, rank r of W trains every W-th sample of the longest
+        part of the selection that W divides, from the r-th on. Begins an epoch if none is open.
+
+        Args:
+            done: Samples, over all ranks, that are trained already: the first of the selection.
+
+        Returns:
+            uint32 (M,), uint64 from 2**32 samples on, in training order.
+
+        Raises:
+            RuntimeError: The epoch has fewer samples than there are ranks.
+        """
+        selection = self.begin_epoch()
+        share = self._table.share(selection.indices, done)
+        if not len(share) and not done and self.ranks is not None:
+            raise RuntimeError(
+                f"epoch {self.epoch} keeps too few samples for {self.ranks.size} ranks: of "
+                f"{len(selection)} each would get none. Train on fewer ranks, keep more samples, "
+                "or give a budget"
+            )
+        return share
+
+    def share_size(self, kept: int) -> int:
+        """Returns how many samples each rank trains of an epoch that keeps so many."""
+        return self._table.share_size(kept)
 
     def weights_of(self, indices: NDArray[np.integer[Any]]) -> NDArray[np.float32] | None:
         """Returns the weights that the open epoch's curve gives to samples.
@@ -244,7 +291,7 @@ class Pruner:
         """
         if self._open is None:
             raise RuntimeError("no epoch is open: call begin_epoch() first")
-        return self._open.weights_of(indices, self._table.values, self.always_keep)
+        return self._open.weights_of(indices, self._table.losses_of, self.always_keep)
 
     def record(self, indices: ArrayLike, losses: ArrayLike) -> None:
         """Takes the losses of samples that have just been trained.
@@ -260,23 +307,32 @@ class Pruner:
         """
         if self._open is None:
             raise RuntimeError("no epoch is open: call begin_epoch() before record()")
-        at, row = np.asarray(indices), self._open.row
-        row["nonfinite"] += self._table.record(at, np.asarray(losses), self._open.epoch)
-        row["trained"] += len(at)
-        self._trained += len(at)
+        row = self._open.row
+        recorded = self._table.record(np.asarray(indices), np.asarray(losses), self._open.epoch)
+        self._count(recorded, row)
         now = time.perf_counter()
         row["train_seconds"] += now - self._clock
         self._clock = now
 
+    def _count(self, recorded: Recorded, row: Row) -> None:
+        row["trained"] += recorded.trained
+        row["nonfinite"] += recorded.nonfinite
+        self._trained += recorded.trained
+
     def end_epoch(self) -> Row:
         """Closes the open epoch: its row joins `history` and goes to `on_epoch`.
 
+        With ranks it is the one exchange of the epoch, for which all of them have to call it. The
+        rows are the same on all, but for the times.
+
         Raises:
-            RuntimeError: No epoch is open.
+            RuntimeError: No epoch is open; or the ranks do not agree, or one has nothing to report.
+                The epoch stays open then.
         """
         if self._open is None:
             raise RuntimeError("no epoch is open: call begin_epoch() before end_epoch()")
         row = self._open.row
+        self._count(self._table.exchange(row["epoch"], self._digests(self._open)), row)
         self._full += self.n
         saved = 1 - self._trained / self._full
         close_row(row, saved, self._table.longest_left_out(row["epoch"]))
@@ -287,22 +343,45 @@ class Pruner:
             listener(dict(row))
         return dict(row)
 
+    def _digests(self, open_epoch: OpenEpoch) -> list[int]:
+        """Returns what the processes compare, see `exchange.DIGESTS`."""
+        selection = [self._table.digest(open_epoch.mask)]
+        if self._reorder is not None and self.sharding == "replicated":
+            selection.append(digest_of(self._selection_of(open_epoch).indices.tobytes()))
+        settings = {**self._identity(), "lengths": self.lengths, "epoch": open_epoch.epoch}
+        return [digest_of(repr(settings).encode()), digest_of(repr(selection).encode())]
+
     # Saving and resuming.
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self, *, gather: bool = True, copy: bool = True) -> dict[str, Any]:
         """Returns all there is to go on from here, in mid-epoch too.
 
-        Plain Python objects and numpy arrays, some 6 bytes per sample; `seta.save` writes it.
+        Plain Python objects and numpy arrays, some 6 bytes per sample; `seta.save` writes it. With
+        ranks and a whole table on each, one state serves all of them: between epochs any rank's,
+        in mid-epoch one that is gathered, for which all ranks have to call this. Of a sharded
+        table, or with `gather=False`, each rank has a part: save all, and load all.
+
+        Args:
+            gather: In mid-epoch, gather what the other ranks recorded.
+            copy: Copies of the table's columns. False: views, to be saved before the next `record`.
+
+        Raises:
+            RuntimeError: The ranks do not agree.
         """
+        what, digests = None, [0, 0]
+        if self._open is not None:
+            digests = self._digests(self._open)
+            what = f"state_dict() in epoch {self.epoch}" if gather else None
         return {
             "format": state.FORMAT,
             **self._identity(),
-            **self._table.state_dict(),
+            **self._table.state_dict(what, digests, copy),
             "next_epoch": self.next_epoch,
             "trained": self._trained,
             "full": self._full,
             "history": [dict(row) for row in self.history],
             "open": None if self._open is None else self._open.state_dict(),
+            **state.part_of(self.ranks, self.sharding, whole=what is not None or not self._open),
         }
 
     def _identity(self) -> dict[str, Any]:
@@ -312,33 +391,49 @@ class Pruner:
             "epochs": self.epochs,
             "seed": self.seed,
             "policy": state.describe(self.policy),
-            "budget": state.describe_lengths(self.lengths),
+            "budget": self._budget_text,
             "always_keep": state.describe_indices(self.always_keep),
+            "sharding": self.sharding,
         }
 
-    def load_state_dict(self, saved: Mapping[str, Any], *, changed: Iterable[str] = ()) -> None:
-        """Goes on from a saved state.
+    def load_state_dict(
+        self, saved: Mapping[str, Any] | Iterable[Mapping[str, Any]], *, changed: Iterable[str] = ()
+    ) -> bool:
+        """Goes on from a saved state, on as many ranks as there are now.
 
         Args:
-            saved: What `state_dict` returned.
+            saved: What `state_dict` returned; the states of all ranks, where each had a part.
             changed: What is meant to differ from the run that was saved: "policy", "budget",
                 "epochs", "seed", "always_keep", or "n", for a dataset that has grown or shrunk at
                 its end. An open epoch is finished as it was begun ("n" needs one that is over).
 
+        Returns:
+            Whether the open epoch's selection has the saved order, so that positions in it still
+            mean the same. If not (a sharded table on another number of ranks), it is what is left
+            to train.
+
         Raises:
             ValueError: Something else differs, or this is no such state; nothing is changed then.
         """
-        state.check(saved, self._identity(), set(changed))
-        self._table = self._empty_table()
-        self._table.load_state_dict(saved)
-        self.next_epoch = int(saved["next_epoch"])
-        self._trained, self._full = int(saved["trained"]), int(saved["full"])
-        self.history = [dict(row) for row in saved["history"]]
+        states = state.parts(saved)
+        for part in states:
+            state.check(part, self._identity(), set(changed))
+        state.check_complete(states)
+        head = states[0]
+        self._table = self._make_table()
+        recorded = self._table.load_state_dict(states)
+        self.next_epoch = int(head["next_epoch"])
+        self._trained, self._full = int(head["trained"]), int(head["full"])
+        self.history = [dict(row) for row in head["history"]]
         self.histogram = self.curve = self._open = None
-        if saved["open"] is not None:
-            self._open = OpenEpoch.from_state(saved["open"])
+        same_order = True
+        if head["open"] is not None:
+            mask, same_order = self._table.open_mask(states)
+            self._open = OpenEpoch.from_state(head["open"], mask)
             self.curve = self._open.curve
+            self._count(recorded, self._open.row)
         self._clock = time.perf_counter()
+        return same_order
 
     def resize(self, n: int) -> None:
         """Takes up a dataset that has grown or shrunk at its end; new samples are unseen.
@@ -347,17 +442,33 @@ class Pruner:
             n: Its new length. A budget is a share of that length from the next epoch on.
 
         Raises:
-            RuntimeError: An epoch is open.
+            RuntimeError: An epoch is open, or the table is sharded.
             ValueError, IndexError: `n` is not allowed, or a sample of `always_keep` is gone.
         """
         if self._open is not None:
             raise RuntimeError(f"epoch {self.epoch} is open: call end_epoch() before resize()")
+        if self.sharding == "sharded":
+            raise RuntimeError(
+                "a sharded table cannot be resized, since its shards depend on the length: make a "
+                "new Pruner for the longer dataset"
+            )
         n = arguments.integer("n", n, 1, "a dataset needs at least one sample")
         always_keep = arguments.always_keep(self.always_keep, n)
         lengths = arguments.lengths(self._budget, n, self.epochs, self._unit, always_keep)
-        saved, self.n, self.lengths = self._table.state_dict(), n, lengths
-        self._table = self._empty_table()
-        self._table.load_state_dict(saved)
+        saved = self._table.state_dict(None, [0, 0], True)
+        self.n, self.lengths, self.always_keep = n, lengths, always_keep
+        self._table = self._make_table()
+        self._table.load_state_dict([{**saved, "open": None}])
 
-    def _empty_table(self) -> LossTable:
-        return LossTable(self.n, self.epochs, count_kept=self._table.kept_counts is not None)
+    def _make_table(self, losses: ArrayLike | None = None) -> Table:
+        return make_table(
+            self.sharding,
+            self.n,
+            self.epochs,
+            losses,
+            always_keep=self.always_keep,
+            count_kept=self._count_kept,
+            seed=self.seed,
+            threads=self.threads,
+            ranks=self.ranks,
+        )

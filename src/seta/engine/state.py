@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from seta.engine.budget import Budget, shares_of
 from seta.engine.curve import KeepCurve
 from seta.engine.histogram import Binning
 from seta.engine.policy import Policy
+from seta.engine.ranks import Ranks
 
 FORMAT = "seta-pruner-1"
 
@@ -25,11 +27,15 @@ def describe(policy: Policy) -> str:
     return f"{getattr(policy, '__module__', '')}.{name}"
 
 
-def describe_lengths(lengths: list[int] | None) -> str | None:
-    """Returns a short string that tells budgets apart; None for none."""
-    if lengths is None:
+def describe_budget(budget: Budget | None, epochs: int) -> str | None:
+    """Returns a short string that tells budgets apart; None for none.
+
+    The unit has no part in it: a run may go on with another number of ranks.
+    """
+    if budget is None:
         return None
-    return f"{sum(lengths)} visits in {len(lengths)} epochs ({_digest(np.array(lengths))})"
+    shares = [float(share) for share in shares_of(budget, epochs)]
+    return f"{sum(shares):.9g} of {epochs} epochs ({_digest(np.array(shares))})"
 
 
 def describe_indices(indices: NDArray[np.int64] | None) -> str | None:
@@ -38,7 +44,8 @@ def describe_indices(indices: NDArray[np.int64] | None) -> str | None:
 
 
 def _digest(values: NDArray[Any]) -> str:
-    return hashlib.sha256(values.astype("<i8").tobytes()).hexdigest()[:8]
+    little = values.astype(values.dtype.newbyteorder("<"))
+    return hashlib.sha256(little.tobytes()).hexdigest()[:8]
 
 
 def check(saved: Mapping[str, Any], own: Mapping[str, Any], changed: set[str]) -> None:
@@ -73,6 +80,43 @@ def check(saved: Mapping[str, Any], own: Mapping[str, Any], changed: set[str]) -
         raise ValueError(
             f"the state was saved in the middle of epoch {saved['open']['row']['epoch']}, for a "
             f"dataset of {saved['n']} samples: finish that epoch before the dataset changes"
+        )
+
+
+def part_of(ranks: Ranks | None, sharding: str, *, whole: bool) -> dict[str, int]:
+    """Returns whose state it is: part p of P; 0 of 1 where one serves all ranks."""
+    if ranks is None or (whole and sharding == "replicated"):
+        return {"part": 0, "parts": 1}
+    return {"part": ranks.process, "parts": ranks.processes}
+
+
+def parts(saved: Mapping[str, Any] | Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Returns the states that were given, by their part."""
+    if isinstance(saved, Mapping):
+        return [saved]
+    return sorted(saved, key=lambda part: part.get("part", 0) if isinstance(part, Mapping) else 0)
+
+
+def check_complete(states: Sequence[Mapping[str, Any]]) -> None:
+    """Refuses parts that do not make a whole.
+
+    Raises:
+        ValueError: Names what is missing.
+    """
+    if not states:
+        raise ValueError("no state was given: give what Pruner.state_dict() returned")
+    count = int(states[0]["parts"])
+    missing = sorted(set(range(count)) - {int(state["part"]) for state in states})
+    if missing or len(states) != count or any(int(state["parts"]) != count for state in states):
+        raise ValueError(
+            f"the state was saved in {count} parts, one by each rank, and "
+            + (f"part {missing[0]} is missing" if missing else f"{len(states)} states were given")
+            + ": give all of one checkpoint, load_state_dict([state_of_rank_0, ...])"
+        )
+    positions = {(int(s["next_epoch"]), s["open"] and s["open"]["row"]["epoch"]) for s in states}
+    if len(positions) > 1:
+        raise ValueError(
+            "the states of the ranks are of different epochs: give those of one checkpoint"
         )
 
 

@@ -11,9 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from seta.engine import Pruner, Selection
+from seta.engine.ranks import Ranks
 from seta.engine.rows import Row
 from seta.torch.buffer import LossBuffer
 from seta.torch.dataset import indices_of
@@ -28,7 +31,7 @@ class Course:
         buffer: Losses not yet recorded.
         unanswered: Batches not yet answered.
         turn: Changes with every new iteration; an iterator of another turn is stale.
-        resumed: Samples of the open epoch that were trained before the run was resumed.
+        resumed: Samples of the open epoch, over all ranks, that were trained before a resume.
     """
 
     def __init__(self, pruner: Pruner) -> None:
@@ -77,12 +80,32 @@ class Course:
             self._taken_in = None
         return selection
 
+    @property
+    def ranks(self) -> Ranks | None:
+        """The processes that train together."""
+        return self.pruner.ranks
+
+    @property
+    def sharding(self) -> str:
+        """How they hold the losses."""
+        return self.pruner.sharding
+
+    def share(self, done: int = 0) -> NDArray[np.unsignedinteger[Any]]:
+        """Returns what this process trains of the open epoch's plan, or of the next."""
+        self.begin_epoch()
+        return self.pruner.share(done)
+
+    def share_size(self, kept: int) -> int:
+        """Returns how many samples each rank trains of an epoch that keeps so many."""
+        return self.pruner.share_size(kept)
+
     def end_epoch(self) -> Row:
-        """Ends the open epoch and returns its row."""
+        """Ends the open epoch, the one exchange between ranks, and returns its row."""
         self.buffer.drain()
+        row = self.pruner.end_epoch()
         self._turn_over()
         self.resumed = 0
-        return self.pruner.end_epoch()
+        return row
 
     def start(self) -> None:
         """Begins an iteration: of the open epoch where no batch was taken yet, else of the next.

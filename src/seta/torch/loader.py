@@ -7,6 +7,9 @@
             loss = loader.update(losses)
             ...
 
+Where several processes train together, each makes the same loader after `init_process_group`, and
+walks through its own share of every epoch. They exchange losses when it ends, and only then.
+
 It holds a torch `DataLoader` rather than being one, asks its `Pruner` for each epoch's plan, gives
 out batches exactly as the user's own loader would, and takes their losses back. It alone decides
 where an epoch ends: in `__iter__`, `set_epoch` and `end_epoch`.
@@ -24,17 +27,20 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
+from torch.distributed import ProcessGroup
+from torch.distributed.device_mesh import DeviceMesh
 from torch.utils.data import DataLoader, default_collate
 
 from seta.engine import Policy, Pruner
 from seta.engine.budget import Budget
 from seta.engine.rows import Row
+from seta.engine.table import Sharding
 from seta.torch.arguments import check_batch_size, check_dataset, check_options, sample_indices
 from seta.torch.course import Course, Pass
 from seta.torch.dataset import IndexedCollate, IndexedDataset
 from seta.torch.eager import eager
 from seta.torch.losses import per_sample, weighted_mean
-from seta.torch.ranks import refuse_ranks
+from seta.torch.ranks import group_is_up, ranks_of, refuse_late_group
 from seta.torch.sampler import PrunedSampler
 from seta.torch.state import with_arrays, with_tensors
 from seta.torch.unanswered import Indices
@@ -47,6 +53,10 @@ class PrunedDataLoader:
     from it, and begins the next; so a `break` ends an epoch too. `set_epoch(e)` says instead which
     epoch the next pass is. A pass that comes to its end with all batches answered ends its epoch
     there and then.
+
+    Of several processes each gets as many batches as the others, in every epoch, and no sample
+    twice; fewer samples than there are ranks are left out at an epoch's end (fewer than a global
+    batch with `drop_last`; none under a budget, which counts in global batches).
 
     Args:
         dataset: Map-style: `len(dataset)` and `dataset[i]` (or `__getitems__`).
@@ -68,12 +78,18 @@ class PrunedDataLoader:
             samples of one length into one batch, say.
         on_epoch: Called with the row of each epoch that ends; one function or several.
         count_kept: Whether to count how often each sample was kept (`pruner.kept_counts`).
+        process_group: The processes that train together: a torch process group, or one dimension of
+            a device mesh (`mesh["dp"]`), so that tensor- and pipeline-parallel processes share what
+            they train. None: all of `torch.distributed`, where it is initialised.
+        sharding: "replicated": each process holds the losses of all samples. "sharded": each holds
+            those of its part of the samples, and trains on that part. None: "sharded" from 100
+            million samples on, where there are several processes.
         **options: All other options of `torch.utils.data.DataLoader`, except `sampler`,
             `batch_sampler` and `shuffle`.
 
     Attributes:
         dataset: The user's own.
-        batch_size: Samples per batch.
+        batch_size: Samples per batch, on each rank.
         collate_fn: The user's own, or torch's default.
         sampler: The epoch's plan, sample by sample; its `set_epoch` is the loader's.
 
@@ -98,10 +114,14 @@ class PrunedDataLoader:
         reorder: Callable[[NDArray[Any]], ArrayLike] | None = None,
         on_epoch: Callable[[Row], object] | Iterable[Callable[[Row], object]] | None = None,
         count_kept: bool = False,
+        process_group: ProcessGroup | DeviceMesh | None = None,
+        sharding: Sharding | None = None,
         **options: Any,
     ) -> None:
         check_options(options)
-        refuse_ranks("PrunedDataLoader")
+        self._made_alone = not group_is_up()
+        ranks = ranks_of(process_group)
+        self._ranks = 1 if ranks is None else ranks.size
         self.dataset = dataset
         self.batch_size = check_batch_size(batch_size)
         self.collate_fn = default_collate if collate_fn is None else collate_fn
@@ -112,16 +132,18 @@ class PrunedDataLoader:
             epochs=epochs,
             seed=seed,
             budget=budget,
-            unit=self.batch_size if options.get("drop_last") else 1,
+            unit=self._global_batch if options.get("drop_last") or self._ranks > 1 else 1,
             always_keep=always_keep,
             losses=losses,
             reorder=reorder,
             on_epoch=on_epoch,
             count_kept=count_kept,
+            ranks=ranks,
+            sharding=sharding,
         )
         self._course = course = Course(pruner)
         # Not `self` in the lambda: in a cycle, workers would end some time later, after 5 s each.
-        self.sampler = PrunedSampler(course, lambda: course.resumed)
+        self.sampler = PrunedSampler(course, share=True, done=lambda: course.resumed)
         # torch draws a seed for its workers in each pass; without a generator, from the global one.
         self._own_generator = torch.Generator(torch.get_default_device())
         self._loader: DataLoader[Any] = DataLoader(
@@ -176,13 +198,20 @@ class PrunedDataLoader:
         course = self._course
         if course.epoch is None:
             return course.next_epoch / course.epochs
-        length = len(course.begin_epoch())
-        whole = self._batches_of(length) * self.batch_size if self.drop_last else length
-        done = min(course.resumed + course.unanswered.given * self.batch_size, whole)
+        whole = course.share_size(course.pruner.kept) * self._ranks
+        if self.drop_last:
+            whole -= whole % self._global_batch
+        done = min(course.resumed + course.unanswered.given * self._global_batch, whole)
         return (course.epoch + (done / whole if whole else 1.0)) / course.epochs
 
+    @property
+    def _global_batch(self) -> int:
+        return self.batch_size * self._ranks
+
     def _batches_of(self, samples: int) -> int:
-        return samples // self.batch_size if self.drop_last else -(-samples // self.batch_size)
+        """Returns the batches of each rank that so many samples of all ranks make."""
+        share = self._course.share_size(samples)
+        return share // self.batch_size if self.drop_last else -(-share // self.batch_size)
 
     def __len__(self) -> int:
         """Batches in the open epoch; begins the next if none is open and the run is not over."""
@@ -193,12 +222,14 @@ class PrunedDataLoader:
 
         Raises:
             RuntimeError: All epochs are over.
-            NotImplementedError: Several processes train together.
+                Or the loader was made before torch.distributed was initialised.
         """
-        refuse_ranks("PrunedDataLoader")
+        if self._made_alone:
+            refuse_late_group("PrunedDataLoader")
         course = self._course
         course.start()
-        seed = np.random.SeedSequence((course.pruner.seed, self.epoch, _WORKERS))
+        rank = () if course.ranks is None else (course.ranks.rank,)
+        seed = np.random.SeedSequence((course.pruner.seed, self.epoch, _WORKERS, *rank))
         self._own_generator.manual_seed(int(seed.generate_state(1, np.uint64)[0] >> 1))
         return Pass(course, iter(self._loader), self._with_indices)
 
@@ -215,11 +246,14 @@ class PrunedDataLoader:
     def end_epoch(self) -> Row:
         """Ends the open epoch, as the next pass would; for a `break` out of the last one.
 
+        Of several processes all call it: it is the one exchange of the epoch.
+
         Returns:
             The row of the epoch that ended last, now or before.
 
         Raises:
-            RuntimeError: No epoch has begun.
+            RuntimeError: No epoch has begun; or a rank did not come within the group's timeout, or
+                has nothing to report, or does not agree: it is named.
         """
         course = self._course
         if course.epoch is None and course.pruner.history:
@@ -269,44 +303,68 @@ class PrunedDataLoader:
         """Records losses still on a device, waiting for it; the end of an epoch does so, too."""
         self._course.buffer.drain()
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self, *, gather: bool = True) -> dict[str, Any]:
         """Returns all there is to go on from here, in mid-epoch too, for `torch.save`.
 
         The oldest batch not answered yet, and those after it, are given out again. What is not in
         it: the model, the optimizer, and torch's random state, which are the training loop's.
 
+        With ranks, one state serves all of them: between epochs any rank's, so that one may save
+        alone; in mid-epoch all ranks have to call this, as it gathers what they recorded. Of a
+        sharded table, or with `gather=False`, each rank has a part: save all of them, and load all.
+
+        Args:
+            gather: In mid-epoch, gather what the other ranks recorded.
+
         Raises:
-            RuntimeError: Batches arrive out of order (`in_order=False`) and the epoch is not over.
+            RuntimeError: Batches arrive out of order (`in_order=False`) and the epoch is not over;
+                or the ranks do not agree, or one did not come within the group's timeout.
         """
         course = self._course
-        pruner = self.pruner.state_dict()
+        pruner = self.pruner.state_dict(gather=gather)
         answered = course.unanswered.done
         if answered and not getattr(self._loader, "in_order", True):
             raise RuntimeError(
                 "in_order=False gives batches out in any order, so that no position tells what was "
                 "trained: save between two epochs, or leave in_order out"
             )
-        done = 0 if pruner["open"] is None else course.resumed + answered * self.batch_size
+        done = 0
+        if pruner["open"] is not None:
+            done = course.resumed + answered * self._global_batch
+            if course.ranks is not None and pruner["parts"] == 1:
+                what = f"state_dict() in epoch {course.epoch}"
+                done = min(int(d[0]) for d in course.ranks.gather(np.array([done]), what))
         return {"pruner": with_tensors(pruner), "done": done}
 
-    def load_state_dict(self, state: dict[str, Any], *, changed: Iterable[str] = ()) -> None:
+    def load_state_dict(
+        self, state: dict[str, Any] | Iterable[dict[str, Any]], *, changed: Iterable[str] = ()
+    ) -> None:
         """Goes on from a saved state: the next pass walks through the rest of the open epoch.
 
+        The number of ranks may be another than that of the run that was saved. Where some ranks
+        were ahead of others, the least counts: what the others had done more is done again.
+
         Args:
-            state: What `state_dict` returned, read with `torch.load(path, weights_only=True)`.
+            state: What `state_dict` returned, read with `torch.load(path, weights_only=True)`; the
+                states of all ranks, where each had a part.
             changed: What is meant to differ from the run that was saved, as for
                 `Pruner.load_state_dict`.
 
         Raises:
             ValueError: Something else differs, or it is no such state; nothing is changed then.
         """
-        if not isinstance(state, dict) or "pruner" not in state:
-            raise ValueError(
-                "state must be what PrunedDataLoader.state_dict() returned, a dict with 'pruner', "
-                f"got {sorted(state) if isinstance(state, dict) else type(state).__name__}"
-            )
-        self._course.pruner.load_state_dict(with_arrays(state["pruner"]), changed=changed)
-        self._course.restart(int(state["done"]))
+        states = (
+            list(state) if isinstance(state, Iterable) and not isinstance(state, dict) else [state]
+        )
+        for one in states:
+            if not isinstance(one, dict) or "pruner" not in one:
+                raise ValueError(
+                    "state must be what PrunedDataLoader.state_dict() returned, a dict with "
+                    f"'pruner', got {sorted(one) if isinstance(one, dict) else type(one).__name__}"
+                )
+        pruners = [with_arrays(one["pruner"]) for one in states]
+        same_order = self._course.pruner.load_state_dict(pruners, changed=changed)
+        self._course.restart(min(int(one["done"]) for one in states) if same_order else 0)
 
     def _named(self, indices: ArrayLike | Tensor, count: int) -> Indices:
         if self._course.epoch is None:

@@ -1,22 +1,197 @@
-"""What is not supported yet, and must not go wrong in silence: several processes."""
+"""The processes of a torch process group, and every collective of this package.
+
+Each one is preceded by a check-in over the group's key-value store, a few bytes: so a process that
+does not come is named, instead of waited for in silence, and processes that come for different
+things say so. Between two of them nothing is communicated.
+
+Works on gloo (CPU) and on NCCL or whatever else the group has for its device. Cost per call: a few
+round trips to the store, and the collective.
+"""
 
 from __future__ import annotations
 
+import os
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
 import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.distributed.device_mesh import DeviceMesh
+
+_SAME_BYTES = {np.dtype(np.uint32): np.dtype(np.int32), np.dtype(np.uint64): np.dtype(np.int64)}
 
 
-def refuse_ranks(what: str) -> None:
-    """Raises if several processes train together.
+def ranks_of(process_group: dist.ProcessGroup | DeviceMesh | None) -> ProcessRanks | None:
+    """Returns the processes that train together; None where this one is alone.
 
     Args:
-        what: Who cannot; opens the message.
+        process_group: They; or one dimension of a device mesh, whose coordinate is the share that
+            this process trains, while all processes of the job exchange losses (so tensor- and
+            pipeline-parallel processes, which train one share together, stay of one mind). None:
+            all processes of the job, if there is one.
 
     Raises:
-        NotImplementedError: A process group of more than one process is initialised.
+        TypeError, ValueError: It is neither, or a mesh of several dimensions, or a group that this
+            process is no member of.
+        RuntimeError: A group was given, but `torch.distributed` is not initialised.
     """
-    dist = torch.distributed
-    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        raise NotImplementedError(
-            f"{what} works in one process, and the process group has {dist.get_world_size()}: "
-            "each would choose and record for itself; train with one"
+    if not dist.is_available() or not dist.is_initialized():
+        if process_group is not None:
+            raise RuntimeError(
+                "process_group was given, but torch.distributed is not initialised: call "
+                "torch.distributed.init_process_group() first"
+            )
+        return None
+    ranks = ProcessRanks(process_group)
+    return None if ranks.processes == 1 else ranks
+
+
+def group_is_up() -> bool:
+    """Whether this process is one of several that torch.distributed has brought together."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def refuse_late_group(what: str) -> None:
+    """Raises if processes were brought together after something was made for one.
+
+    Raises:
+        RuntimeError: They were; each would choose and record for itself.
+    """
+    if group_is_up():
+        raise RuntimeError(
+            f"{what} was made for one process, before torch.distributed was initialised, and the "
+            f"process group has {dist.get_world_size()}: call init_process_group() first"
         )
+
+
+class ProcessRanks:
+    """This process among those of a group; see `seta.engine.ranks.Ranks`.
+
+    All processes of the group make it together, and make their loaders in the same order.
+
+    Args:
+        process_group: As for `ranks_of`.
+    """
+
+    def __init__(self, process_group: dist.ProcessGroup | DeviceMesh | None = None) -> None:
+        world = dist.distributed_c10d._get_default_group()
+        group = world if process_group is None else process_group
+        if isinstance(group, DeviceMesh):
+            if group.ndim != 1:
+                raise ValueError(
+                    f"process_group must be one dimension of a device mesh, got a mesh of "
+                    f'{group.ndim}: {group.mesh_dim_names}; name the one for data, mesh["dp"]'
+                )
+            self.rank, self.size = group.get_local_rank(), group.size()
+            group = world
+        elif group == dist.GroupMember.NON_GROUP_MEMBER:
+            raise ValueError(
+                "process_group must be one that this process is a member of: make the loader on "
+                "its members only"
+            )
+        elif isinstance(group, dist.ProcessGroup):
+            self.rank, self.size = dist.get_rank(group), dist.get_world_size(group)
+        else:
+            raise TypeError(
+                "process_group must be a torch.distributed.ProcessGroup or a DeviceMesh of one "
+                f"dimension, got {type(process_group).__name__}"
+            )
+        self._group = group
+        self.process, self.processes = dist.get_rank(group), dist.get_world_size(group)
+        self._store = group.get_group_store()
+        # A store may outlive a restart of the processes: none may read what another run left there.
+        mark = torch.tensor([int.from_bytes(os.urandom(7), "little")], device=self._device)
+        self._prefix = f"seta/{int(self._all_gather(mark)[0])}"
+        self._calls = 0
+
+    def gather(self, values: NDArray[Any], what: str) -> list[NDArray[Any]]:
+        """Returns the arrays of all processes, by their number, of any length each."""
+        self._check_in(what)
+        size = torch.tensor([len(values)], device=self._device)
+        sizes = [int(other) for other in self._all_gather(size)]
+        longest = max(sizes)
+        if not longest:
+            return [values[:0]] * self.processes
+        padded = np.zeros(longest, values.dtype)
+        padded[: len(values)] = values
+        parts = self._all_gather(_tensor(padded).to(self._device))
+        return [
+            part[:size].cpu().numpy().view(values.dtype)
+            for part, size in zip(parts, sizes, strict=True)
+        ]
+
+    def sum(self, counts: NDArray[np.int64], what: str) -> NDArray[np.int64]:
+        """Returns the elementwise sum over all processes."""
+        self._check_in(what)
+        total = torch.tensor(counts, device=self._device)
+        dist.all_reduce(total, group=self._group)
+        return total.cpu().numpy()
+
+    def _all_gather(self, tensor: Tensor) -> list[Tensor]:
+        parts = [torch.empty_like(tensor) for _ in range(self.processes)]
+        dist.all_gather(parts, tensor, group=self._group)
+        return parts
+
+    @property
+    def _device(self) -> torch.device:
+        """Where the group's collectives take their tensors: the CPU if they can."""
+        backends = dict(part.split(":") for part in dist.get_backend_config(self._group).split(","))
+        if "cpu" in backends:
+            return torch.device("cpu")
+        return torch.device(next(iter(backends)), torch.accelerator.current_device_index())
+
+    @property
+    def _timeout(self) -> timedelta:
+        """The group's."""
+        options = self._group._get_backend(self._device).options
+        return getattr(options, "_timeout", dist.default_pg_timeout)
+
+    def _check_in(self, what: str) -> None:
+        """Waits for all processes to come for this call.
+
+        Raises:
+            RuntimeError: Names those that did not come in the group's timeout, or came for
+                something else.
+        """
+        key, before = (f"{self._prefix}/{self._calls - ago}" for ago in (0, 1))
+        self._calls += 1
+        store, timeout = self._store, self._timeout
+        store.set(f"{key}/{self.process}", what)
+        if store.add(key, 1) == self.processes:
+            store.set(f"{key}/all", "")
+        try:
+            store.wait([f"{key}/all"], timeout)
+        except RuntimeError as error:  # DistStoreError is one
+            raise RuntimeError(self._absent(key, what, timeout)) from error
+        first = store.get(f"{key}/0").decode()
+        if first != what:
+            raise RuntimeError(
+                f"process {self.process} came to {what}, process 0 to {first}: all processes make "
+                "the same calls in the same order (loaders made, end_epoch, state_dict in "
+                "mid-epoch)"
+            )
+        store.delete_key(f"{before}/{self.process}")
+
+    def _absent(self, key: str, what: str, timeout: timedelta) -> str:
+        """Returns who did not come."""
+        try:
+            missing = [p for p in range(self.processes) if not self._store.check([f"{key}/{p}"])]
+        except RuntimeError:
+            return f"{what}: the process that keeps the group's store is gone"
+        world = [dist.get_global_rank(self._group, process) for process in missing]
+        listed = ", ".join(str(rank) for rank in world[:8]) + (", ..." if len(world) > 8 else "")
+        return (
+            f"{what}: rank{'' if len(world) == 1 else 's'} {listed} did not come within the "
+            f"group's timeout of {timeout.total_seconds():g} s, and the others wait: it failed, "
+            "hangs, or got another number of batches; or it does not make this call, which all "
+            "have to make (end_epoch after a break, state_dict in mid-epoch), or made its loaders "
+            "in another order"
+        )
+
+
+def _tensor(values: NDArray[Any]) -> Tensor:
+    """Returns an array as a tensor; unsigned integers as the signed ones of the same bytes."""
+    return torch.from_numpy(values.view(_SAME_BYTES.get(values.dtype, values.dtype)))

@@ -12,11 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import chain
-from typing import Protocol
+from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
 from seta.engine import Selection
+from seta.engine.ranks import Ranks
 from seta.engine.rows import Row
 
 _CHUNK = 1 << 14  # indices turned into Python integers at a time
@@ -41,8 +44,22 @@ class Plans(Protocol):
     def epochs(self) -> int:
         """Length of the run."""
 
+    @property
+    def ranks(self) -> Ranks | None:
+        """The processes that train together."""
+
+    @property
+    def sharding(self) -> str:
+        """How they hold the losses."""
+
     def begin_epoch(self, epoch: int | None = None) -> Selection:
         """Returns the plan of an epoch; None: of the open one, else of the next."""
+
+    def share(self, done: int = 0) -> NDArray[np.unsignedinteger[Any]]:
+        """Returns what this process trains of the open epoch's plan, or of the next."""
+
+    def share_size(self, kept: int) -> int:
+        """Returns how many samples each rank trains of a plan of so many."""
 
 
 class PrunedSampler(Sampler[int]):
@@ -53,26 +70,53 @@ class PrunedSampler(Sampler[int]):
 
     Args:
         plans: Usually the `Pruner`.
+        share: With ranks, which it has to be said for: False yields the whole plan, the same on all
+            of them, where a framework deals it out (Accelerate's `prepare`, `Trainer`); True yields
+            what this rank trains, where nothing else does (plain DDP and FSDP, Lightning with
+            `use_distributed_sampler=False`, Ray with `add_dist_sampler=False`).
         done: Returns how many samples at the head of the plan were trained before a resume, and are
             left out; for a loader that keeps its own position.
+
+    Raises:
+        ValueError: `share` is not said, or False for a sharded table.
     """
 
-    def __init__(self, plans: Plans, done: Callable[[], int] = lambda: 0) -> None:
-        self._plans, self._done = plans, done
+    def __init__(
+        self, plans: Plans, *, share: bool | None = None, done: Callable[[], int] = lambda: 0
+    ) -> None:
+        if share is None and plans.ranks is not None:
+            raise ValueError(
+                f"share must be given, since {plans.ranks.size} ranks train together: True to "
+                "yield this rank's part of each epoch; False to yield all of it, the same on each "
+                "rank, where a framework deals it out (accelerator.prepare, Trainer)"
+            )
+        if not share and plans.ranks is not None and plans.sharding == "sharded":
+            raise ValueError(
+                "share must be True for a sharded table, got False: each rank trains on the "
+                'samples whose losses it holds. Make the Pruner with sharding="replicated" where a '
+                "framework deals out the samples"
+            )
+        self._plans, self._share, self._done = plans, bool(share), done
 
     def set_epoch(self, epoch: int) -> None:
         """Makes `epoch` the one to read; asking for the open one changes nothing."""
         self._plans.begin_epoch(epoch)
 
     def __len__(self) -> int:
-        """Number of samples in the plan; after the run, in the last one."""
+        """Number of samples that it yields; after the run, in the last epoch."""
         plans = self._plans
         if plans.epoch is None and plans.next_epoch >= plans.epochs and plans.history:
-            return int(plans.history[-1]["kept"])
-        return len(plans.begin_epoch())
+            kept = int(plans.history[-1]["kept"])
+            return plans.share_size(kept) if self._share else kept
+        return len(self._indices(0))
 
     def __iter__(self) -> Iterator[int]:
         """Iterates over the plan, from its beginning (or from where a run was resumed)."""
-        indices = self._plans.begin_epoch().indices[self._done() :]
+        indices = self._indices(self._done())
         starts = range(0, len(indices), _CHUNK)
         return chain.from_iterable(indices[at : at + _CHUNK].tolist() for at in starts)
+
+    def _indices(self, done: int) -> NDArray[np.unsignedinteger[Any]]:
+        if self._share:
+            return self._plans.share(done)
+        return self._plans.begin_epoch().indices[done:]

@@ -1,0 +1,152 @@
+"""The exchange at the end of an epoch: what each process recorded, told to all.
+
+First a header of some 30 bytes per process: how much it recorded, and digests of its settings and
+of its selection, so that processes that have come apart say so. Then the records, in rounds of
+bounded memory: indices as integers, losses as floats, never in one array.
+
+Bytes: each process sends 8 per sample that it trained (12 from 2**32 samples on), and receives as
+much from each of the others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seta.engine.ranks import Ranks
+
+_ROUND = 1 << 24  # records in a round, of all processes together
+
+DIGESTS = ("settings", "selection of the epoch")
+"""What the digests of the header are of."""
+
+
+class RecordLog:
+    """The losses that this process recorded since the last exchange, in their order.
+
+    Args:
+        n: Samples of the dataset, for the width of the indices.
+    """
+
+    def __init__(self, n: int) -> None:
+        self._dtype = np.dtype(np.uint32 if n < 2**32 else np.uint64)
+        self.clear()
+
+    def clear(self) -> None:
+        """Forgets all."""
+        self._indices = [np.empty(0, self._dtype)]
+        self._losses = [np.empty(0, np.float32)]
+
+    def append(self, indices: NDArray[Any], losses: NDArray[Any]) -> None:
+        """Notes integers (B,) and floats (B,), copies of them."""
+        self._indices.append(indices.astype(self._dtype))
+        with np.errstate(over="ignore"):
+            self._losses.append(losses.astype(np.float32))
+
+    def __len__(self) -> int:
+        """Number of records."""
+        return sum(len(part) for part in self._indices)
+
+    def arrays(self) -> tuple[NDArray[np.unsignedinteger[Any]], NDArray[np.float32]]:
+        """Returns all that was noted: uint32 or uint64 (M,) and float32 (M,)."""
+        self._indices = [np.concatenate(self._indices)]
+        self._losses = [np.concatenate(self._losses)]
+        return self._indices[0], self._losses[0]
+
+    def state_dict(self) -> dict[str, NDArray[Any]]:
+        """Returns copies."""
+        indices, losses = self.arrays()
+        return {"indices": indices.copy(), "losses": losses.copy()}
+
+
+def digest_of(*parts: bytes) -> int:
+    """Returns 62 bits that tell contents apart."""
+    digest = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        digest.update(part)
+    return int.from_bytes(digest.digest(), "little") >> 2
+
+
+def check_in(ranks: Ranks, records: int, digests: Sequence[int], what: str) -> NDArray[np.int64]:
+    """Exchanges the headers.
+
+    Args:
+        ranks: The processes.
+        records: How many records this process has.
+        digests: As many as `DIGESTS`.
+        what: The occasion.
+
+    Returns:
+        int64 (processes,): how many records of each process count. Of those that train one share
+        together the one that has most stands for all; the others have 0.
+
+    Raises:
+        RuntimeError: The digests differ.
+    """
+    own = np.array([ranks.rank, records, *digests], np.int64)
+    headers = np.stack(ranks.gather(own, what))
+    for name, column in zip(DIGESTS, headers[:, 2:].T, strict=True):
+        if (column != column[0]).any():
+            others = np.flatnonzero(column != column[0]).tolist()
+            raise RuntimeError(
+                f"{what}: the processes do not agree: {_named(others)} another {name} than process "
+                "0. Give each the same arguments, the same state and the same `losses`; a process "
+                "that records for itself, outside of the loader, comes apart from the others"
+            )
+    counts = np.zeros(len(headers), np.int64)
+    for share in range(ranks.size):
+        members = np.flatnonzero(headers[:, 0] == share)
+        first = members[np.argmax(headers[members, 1])]
+        counts[first] = headers[first, 1]
+        if not counts[first]:
+            counts[members] = -1  # nobody stands for this share
+    return counts
+
+
+def refuse_idle(counts: NDArray[np.int64], what: str) -> None:
+    """Raises if a share was not trained at all while others were.
+
+    Raises:
+        RuntimeError: Names the processes.
+    """
+    idle = np.flatnonzero(counts < 0).tolist()
+    if idle and counts.max() > 0:
+        raise RuntimeError(
+            f"{what}: {_named(idle)} no losses of this epoch, while others have up to "
+            f"{counts.max()}: each process walks through its own share of the epoch and hands the "
+            "losses over by update(). If something shards the loader once more "
+            "(accelerator.prepare, a DistributedSampler), leave that out"
+        )
+
+
+def _named(processes: list[int]) -> str:
+    one = len(processes) == 1
+    listed = ", ".join(str(process) for process in processes[:8])
+    more = f" and {len(processes) - 8} more" if len(processes) > 8 else ""
+    return f"process{'' if one else 'es'} {listed}{more} {'has' if one else 'have'}"
+
+
+def rounds(
+    ranks: Ranks, log: RecordLog, counts: NDArray[np.int64], what: str
+) -> Iterator[tuple[NDArray[np.unsignedinteger[Any]], NDArray[np.float32]]]:
+    """Yields the records of all processes, the same on each, round by round in process order.
+
+    Args:
+        ranks: The processes.
+        log: What this one recorded.
+        counts: Of the records of each process that count, from `check_in`.
+        what: The occasion.
+    """
+    indices, losses = log.arrays()
+    if counts[ranks.process] <= 0:
+        indices, losses = indices[:0], losses[:0]
+    step = max(1, _ROUND // ranks.processes)
+    for start in range(0, max(0, int(counts.max())), step):
+        part = slice(start, start + step)
+        yield from zip(
+            ranks.gather(indices[part], what), ranks.gather(losses[part], what), strict=True
+        )

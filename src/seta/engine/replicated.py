@@ -1,0 +1,158 @@
+"""The loss table held whole by each process.
+
+Alone, a process records in place. Several log what they train and record it all when the epoch
+ends, in process order, so that their tables stay equal bit for bit, and with them their selections:
+those are a function of (losses, seed, epoch), whatever the number of processes.
+
+Memory: 6 bytes per sample; with several processes 8 more per sample that this one trains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seta.engine.choose import Choice, choose
+from seta.engine.curve import KeepCurve
+from seta.engine.draw import shuffled
+from seta.engine.exchange import RecordLog, check_in, digest_of, refuse_idle, rounds
+from seta.engine.histogram import LossHistogram
+from seta.engine.losses import LossTable
+from seta.engine.ranks import Ranks, share_of
+from seta.engine.table import Recorded, State
+
+
+class ReplicatedTable:
+    """All losses, in each process.
+
+    Args:
+        columns: Of all samples.
+        always_keep: Sorted indices of samples that are always chosen.
+        seed: Of the run.
+        threads: Threads to use.
+        ranks: The processes; None: this one alone.
+    """
+
+    held = None
+
+    def __init__(
+        self,
+        columns: LossTable,
+        *,
+        always_keep: NDArray[np.int64] | None,
+        seed: int,
+        threads: int,
+        ranks: Ranks | None,
+    ) -> None:
+        self.columns = columns
+        self._always_keep, self._seed, self._threads = always_keep, seed, threads
+        self._ranks = ranks
+        self._log = RecordLog(len(columns))
+        self._resumed = False  # in the open epoch, of which others may have had more to train
+
+    def histogram(self) -> LossHistogram:
+        """Returns the histogram of all samples."""
+        return LossHistogram.from_losses(self.columns.values, threads=self._threads)
+
+    def choose(
+        self, histogram: LossHistogram, curve: KeepCurve, *, count: int | None, epoch: int
+    ) -> Choice:
+        """Chooses an epoch's samples."""
+        return choose(
+            self.columns.values,
+            histogram,
+            curve,
+            count=count,
+            always_keep=self._always_keep,
+            seed=self._seed,
+            epoch=epoch,
+            threads=self._threads,
+        )
+
+    def order(self, mask: NDArray[np.uint8], epoch: int) -> NDArray[np.unsignedinteger[Any]]:
+        """Returns the samples of a mask in training order."""
+        return shuffled(
+            mask, len(self.columns), seed=self._seed, epoch=epoch, threads=self._threads
+        )
+
+    def digest(self, mask: NDArray[np.uint8]) -> int:
+        """Returns a number that tells selections apart."""
+        return digest_of(mask.tobytes())
+
+    def share_size(self, kept: int) -> int:
+        """Returns an equal part, rounded down."""
+        return kept if self._ranks is None else kept // self._ranks.size
+
+    def share(self, order: NDArray[Any], done: int) -> NDArray[Any]:
+        """Returns every `size`-th sample of what is left of the order, from this rank on."""
+        return share_of(order, done, self._ranks)
+
+    def losses_of(self, indices: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+        """Returns latest losses."""
+        losses: NDArray[np.float32] = self.columns.values[indices]
+        return losses
+
+    def record(self, indices: NDArray[Any], losses: NDArray[Any], epoch: int) -> Recorded:
+        """Records at once if alone, else when the epoch ends."""
+        if self._ranks is None:
+            return Recorded(len(indices), self.columns.record(indices, losses, epoch))
+        self.columns.check(indices, losses)
+        self._log.append(indices, losses)
+        return Recorded(0, 0)
+
+    def exchange(self, epoch: int, digests: Sequence[int]) -> Recorded:
+        """Records what all processes logged."""
+        if self._ranks is None:
+            return Recorded(0, 0)
+        what = f"end_epoch() of epoch {epoch}"
+        counts = check_in(self._ranks, len(self._log), digests, what)
+        if not self._resumed:
+            refuse_idle(counts, what)
+        trained = nonfinite = 0
+        for indices, losses in rounds(self._ranks, self._log, counts, what):
+            nonfinite += self.columns.record(indices, losses, epoch)
+            trained += len(indices)
+        self._log.clear()
+        self._resumed = False
+        return Recorded(trained, nonfinite)
+
+    def longest_left_out(self, epoch: int) -> int:
+        """Returns the most epochs that any sample has not been trained for."""
+        return self.columns.longest_left_out(epoch)
+
+    def state_dict(self, what: str | None, digests: Sequence[int], copy: bool) -> dict[str, Any]:
+        """Returns the columns and the log, of this process or gathered."""
+        log = self._log
+        if self._ranks is not None and what is not None:
+            counts = check_in(self._ranks, len(log), digests, what)
+            log = RecordLog(len(self.columns))
+            for indices, losses in rounds(self._ranks, self._log, counts, what):
+                log.append(indices, losses)
+        return {**self.columns.state_dict(copy=copy), "log": log.state_dict()}
+
+    def load_state_dict(self, states: Sequence[State]) -> Recorded:
+        """Takes over the columns, which all states have, and the logs.
+
+        Of several processes those that train the first share log them again for the end of the
+        epoch; one alone records them.
+        """
+        self._resumed = True
+        head = states[0]
+        self.columns.load_state_dict(head)
+        self._log.clear()
+        trained = nonfinite = 0
+        for state in states:
+            indices, losses = state["log"]["indices"], state["log"]["losses"]
+            if self._ranks is None and len(indices):
+                nonfinite += self.columns.record(indices, losses, head["open"]["row"]["epoch"])
+                trained += len(indices)
+            elif self._ranks is not None and self._ranks.rank == 0:
+                self._log.append(indices, losses)
+        return Recorded(trained, nonfinite)
+
+    def open_mask(self, states: Sequence[State]) -> tuple[NDArray[np.uint8], bool]:
+        """Returns the mask, which all states have."""
+        return np.array(states[0]["open"]["mask"], np.uint8), True

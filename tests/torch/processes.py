@@ -1,0 +1,47 @@
+"""Real processes of a gloo group, forked from the test."""
+
+import datetime
+import traceback
+
+import torch
+
+
+def run_ranks(size, function, folder, *arguments, timeout=60):
+    """Returns [function(rank, *arguments) for each rank], each in a process of its own.
+
+    Args:
+        timeout: Of the group, in seconds.
+    """
+    context = torch.multiprocessing.get_context("fork")
+    answers = context.SimpleQueue()
+    store = folder / f"store-{len(list(folder.iterdir()))}"
+    processes = [
+        context.Process(
+            target=_run, args=(rank, size, store, timeout, answers, function, arguments)
+        )
+        for rank in range(size)
+    ]
+    for process in processes:
+        process.start()
+    found = dict(answers.get() for _ in processes)
+    for process in processes:
+        process.join(60)
+    failed = [error for _, error in found.values() if error]
+    assert not failed, "\n".join(failed)
+    return [found[rank][0] for rank in range(size)]
+
+
+def _run(rank, size, store, timeout, answers, function, arguments):
+    torch.set_num_threads(1)
+    try:
+        torch.distributed.init_process_group(
+            "gloo",
+            store=torch.distributed.FileStore(str(store), size),
+            rank=rank,
+            world_size=size,
+            timeout=datetime.timedelta(seconds=timeout),
+        )
+        answers.put((rank, (function(rank, *arguments), None)))
+        torch.distributed.destroy_process_group()
+    except BaseException:
+        answers.put((rank, (None, traceback.format_exc())))
