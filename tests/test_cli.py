@@ -1,5 +1,6 @@
 """The command line: what it tells, and how it says no."""
 
+import json
 import subprocess
 import sys
 from importlib.metadata import version
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 import seta
 from seta import policies
 from seta.commands import app
+from seta.plan import Calibration
 
 
 def call(*arguments):
@@ -70,6 +72,107 @@ def test_what_cannot_be_done_is_refused_in_one_line(options, message, tmp_path):
     assert not list(tmp_path.glob("out/*.png"))
 
 
+PLAN = ["plan", "--samples", "1e9", "--epochs", 3, "--ranks", 1024, "--batch-size", 64]
+
+
+@pytest.fixture
+def timed(monkeypatch):
+    """A machine whose speed is known."""
+    found = Calibration(samples=976_800, choose_ns=20, record_ns=5, threads=16, cores=64)
+    monkeypatch.setattr("seta.plan.calibrate", lambda plan: found)
+
+
+@pytest.mark.usefixtures("timed")
+def test_a_plan_says_what_a_run_will_take():
+    result = call(*PLAN, "--budget", 0.6, "--throughput", 500, "--bandwidth", 10)
+    assert result.exit_code == 0
+    lines = [" ".join(line.split()) for line in result.output.splitlines()]
+    for line in (
+        "seta plan: 3 epochs of SeTa, budget 0.6, losses sharded",
+        "1,000,000,000 samples, 1,024 ranks on 128 nodes, batches of 64",
+        "1 599,982,080 9,155 60.0 %",
+        "all 1,799,880,704 27,464 60.0 %",
+        "rank, always 5.86 MB losses of its 976,800 samples, 6 bytes each",
+        "published way 4.79 GB received by a rank in 9,155 exchanges, one in every step",
+        "choosing 39.1 ms 20 ns per sample, timed here; 8 ranks on 64 cores",
+        "training 19.5 min at 500 samples/s per rank",
+        "visits saved 1,200,119,296 40.0 % of the 3,000,000,000 of full training",
+        "rank-hours saved 667 of 1,667",
+    ):
+        assert line in lines
+
+
+@pytest.mark.usefixtures("timed")
+def test_a_plan_without_a_budget_says_that_it_is_an_estimate():
+    output = call(*PLAN, "--policy", "infobatch").output
+    assert "These lengths are an estimate: InfoBatch asked about made-up losses" in output
+    assert "~ 3,000,000,000" not in output.split("all")[0]
+    assert "give --throughput, the samples per second of a rank" in output
+
+
+@pytest.mark.usefixtures("timed")
+def test_a_plan_of_ranks_that_do_not_fit_the_shards_names_some_that_do():
+    output = " ".join(call(*PLAN, "--budget", 0.6, "--ranks", 4000).output.split())
+    assert "4,000 ranks do not divide the 61,440 shards. 3,840 or 4,096 ranks would." in output
+
+
+@pytest.mark.usefixtures("timed")
+def test_a_plan_of_many_epochs_shows_the_first_and_the_last():
+    output = call("plan", "--samples", 1000, "--epochs", 100, "--budget", 0.5).output
+    shown = [line.split()[0] for line in output.splitlines() if line.endswith("50.0 %   ")]
+    assert shown == ["0", "1", "2", "3", "4", "5", "97", "98", "99", "all"]
+    assert "a single rank" in output
+
+
+@pytest.mark.usefixtures("timed")
+@pytest.mark.parametrize("columns", [80, 120])
+def test_a_plan_fits_the_terminal(columns):
+    for options in (["--budget", 0.6], ["--sharding", "replicated"], ["--drop-last"]):
+        result = CliRunner().invoke(
+            app, list(map(str, [*PLAN, *options])), env={"COLUMNS": str(columns)}
+        )
+        assert result.exit_code == 0
+        assert max(map(len, result.output.splitlines())) <= columns
+
+
+@pytest.mark.usefixtures("timed")
+def test_a_plan_as_json_has_all_figures():
+    found = json.loads(call(*PLAN, "--budget", 0.6, "--throughput", 500, "--json").output)
+    assert found["lengths"] == "exact"
+    assert found["run"]["samples"] == 10**9
+    assert [epoch["steps"] for epoch in found["epochs"]] == [9154, 9155, 9155]
+    assert found["steps"] == 27_464
+    assert found["memory"]["peak_of_node"] == 8 * found["memory"]["peak"]
+    assert found["exchange"]["received"] < found["published_exchange"]["received"]
+    assert found["seconds"]["saved"] > 0
+
+
+def test_a_plan_times_this_machine():
+    found = json.loads(call("plan", "--samples", "3e4", "--epochs", 2, "--json").output)
+    assert found["lengths"] == "estimated"
+    assert found["calibration"]["samples"] == 30_000
+    assert found["seconds"]["choose"] > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--epochs", 3], "error: --samples: must be given; give the samples of the dataset"),
+        (["--samples", "1e6x", "--epochs", 3], "error: --samples 1e6x: must be a whole number"),
+        (["--samples", 100, "--epochs", 3, "--budget", 60], "give 0.6 for 60 %"),
+        (
+            ["--samples", 1000, "--epochs", 3, "--ranks", 9, "--batch-size", 50, "--budget", 0.3],
+            "error: --budget 0.3: budget leaves epoch 0 without a batch",
+        ),
+    ],
+)
+def test_what_cannot_be_planned_is_refused_in_one_line(options, message):
+    result = call("plan", *options)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.output and not result.stdout
+
+
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "file").touch()
     result = call("demo", "--out", tmp_path / "file" / "out")
@@ -111,10 +214,14 @@ def test_parquet_files_say_what_they_need(tmp_path):
     assert "reading a parquet file of images needs pyarrow, which is not installed: pip" in errors
 
 
-def test_help_and_methods_need_no_torch():
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [("'methods'", "InfoBatch"), ("'plan', '--samples', '1e4', '--epochs', '2'", "rank, always")],
+)
+def test_help_methods_and_plans_need_no_torch(command, shown):
     code, output, _ = python(
-        "import sys; sys.modules['torch'] = None; sys.argv = ['seta', 'methods'];"
+        f"import sys; sys.modules['torch'] = None; sys.argv = ['seta', {command}];"
         "from seta.cli import main; main()"
     )
     assert code == 0
-    assert "InfoBatch" in output
+    assert shown in output

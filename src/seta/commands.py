@@ -5,6 +5,7 @@ Under `cli`, over everything else. What a command needs is imported when it runs
 """
 
 import inspect
+import json
 import re
 import signal
 from collections.abc import Iterator
@@ -133,17 +134,94 @@ def demo(
     raise typer.Exit(code)
 
 
+@app.command()
+def plan(
+    samples: Annotated[
+        str | None, typer.Option(metavar="N", help="Samples of the dataset: 1e9.")
+    ] = None,
+    epochs: Annotated[str | None, typer.Option(metavar="N", help="Epochs of the run.")] = None,
+    ranks: Annotated[
+        str, typer.Option(metavar="N", help="Training processes, one for each GPU.")
+    ] = "1",
+    batch_size: Annotated[str, typer.Option(metavar="N", help="Samples per step and rank.")] = "1",
+    policy: Annotated[
+        str, typer.Option(metavar="NAME", help="Method: see `seta methods`.")
+    ] = "SeTa",
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Share of full training's sample visits to pay: 0.6. Without, lengths are "
+            "estimated.",
+        ),
+    ] = None,
+    throughput: Annotated[
+        str | None,
+        typer.Option(metavar="N", help="Samples per second that a rank trains, for the hours."),
+    ] = None,
+    ranks_per_node: Annotated[str, typer.Option(metavar="N", help="Ranks of a machine.")] = "8",
+    sharding: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND",
+            help="replicated: each rank has all losses. sharded: each has its part. By default as "
+            "the loader does.",
+        ),
+    ] = None,
+    drop_last: Annotated[
+        bool, typer.Option("--drop-last", help="Leave incomplete batches out.")
+    ] = False,
+    bandwidth: Annotated[
+        str | None,
+        typer.Option(
+            metavar="GB/S", help="Network of a rank in GB/s, for the time of the exchange."
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what a run will take, before it starts: samples, steps, memory, bytes, time.
+
+    Times this machine for a second; numbers may be written 1000000, 1_000_000 or 1e6.
+    """
+    with _told_kindly():
+        from seta.engine.parallel import available_threads
+        from seta.plan import Plan, calibrate, read
+        from seta.report.plan import plan_dict, print_plan
+
+        options = {
+            "samples": samples,
+            "epochs": epochs,
+            "ranks": ranks,
+            "batch-size": batch_size,
+            "policy": policy,
+            "budget": budget,
+            "throughput": throughput,
+            "ranks-per-node": ranks_per_node,
+            "sharding": sharding,
+            "bandwidth": bandwidth,
+        }
+        planned = Plan(read(options, drop_last=drop_last), available_threads())
+        console = Console(highlight=False)
+        with console.status("timing this machine") if console.is_terminal else nullcontext():
+            calibration = calibrate(planned)
+        if as_json:
+            typer.echo(json.dumps(plan_dict(planned, calibration), indent=1))
+        else:
+            print_plan(planned, calibration, console)
+
+
 @contextmanager
 def _told_kindly() -> Iterator[None]:
     """Turn errors that the user can mend into a line on standard error and exit code 2."""
     from seta.demo.settings import DemoError
+    from seta.plan.request import PlanError
 
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # A shell starts background jobs like this; `kill -INT` shall stop them all the same.
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
-    except (DemoError, MissingExtra) as error:
+    except (DemoError, PlanError, MissingExtra) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
     except KeyboardInterrupt:

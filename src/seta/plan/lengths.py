@@ -1,0 +1,94 @@
+"""How many samples each epoch of a planned run trains: exact under a budget, else an estimate.
+
+Under a budget the loader's own arithmetic answers (`engine.budget.epoch_lengths`). Without, the
+lengths are an outcome of training; here the real policy is asked for its curve, epoch by epoch, on
+made-up losses (a gamma distribution of shape 2), and its expected counts are scaled to the dataset.
+Costs some milliseconds per epoch then.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seta.engine.budget import epoch_lengths
+from seta.engine.curve import KeepCurve
+from seta.engine.histogram import Binning, LossHistogram
+from seta.engine.policy import Policy, curve_of
+
+__all__ = ["SYNTHETIC", "expected_shares", "gamma_losses", "is_weighted", "planned_lengths"]
+
+SYNTHETIC = 1_000_000
+"""Made-up losses that the policy is asked about."""
+
+_BINS = 4096
+
+Losses = NDArray[np.float32]
+
+
+def gamma_losses(n: int) -> Losses:
+    """Returns made-up losses: float32 (n,), gamma of shape 2, always the same."""
+    losses = np.empty(n, np.float32)
+    np.random.default_rng(0).standard_gamma(2.0, dtype=np.float32, out=losses)
+    return losses
+
+
+def planned_lengths(
+    samples: int, epochs: int, unit: int, policy: Policy, budget: float | None
+) -> list[int]:
+    """Returns the samples that each epoch chooses.
+
+    Args:
+        samples: Of the dataset.
+        epochs: Of the run.
+        unit: Samples that lengths under a budget are multiples of: the loader's global batch with
+            several ranks or `drop_last`, else 1.
+        policy: Chooses, where there is no budget.
+        budget: Share of full training's sample visits; None: as the policy says.
+
+    Raises:
+        ValueError: The budget leaves an epoch without a unit.
+    """
+    if budget is not None:
+        return epoch_lengths(budget, samples, epochs, unit)
+    return [max(1, round(share * samples)) for share in expected_shares(policy, epochs)]
+
+
+def expected_shares(policy: Policy, epochs: int, synthetic: int = SYNTHETIC) -> list[float]:
+    """Returns the expected share of the samples that a policy keeps in each epoch of a run.
+
+    The first epoch knows no losses. Later ones know those of the samples that have been trained;
+    the rest stays unseen, and is kept with the curve's probability for the unseen.
+    """
+    everything = _coarse_histogram(gamma_losses(synthetic))
+    unseen, shares = 1.0, []
+    for epoch in range(epochs):
+        histogram = _partly_seen(everything, unseen)
+        curve: KeepCurve = curve_of(policy, histogram, epoch, epochs)
+        shares.append(min(1.0, curve.expected(histogram) / histogram.total))
+        unseen *= 1 - curve.unseen
+    return shares
+
+
+def is_weighted(policy: Policy, epochs: int) -> bool:
+    """Returns whether a policy weights losses, in the first epoch or in the middle of a run."""
+    histogram = LossHistogram.from_losses(gamma_losses(10_000))
+    curves = (curve_of(policy, histogram, epoch, epochs) for epoch in {0, epochs // 2})
+    return any(curve.weight_by_bin is not None for curve in curves)
+
+
+def _coarse_histogram(losses: Losses) -> LossHistogram:
+    """Returns a histogram of some thousand bins: enough for an estimate, and quickly clustered."""
+    fine = Binning.over(float(losses.min()), float(losses.max()))
+    shift = max(0, fine.size.bit_length() - _BINS.bit_length())
+    coarse = Binning(fine.smallest, fine.shift + shift, (fine.size >> shift) + 1)
+    return LossHistogram.from_losses(losses, binning=coarse)
+
+
+def _partly_seen(histogram: LossHistogram, unseen: float) -> LossHistogram:
+    """Returns a histogram of as many samples, a share of them unseen, the same in every bin."""
+    if unseen == 1:  # nothing is known: a policy may not even learn the range
+        nothing = np.full(histogram.total, np.nan, np.float32)
+        return LossHistogram.from_losses(nothing)
+    counts = np.rint(histogram.counts * (1 - unseen)).astype(np.int64)
+    return LossHistogram(histogram.binning, counts, histogram.total - int(counts.sum()))

@@ -1,0 +1,196 @@
+"""What `seta plan` is asked: the choices of the command line, read and checked.
+
+Everything that can be refused is refused here, before anything is computed: each message names the
+option, the value, the rule, and what to do instead.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TypeVar
+
+from seta.engine.partition import shards_of
+from seta.engine.table import Sharding
+from seta.plan.model import default_sharding
+from seta.policies import REGISTRY
+
+__all__ = ["PlanError", "Request", "read"]
+
+_SHARDINGS: tuple[Sharding, ...] = ("replicated", "sharded")
+Name = TypeVar("Name", bound=str)
+
+_MOST_SAMPLES = 10**12
+_MOST_EPOCHS = 10_000
+_MOST_RANKS = 10**6
+
+
+class PlanError(ValueError):
+    """The run cannot be planned as asked; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A run to plan.
+
+    Attributes:
+        samples: Of the dataset.
+        epochs: Of the run.
+        ranks: Training processes.
+        batch_size: Samples per step and rank.
+        policy: Name of the method, as the registry has it.
+        budget: Share of full training's sample visits; None: as many as the method keeps.
+        throughput: Samples per second that a rank trains; None: not known.
+        ranks_per_node: Ranks that share a machine.
+        sharding: "replicated" or "sharded".
+        drop_last: Whether an incomplete last batch is left out.
+        bandwidth: Bytes per second that a rank sends, and receives; None: not known.
+    """
+
+    samples: int
+    epochs: int
+    ranks: int
+    batch_size: int
+    policy: str
+    budget: float | None
+    throughput: float | None
+    ranks_per_node: int
+    sharding: Sharding
+    drop_last: bool
+    bandwidth: float | None
+
+    def __post_init__(self) -> None:
+        """Checks what the choices must have in common."""
+        if self.ranks > self.samples:
+            raise PlanError(
+                f"--ranks {self.ranks}: more than the {self.samples:,} samples; give at most as "
+                "many ranks as samples"
+            )
+        if self.unit > self.samples and (self.budget is not None or self.drop_last):
+            raise PlanError(
+                f"--batch-size {self.batch_size}: {self.ranks:,} ranks make that a global batch of "
+                f"{self.unit:,}, more than the {self.samples:,} samples; give at most "
+                f"{self.samples // self.ranks}, or fewer --ranks"
+            )
+        if self.sharding == "sharded":
+            self._check_shards()
+
+    def _check_shards(self) -> None:
+        if self.ranks > shards_of(self.samples):
+            raise PlanError(
+                f"--sharding sharded: {self.samples:,} samples make {shards_of(self.samples):,} "
+                f"shards, and each of the {self.ranks:,} ranks needs one; give --sharding "
+                "replicated, or fewer --ranks"
+            )
+
+    @property
+    def unit(self) -> int:
+        """Samples that lengths under a budget are multiples of, as the loader has it."""
+        return self.batch_size * self.ranks if self.ranks > 1 or self.drop_last else 1
+
+    @property
+    def node_ranks(self) -> int:
+        """Ranks on the fullest machine."""
+        return min(self.ranks, self.ranks_per_node)
+
+    @property
+    def nodes(self) -> int:
+        """Machines."""
+        return -(-self.ranks // self.ranks_per_node)
+
+
+def read(options: Mapping[str, str | None], *, drop_last: bool = False) -> Request:
+    """Returns the request that options ask for, as they are typed.
+
+    Args:
+        options: By the option's name without dashes in front ("batch-size"); None: not given.
+        drop_last: Whether --drop-last was given.
+
+    Raises:
+        PlanError: An option is not what it must be.
+
+    Examples:
+        >>> read({"samples": "1e6", "epochs": "3"}).samples
+        1000000
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    samples = _whole(given, "samples", None, _MOST_SAMPLES, "the samples of the dataset")
+    ranks = _whole(given, "ranks", 1, _MOST_RANKS, "the training processes")
+    bandwidth = _positive(given, "bandwidth", "the gigabytes per second of a rank, such as 10")
+    return Request(
+        samples=samples,
+        epochs=_whole(given, "epochs", None, _MOST_EPOCHS, "the epochs of the whole run"),
+        ranks=ranks,
+        batch_size=_whole(given, "batch-size", 1, samples, "the samples per step and rank"),
+        policy=_name(given.get("policy", "SeTa"), "policy", tuple(REGISTRY)),
+        budget=_budget(given),
+        throughput=_positive(given, "throughput", "the samples per second that a rank trains"),
+        ranks_per_node=_whole(given, "ranks-per-node", 8, _MOST_RANKS, "the ranks of a machine"),
+        sharding=_name(
+            given.get("sharding", default_sharding(samples, ranks)), "sharding", _SHARDINGS
+        ),
+        drop_last=drop_last,
+        bandwidth=None if bandwidth is None else bandwidth * 1e9,
+    )
+
+
+def _whole(given: Mapping[str, str], name: str, default: int | None, most: int, what: str) -> int:
+    """Reads a whole number: 1000000, 1_000_000 or 1e6."""
+    if name not in given:
+        if default is None:
+            raise PlanError(f"--{name}: must be given; give {what}, such as --{name} 100")
+        return default
+    text = given[name]
+    value = _number(text)
+    if value is None or value.denominator != 1:
+        raise PlanError(
+            f"--{name} {text}: must be a whole number; give {what} as 1000000, 1_000_000 or 1e6"
+        )
+    if not 1 <= value <= most:
+        raise PlanError(f"--{name} {text}: must lie between 1 and {most:,}; give {what}")
+    return int(value)
+
+
+def _positive(given: Mapping[str, str], name: str, what: str) -> float | None:
+    if name not in given:
+        return None
+    value = _number(given[name])
+    if value is None or value <= 0:
+        raise PlanError(f"--{name} {given[name]}: must be a number above 0; give {what}")
+    return float(value)
+
+
+def _budget(given: Mapping[str, str]) -> float | None:
+    if "budget" not in given:
+        return None
+    text = given["budget"]
+    value, percent = _number(text), _number(text.removesuffix("%"))
+    if value is not None and 0 < value <= 1:
+        return float(value)
+    example = "0.6 for 60 %"
+    if percent is not None and 1 < percent <= 100:
+        example = f"{float(percent / 100):g} for {float(percent):g} %"
+    raise PlanError(
+        f"--budget {text}: must lie above 0 and be at most 1, the share of full training's sample "
+        f"visits; give {example}, or leave it out to train as many as the method keeps"
+    )
+
+
+def _number(text: str) -> Fraction | None:
+    """Reads a finite number exactly; None where it is none, or out of all proportion."""
+    try:
+        size = abs(float(text))
+    except ValueError:
+        return None
+    if not 1e-30 < size < math.inf:  # of 1e-999999999 a fraction would take for ever
+        return Fraction(0) if size < 1 else None
+    return Fraction(text.replace("_", ""))
+
+
+def _name(text: str, option: str, names: tuple[Name, ...]) -> Name:
+    for name in names:
+        if text.lower() == name.lower():
+            return name
+    raise PlanError(f"--{option} {text}: is not known; give one of {', '.join(names)}")

@@ -1,0 +1,78 @@
+"""How fast this machine chooses: a real epoch start, timed for a second or less.
+
+The one part of `seta.plan` with a clock. Times a `Pruner` on made-up losses with all threads that
+it would use; sizes grow up to what the run has, or to 4 million samples, and the largest counts,
+since small ones are dominated by what does not grow.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from seta.engine import parallel
+from seta.engine.pruner import Pruner
+from seta.plan.lengths import gamma_losses
+from seta.plan.outline import Plan
+from seta.plan.times import Calibration
+
+__all__ = ["calibrate"]
+
+_SIZES = (1_000_000, 4_000_000)
+_ENOUGH = 1.0  # seconds after which no larger size is tried
+_EPOCHS = 100  # of which the first few are timed, long before any annealing
+
+
+def calibrate(plan: Plan) -> Calibration:
+    """Times epoch starts of the kind that each rank of a run has.
+
+    Args:
+        plan: The run: its method, the samples of a rank, whether lengths are exact.
+    """
+    share = plan.visits / plan.full_visits
+    began = time.perf_counter()
+    for size in sorted({min(plan.rows, size) for size in _SIZES}):
+        choose, record = _time(plan, size, share if plan.exact else None)
+        if time.perf_counter() - began > _ENOUGH:
+            break
+    return Calibration(size, choose, record, parallel.available_threads(), available_cores())
+
+
+def _time(plan: Plan, n: int, share: float | None) -> tuple[float, float]:
+    """Returns ns per sample of an epoch start and of recording, each of the dearer kind of epoch.
+
+    Odd and even epochs have different windows. Of each kind the best of two counts: the rest is
+    what else the machine was busy with.
+    """
+    budget = None if share is None else min(1.0, max(share, 1 / n))
+    losses = gamma_losses(n)
+    pruner = Pruner(
+        n,
+        plan.policy,
+        epochs=_EPOCHS,
+        budget=budget,
+        losses=losses,
+        sharding=plan.request.sharding,
+    )
+    choose, record = [], []
+    for epoch in range(5):
+        began = time.perf_counter()
+        chosen = pruner.begin_epoch(epoch).indices
+        choose.append((time.perf_counter() - began) / n)
+        values = losses[chosen]
+        began = time.perf_counter()
+        pruner.record(chosen, values)
+        record.append((time.perf_counter() - began) / len(chosen))
+    return 1e9 * _dearer(choose), 1e9 * _dearer(record)
+
+
+def _dearer(seconds: list[float]) -> float:
+    """Returns the dearer of odd and even epochs; the first, which warms up, is left out."""
+    return max(min(seconds[1::2]), min(seconds[2::2]))
+
+
+def available_cores() -> int:
+    """Returns the number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,42 @@
+"""Quantities as a person reads them: bytes, times, shares, counts."""
+
+from __future__ import annotations
+
+__all__ = ["count", "digits", "in_bytes", "in_time", "many", "percent"]
+
+
+def in_bytes(count: float) -> str:
+    """Bytes for a person: three digits and a decimal unit; 1 MB is 1,000,000 bytes."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if count < 999.5:
+            return f"{digits(count)} {unit}"
+        count /= 1000
+    return f"{count:,.0f} PB"
+
+
+def in_time(seconds: float) -> str:
+    """Seconds for a person: three digits, in the unit that suits."""
+    for factor, unit, below in ((1e3, "ms", 1), (1, "s", 120), (1 / 60, "min", 7200)):
+        if abs(seconds) < below:
+            return f"{digits(seconds * factor)} {unit}"
+    return f"{digits(seconds / 3600)} h"
+
+
+def count(value: int, exact: bool) -> str:
+    """A count for a person; one that is not exact is rounded to three digits, and says so."""
+    return f"{value:,}" if exact else f"~ {float(f'{value:.3g}'):,.0f}"
+
+
+def digits(value: float) -> str:
+    """A number for a person: three digits, or all before the point."""
+    return f"{value:,.0f}" if abs(value) >= 999.5 else f"{value:.3g}"
+
+
+def percent(share: float) -> str:
+    """A share for a person, in percent."""
+    return f"{100 * share:.1f} %" if abs(share) >= 0.01 or not share else f"{100 * share:.2g} %"
+
+
+def many(count: int, noun: str) -> str:
+    """A number of things: "1 rank", "8 ranks"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
