@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch.distributed.device_mesh import init_device_mesh
-from torch.utils.data import DataLoader
+from torch.utils.data import BatchSampler, DataLoader
 
 import seta
 from seta.engine.rows import CLOCKED
@@ -320,6 +320,20 @@ def test_samplers_are_global_or_of_a_rank_and_say_which(tmp_path):
         strict=True,
     ):  # fmt: skip
         assert part in message
+
+
+def _shared_twice(rank):
+    """A share under accelerate's BatchSamplerShard: every second batch of it for each rank."""
+    pruner = seta.Pruner(N, "Full", epochs=3, ranks=ProcessRanks())
+    batches = list(BatchSampler(PrunedSampler(pruner, share=True), 5, drop_last=False))
+    for batch in batches[rank::2]:
+        pruner.record(batch, np.zeros(len(batch)))
+    with pytest.raises(RuntimeError, match=r"of the 50 samples of this rank's share .* of 25 came"):
+        pruner.end_epoch()
+
+
+def test_trap_2_a_share_dealt_out_again_is_refused(tmp_path):
+    run_ranks(2, _shared_twice, tmp_path)
 
 
 def _collectives(rank):

@@ -123,6 +123,27 @@ def refuse_idle(counts: NDArray[np.int64], what: str) -> None:
         )
 
 
+def refuse_dealt_again(recorded: int, share: int, batch: int, size: int) -> None:
+    """Raises if a share that was walked to its end came back as if dealt out among the ranks again.
+
+    Args:
+        recorded: Losses that came back.
+        share: Samples that were given out.
+        batch: The largest number of losses that came at once.
+        size: Number of ranks.
+
+    Raises:
+        RuntimeError: One in `size` came back, to within a batch.
+    """
+    if abs(recorded * size - share) <= size * batch and recorded < share - batch:
+        raise RuntimeError(
+            f"of the {share} samples of this rank's share the losses of {recorded} came back, one "
+            f"in {size}: something deals the share out among the {size} ranks again. Use "
+            "PrunedSampler(share=False) where a framework does (accelerator.prepare, Trainer), or "
+            "keep the framework from it (use_distributed_sampler=False, add_dist_sampler=False)"
+        )
+
+
 def _named(processes: list[int]) -> str:
     one = len(processes) == 1
     listed = ", ".join(str(process) for process in processes[:8])

@@ -18,7 +18,7 @@ from seta.engine.arguments import Listener, Reorder
 from seta.engine.budget import Budget
 from seta.engine.curve import KeepCurve
 from seta.engine.draw import Selection
-from seta.engine.exchange import digest_of
+from seta.engine.exchange import digest_of, refuse_dealt_again
 from seta.engine.histogram import LossHistogram
 from seta.engine.open_epoch import OpenEpoch
 from seta.engine.policy import Policy, curve_of
@@ -116,6 +116,8 @@ class Pruner:
         self._trained = self._full = 0
         self._clock = 0.0
         self._open: OpenEpoch | None = None
+        self._recorded = self._largest = 0  # losses in the open epoch, and at once
+        self._walked = 0  # samples of the share, if it was given out to its end
         self.next_epoch = 0
         self.history: list[Row] = []
         self.histogram: LossHistogram | None = None
@@ -229,6 +231,7 @@ class Pruner:
             table.columns.kept_counts += np.unpackbits(choice.mask, count=len(table.columns))
         row = open_row(epoch, self.n, histogram, choice)
         self._open = OpenEpoch(row, choice.curve, histogram.binning, choice.mask)
+        self._recorded = self._largest = self._walked = 0
         selection = self._selection_of(self._open)
         row["kept"] = len(selection) if choice.kept is None else choice.kept
         row["pruned"] = self.n - row["kept"]
@@ -275,6 +278,16 @@ class Pruner:
         """Returns how many samples each rank trains of an epoch that keeps so many."""
         return self._table.share_size(kept)
 
+    def walked(self, given: int) -> None:
+        """Notes that this rank's share of the open epoch was given out to its end.
+
+        Then `end_epoch` can tell whether something dealt it out among the ranks once more.
+
+        Args:
+            given: Samples that were given out.
+        """
+        self._walked = given
+
     def weights_of(self, indices: NDArray[np.integer[Any]]) -> NDArray[np.float32] | None:
         """Returns the weights that the open epoch's curve gives to samples.
 
@@ -310,6 +323,8 @@ class Pruner:
         row = self._open.row
         recorded = self._table.record(np.asarray(indices), np.asarray(losses), self._open.epoch)
         self._count(recorded, row)
+        self._recorded += np.size(indices)
+        self._largest = max(self._largest, np.size(indices))
         now = time.perf_counter()
         row["train_seconds"] += now - self._clock
         self._clock = now
@@ -332,6 +347,8 @@ class Pruner:
         if self._open is None:
             raise RuntimeError("no epoch is open: call begin_epoch() before end_epoch()")
         row = self._open.row
+        if self.ranks is not None and self._walked:
+            refuse_dealt_again(self._recorded, self._walked, self._largest, self.ranks.size)
         self._count(self._table.exchange(row["epoch"], self._digests(self._open)), row)
         self._full += self.n
         saved = 1 - self._trained / self._full
@@ -426,6 +443,7 @@ class Pruner:
         self._trained, self._full = int(head["trained"]), int(head["full"])
         self.history = [dict(row) for row in head["history"]]
         self.histogram = self.curve = self._open = None
+        self._recorded = self._largest = self._walked = 0
         same_order = True
         if head["open"] is not None:
             mask, same_order = self._table.open_mask(states)

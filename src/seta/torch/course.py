@@ -95,6 +95,9 @@ class Course:
         self.begin_epoch()
         return self.pruner.share(done)
 
+    def walked(self, given: int) -> None:
+        """The loader's own batches: nothing stands between them and the training loop."""
+
     def share_size(self, kept: int) -> int:
         """Returns how many samples each rank trains of an epoch that keeps so many."""
         return self.pruner.share_size(kept)

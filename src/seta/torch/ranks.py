@@ -78,7 +78,7 @@ class ProcessRanks:
 
     def __init__(self, process_group: dist.ProcessGroup | DeviceMesh | None = None) -> None:
         world = dist.distributed_c10d._get_default_group()
-        group = world if process_group is None else process_group
+        group: Any = world if process_group is None else process_group
         if isinstance(group, DeviceMesh):
             if group.ndim != 1:
                 raise ValueError(

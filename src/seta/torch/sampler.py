@@ -58,6 +58,9 @@ class Plans(Protocol):
     def share(self, done: int = 0) -> NDArray[np.unsignedinteger[Any]]:
         """Returns what this process trains of the open epoch's plan, or of the next."""
 
+    def walked(self, given: int) -> None:
+        """Notes that the share was walked to its end."""
+
     def share_size(self, kept: int) -> int:
         """Returns how many samples each rank trains of a plan of so many."""
 
@@ -114,7 +117,14 @@ class PrunedSampler(Sampler[int]):
         """Iterates over the plan, from its beginning (or from where a run was resumed)."""
         indices = self._indices(self._done())
         starts = range(0, len(indices), _CHUNK)
-        return chain.from_iterable(indices[at : at + _CHUNK].tolist() for at in starts)
+        chunks = (indices[at : at + _CHUNK].tolist() for at in starts)
+        return chain.from_iterable(chain(chunks, self._end(len(indices))))
+
+    def _end(self, given: int) -> Iterator[list[int]]:
+        """Comes after the last index, and has none; tells that the share was walked to its end."""
+        if self._share:
+            self._plans.walked(given)
+        yield []
 
     def _indices(self, done: int) -> NDArray[np.unsignedinteger[Any]]:
         if self._share:
