@@ -47,6 +47,7 @@ def test_what_is_saved_is_loaded(tmp_path_factory, state):
     path = tmp_path_factory.mktemp("state") / "run.seta"
     seta.save(state, path)
     assert same(seta.load(path), state)
+    assert same(seta.load(path, mmap=True), state)
 
 
 def test_a_run_goes_on_from_a_file(tmp_path):
@@ -85,8 +86,9 @@ def test_a_torn_file_is_refused_wherever_it_is_torn(tmp_path):
     content = whole.read_bytes()
     for length in np.linspace(0, len(content) - 1, 60).astype(int):
         torn.write_bytes(content[:length])
-        with pytest.raises(ValueError, match=r"torn is (incomplete|not a state)"):
-            seta.load(torn)
+        for mmap in (False, True):
+            with pytest.raises(ValueError, match=r"torn is (incomplete|not a state)"):
+                seta.load(torn, mmap=mmap)
 
 
 def test_a_full_disk_leaves_the_earlier_file(tmp_path):

@@ -354,6 +354,14 @@ def test_an_open_epoch_is_finished_as_it_was_begun():
         Pruner(90, "SeTa", epochs=4).load_state_dict(pruner.state_dict(), changed=["n"])
 
 
+def test_a_loaded_open_epoch_has_its_selection():
+    pruner = train(Pruner(100, "InfoBatch", epochs=4), 1)
+    indices = pruner.begin_epoch().indices
+    other = Pruner(100, "InfoBatch", epochs=4)
+    other.load_state_dict(pruner.state_dict())
+    assert other.selection.indices.tolist() == indices.tolist()
+
+
 def test_only_known_changes_can_be_meant():
     pruner = Pruner(10, "SeTa", epochs=3)
     with pytest.raises(ValueError, match=r"changed must name some of n, .* got \['size'\]"):

@@ -51,8 +51,13 @@ def save(state: dict[str, Any], path: str | os.PathLike[str], *, sync: bool = Tr
         raise
 
 
-def load(path: str | os.PathLike[str]) -> dict[str, Any]:
+def load(path: str | os.PathLike[str], *, mmap: bool = False) -> dict[str, Any]:
     """Reads what `save` wrote.
+
+    Args:
+        path: Where it is.
+        mmap: Leave the arrays in the file, and read of them what is used; for the parts that many
+            ranks saved, of which each takes up its own.
 
     Raises:
         OSError: The file cannot be read.
@@ -69,7 +74,7 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
                 "saved to"
             ) from error
         try:
-            return dict(_with_arrays(head["state"], file))
+            return dict(_with_arrays(head["state"], file, mmap))
         except Exception as error:
             raise ValueError(
                 f"{os.fspath(path)} is incomplete: it was cut off or damaged after it was "
@@ -93,13 +98,25 @@ def _without_arrays(value: Any, arrays: list[NDArray[Any]]) -> Any:
     return value
 
 
-def _with_arrays(value: Any, file: Any) -> Any:
+def _with_arrays(value: Any, file: Any, mmap: bool) -> Any:
     """Inverse of `_without_arrays`; the arrays come in the order of their marks."""
     if not isinstance(value, list):
         return value
     tag, content = value
     if tag == "array":
-        return np.load(file, allow_pickle=False)
+        return _mapped(file) if mmap else np.load(file, allow_pickle=False)
     if tag == "dict":
-        return {key: _with_arrays(item, file) for key, item in content.items()}
-    return [_with_arrays(item, file) for item in content]
+        return {key: _with_arrays(item, file, mmap) for key, item in content.items()}
+    return [_with_arrays(item, file, mmap) for item in content]
+
+
+def _mapped(file: Any) -> NDArray[Any]:
+    """Returns the next array of a file without reading it, and goes on to the one after it."""
+    np.lib.format.read_magic(file)
+    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    start = file.tell()
+    size = int(np.prod(shape)) * dtype.itemsize
+    file.seek(start + size)
+    if not size:
+        return np.empty(shape, dtype)
+    return np.memmap(file.name, dtype, "r", start, shape)

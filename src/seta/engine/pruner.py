@@ -18,13 +18,14 @@ from seta.engine.arguments import Listener, Reorder
 from seta.engine.budget import Budget
 from seta.engine.curve import KeepCurve
 from seta.engine.draw import Selection
-from seta.engine.exchange import digest_of, refuse_dealt_again
+from seta.engine.exchange import digest_of
 from seta.engine.histogram import LossHistogram
+from seta.engine.ledger import Ledger
 from seta.engine.open_epoch import OpenEpoch
 from seta.engine.policy import Policy, curve_of
 from seta.engine.ranks import Ranks
-from seta.engine.rows import Row, close_row, open_row
-from seta.engine.table import Recorded, Sharding, Table
+from seta.engine.rows import Row, open_row
+from seta.engine.table import Sharding, Table
 from seta.engine.tables import make_table
 
 
@@ -108,18 +109,13 @@ class Pruner:
         self._budget_text = state.describe_budget(budget, self.epochs)
         self.lengths = arguments.lengths(budget, self.n, self.epochs, unit, self.always_keep)
         self._reorder = reorder
-        self._listeners = arguments.listeners(on_epoch)
+        self._ledger = Ledger(arguments.listeners(on_epoch))
         self.ranks = ranks
         self._count_kept = count_kept
         self.sharding = arguments.sharding(sharding, self.n, ranks)
         self._table = self._make_table(losses)
-        self._trained = self._full = 0
-        self._clock = 0.0
         self._open: OpenEpoch | None = None
-        self._recorded = self._largest = 0  # losses in the open epoch, and at once
-        self._walked = 0  # samples of the share, if it was given out to its end
         self.next_epoch = 0
-        self.history: list[Row] = []
         self.histogram: LossHistogram | None = None
         self.curve: KeepCurve | None = None
 
@@ -131,9 +127,14 @@ class Pruner:
         return None if self._open is None else self._open.epoch
 
     @property
+    def history(self) -> list[Row]:
+        """The rows of the epochs that are over."""
+        return self._ledger.history
+
+    @property
     def selection(self) -> Selection | None:
         """The selection of the open epoch; None between epochs."""
-        return None if self._open is None else self._open.selection
+        return None if self._open is None else self._selection_of(self._open)
 
     @property
     def kept(self) -> int:
@@ -176,8 +177,7 @@ class Pruner:
     @property
     def saved(self) -> float:
         """1 - samples trained / samples that full training would have trained on, up to now."""
-        full = self._full + (self.n if self._open is not None else 0)
-        return 1 - self._trained / full if full else 0.0
+        return self._ledger.saved(self.n if self._open is not None else 0)
 
     def _latest_epoch(self) -> int:
         epoch = self.epoch
@@ -231,12 +231,10 @@ class Pruner:
             table.columns.kept_counts += np.unpackbits(choice.mask, count=len(table.columns))
         row = open_row(epoch, self.n, histogram, choice)
         self._open = OpenEpoch(row, choice.curve, histogram.binning, choice.mask)
-        self._recorded = self._largest = self._walked = 0
         selection = self._selection_of(self._open)
         row["kept"] = len(selection) if choice.kept is None else choice.kept
         row["pruned"] = self.n - row["kept"]
-        self._clock = time.perf_counter()
-        row["select_seconds"] = self._clock - started
+        self._ledger.begin(row, started)
         return selection
 
     def _selection_of(self, open_epoch: OpenEpoch) -> Selection:
@@ -286,7 +284,7 @@ class Pruner:
         Args:
             given: Samples that were given out.
         """
-        self._walked = given
+        self._ledger.walked(given)
 
     def weights_of(self, indices: NDArray[np.integer[Any]]) -> NDArray[np.float32] | None:
         """Returns the weights that the open epoch's curve gives to samples.
@@ -320,19 +318,8 @@ class Pruner:
         """
         if self._open is None:
             raise RuntimeError("no epoch is open: call begin_epoch() before record()")
-        row = self._open.row
         recorded = self._table.record(np.asarray(indices), np.asarray(losses), self._open.epoch)
-        self._count(recorded, row)
-        self._recorded += np.size(indices)
-        self._largest = max(self._largest, np.size(indices))
-        now = time.perf_counter()
-        row["train_seconds"] += now - self._clock
-        self._clock = now
-
-    def _count(self, recorded: Recorded, row: Row) -> None:
-        row["trained"] += recorded.trained
-        row["nonfinite"] += recorded.nonfinite
-        self._trained += recorded.trained
+        self._ledger.record(self._open.row, np.size(indices), recorded)
 
     def end_epoch(self) -> Row:
         """Closes the open epoch: its row joins `history` and goes to `on_epoch`.
@@ -347,17 +334,13 @@ class Pruner:
         if self._open is None:
             raise RuntimeError("no epoch is open: call begin_epoch() before end_epoch()")
         row = self._open.row
-        if self.ranks is not None and self._walked:
-            refuse_dealt_again(self._recorded, self._walked, self._largest, self.ranks.size)
-        self._count(self._table.exchange(row["epoch"], self._digests(self._open)), row)
-        self._full += self.n
-        saved = 1 - self._trained / self._full
-        close_row(row, saved, self._table.longest_left_out(row["epoch"]))
+        if self.ranks is not None:
+            self._ledger.check_share(self.ranks.size)
+        self._ledger.count(row, self._table.exchange(row["epoch"], self._digests(self._open)))
+        self._ledger.close(row, self._table.longest_left_out(row["epoch"]))
         self.next_epoch = row["epoch"] + 1
         self._open = None
-        self.history.append(row)
-        for listener in self._listeners:
-            listener(dict(row))
+        self._ledger.tell(row)
         return dict(row)
 
     def _digests(self, open_epoch: OpenEpoch) -> list[int]:
@@ -393,10 +376,8 @@ class Pruner:
             "format": state.FORMAT,
             **self._identity(),
             **self._table.state_dict(what, digests, copy),
+            **self._ledger.state_dict(),
             "next_epoch": self.next_epoch,
-            "trained": self._trained,
-            "full": self._full,
-            "history": [dict(row) for row in self.history],
             "open": None if self._open is None else self._open.state_dict(),
             **state.part_of(self.ranks, self.sharding, whole=what is not None or not self._open),
         }
@@ -440,17 +421,14 @@ class Pruner:
         self._table = self._make_table()
         recorded = self._table.load_state_dict(states)
         self.next_epoch = int(head["next_epoch"])
-        self._trained, self._full = int(head["trained"]), int(head["full"])
-        self.history = [dict(row) for row in head["history"]]
+        self._ledger.load_state_dict(head)
         self.histogram = self.curve = self._open = None
-        self._recorded = self._largest = self._walked = 0
         same_order = True
         if head["open"] is not None:
             mask, same_order = self._table.open_mask(states)
             self._open = OpenEpoch.from_state(head["open"], mask)
             self.curve = self._open.curve
-            self._count(recorded, self._open.row)
-        self._clock = time.perf_counter()
+            self._ledger.count(self._open.row, recorded)
         return same_order
 
     def resize(self, n: int) -> None:
