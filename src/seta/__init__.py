@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from seta.engine import Binning, KeepCurve, LossHistogram, Policy, Pruner, Selection
+from seta.engine.batches import batches
 from seta.engine.files import load, save
 from seta.policies import Full, InfoBatch, Random, SeTa, Static
 
@@ -48,6 +49,7 @@ __all__ = [
     "SeTa",
     "Selection",
     "Static",
+    "batches",
     "load",
     "per_sample",
     "prune",
