@@ -11,12 +11,13 @@ BIN := $(VENV)/bin
 RUN := $(BIN)/python
 PIP := $(RUN) -m pip install --quiet -c constraints.txt
 DEPENDENCIES := $(VENV)/.dependencies-installed
+FRAMEWORKS := $(VENV)/.frameworks-installed
 PACKAGE := $(VENV)/.package-installed
 # Folders too: their times tell that a file was removed.
 SOURCES := $(shell find src -not -name '__pycache__' -not -name '*.pyc') README.md LICENSE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types format bench clean
+.PHONY: help demo test test-integrations check lint types format bench clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -25,17 +26,21 @@ help: ## show this list
 demo: $(PACKAGE) ## train on real data, pruned beside full, in a few minutes; prints where the results are
 	$(BIN)/seta demo
 
-test: $(PACKAGE) ## run the tests and doctests against the installed wheel
+test: $(PACKAGE) ## run the tests and doctests against the installed wheel; no frameworks
 	@$(RUN) .ci/installed.py
-	$(RUN) -m pytest
+	$(RUN) -m pytest --ignore=tests/integrations
 
-check: lint types test ## all of it: lint, format, strict types, tests, doctests
+test-integrations: $(FRAMEWORKS) $(PACKAGE) ## the same for the integrations: installs every framework first
+	@$(RUN) .ci/installed.py
+	$(RUN) -m pytest tests/integrations tests/test_docs.py
+
+check: lint types test test-integrations ## all of it: lint, format, strict types, tests, doctests
 
 lint: $(DEPENDENCIES) ## lint and format, changing nothing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(DEPENDENCIES) ## strict types
+types: $(FRAMEWORKS) ## strict types
 	$(BIN)/mypy
 
 format: $(DEPENDENCIES) ## apply the format and the safe fixes
@@ -55,6 +60,11 @@ $(DEPENDENCIES): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) torch hatchling
 	$(PIP) --no-build-isolation '.[dev]'
+	@touch $@
+
+$(FRAMEWORKS): $(DEPENDENCIES)
+	@echo "==> installing the frameworks (minutes, once)"
+	$(PIP) torch '.[integrations]' --no-build-isolation
 	@touch $@
 
 # The wheel itself is installed, never a link to src/: what is tested is what would be shipped.

@@ -2,8 +2,10 @@
 
 import doctest
 import importlib
-import pkgutil
 import re
+import subprocess
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -11,11 +13,46 @@ import pytest
 import seta
 
 ROOT = Path(__file__).resolve().parent.parent
-MODULES = ["seta"] + [
-    module.name
-    for module in pkgutil.walk_packages(seta.__path__, "seta.")
-    if not module.name.endswith("__main__")
+PACKAGE = Path(seta.__file__).parent
+FILES = [path.relative_to(PACKAGE.parent) for path in sorted(PACKAGE.rglob("*.py"))]
+MODULES = [
+    ".".join(path.with_suffix("").parts).removesuffix(".__init__")
+    for path in FILES
+    if path.stem != "__main__" and "integrations" not in path.parts
 ]
+FRAMEWORKS = {  # by page and module of `seta.integrations`: what it imports
+    "accelerate": ["accelerate"],
+    "datasets": ["datasets"],
+    "jax": ["jax", "flax", "optax"],
+    "lightning": ["lightning"],
+    "ray": ["ray"],
+    "streams": ["datasets", "webdataset"],
+    "trackers": ["tensorboard", "mlflow", "wandb"],
+    "transformers": ["transformers"],
+    "trl": ["trl"],
+}
+
+
+def skip_without(name):
+    """Skips where a framework is not installed; `make test-integrations` installs them all."""
+    missing = [module for module in FRAMEWORKS.get(name, []) if find_spec(module) is None]
+    if missing:
+        pytest.skip(f"{', '.join(missing)} not installed: make test-integrations installs them")
+
+
+@pytest.mark.parametrize("name", sorted(FRAMEWORKS.keys() - {"trackers"}))
+def test_the_doctests_of_an_integration_pass(name):
+    """In a process of its own, which its framework may do to what it likes."""
+    skip_without(name)
+    code = (
+        "import doctest, importlib, pkgutil, sys\n"
+        f"top = importlib.import_module('seta.integrations.{name}')\n"
+        "parts = pkgutil.iter_modules(getattr(top, '__path__', []), top.__name__ + '.')\n"
+        "modules = [top, *(importlib.import_module(part.name) for part in parts)]\n"
+        "sys.exit(sum(doctest.testmod(module).failed for module in modules))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -41,6 +78,7 @@ PAGES = ["README.md", *(str(path.relative_to(ROOT)) for path in sorted(ROOT.glob
 @pytest.mark.parametrize("page", PAGES)
 def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch):
     """All blocks of a page, one after another, as a reader would type them."""
+    skip_without(Path(page).stem)
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(
         r"^```python\n(.*?)^```", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE
