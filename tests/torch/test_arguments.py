@@ -73,6 +73,12 @@ def test_a_dataset_without_length_is_refused(dataset):
         PrunedDataLoader(dataset, "Full", epochs=1)
 
 
+def test_a_dict_of_splits_is_refused():
+    with pytest.raises(TypeError, match="samples by number, got dict of 'train', 'test': give one"):
+        PrunedDataLoader({"train": [1, 2], "test": [3]}, "Full", epochs=1)
+    assert len(PrunedDataLoader({0: "a", 1: "b"}, "Full", epochs=1)) == 2
+
+
 def test_an_empty_dataset_is_refused():
     message = "dataset must have at least one sample, got list of length 0"
     with pytest.raises(ValueError, match=message):

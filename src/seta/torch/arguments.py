@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import operator
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -75,6 +76,11 @@ def check_dataset(dataset: Any) -> int:
         n = len(dataset)
     except (TypeError, NotImplementedError) as error:
         raise TypeError(f"dataset must have a length, got {kind} without: {remedy}") from error
+    if isinstance(dataset, Mapping) and 0 not in dataset:
+        raise TypeError(
+            f"dataset must have samples by number, got {kind} of {', '.join(map(repr, dataset))}: "
+            "give one of its splits or columns"
+        )
     if n < 1:
         raise ValueError(f"dataset must have at least one sample, got {kind} of length {n}")
     return n

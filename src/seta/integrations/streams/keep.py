@@ -1,0 +1,166 @@
+"""The set of samples that a pass over a stream takes, as a filter that any stage of it may ask.
+
+One bit per sample in shared memory: the process that trains rewrites it before every pass, and its
+data-loading workers, which were forked or spawned long before, read what it says now. Streams know
+their samples by ids; this is where an id becomes an index, 0 .. n-1.
+
+Cost: n / 8 bytes, once, and of ids that are not indices 8 bytes each and themselves; per row some
+0.3 microseconds, 2 where an id has to be looked up.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping
+from multiprocessing.context import get_spawning_popen
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+
+class KeepSet:
+    """Says of each row of a stream whether this pass takes it.
+
+    It goes where the stream is still undecoded, and to the `PrunedStream` that trains on it:
+
+        keep = KeepSet("id", n=50_000)
+        rows = dataset.filter(keep, input_columns=["id"]).map(decode)     # Hugging Face datasets
+        rows = webdataset.WebDataset(...).select(keep).decode()           # webdataset
+        stream = PrunedStream(rows, "SeTa", keep=keep, ...)
+
+    One of them serves one `PrunedStream`.
+
+    Args:
+        id_column: The key of a row's id: "__key__" in webdataset.
+        n: Number of samples, whose ids are the integers 0 .. n-1.
+        ids: Or the ids of all samples, integers or strings (n,), each once: the sample at position
+            i has the index i.
+
+    Raises:
+        ValueError, TypeError: Both or none of `n` and `ids` are given, or the ids are not unique.
+    """
+
+    def __init__(
+        self, id_column: str, *, n: int | None = None, ids: ArrayLike | None = None
+    ) -> None:
+        if (n is None) == (ids is None):
+            raise ValueError(
+                "KeepSet needs n=, the number of samples with the ids 0 to n-1, or ids=, the ids "
+                f"of all samples, got {'none' if n is None else 'both'} of them"
+            )
+        self.id_column = id_column
+        self._order: NDArray[np.int64] | None = None
+        if n is None:
+            self._sorted, self._order = _sorted(np.asarray(ids))
+            n = len(self._order)
+        elif isinstance(n, bool) or not hasattr(n, "__index__") or operator.index(n) < 1:
+            raise ValueError(f"n must be an integer of at least 1, got {n!r}: the stream's samples")
+        self.n = operator.index(n)
+        self._bits = torch.zeros(-(-self.n // 8), dtype=torch.uint8)
+        self._bits.share_memory_()  # type: ignore[no-untyped-call]
+        self._view = self._bits.numpy().data
+
+    def __call__(self, row: Any) -> bool:
+        """Whether this pass takes a row.
+
+        Args:
+            row: The row, a mapping; or its id alone.
+        """
+        return self.has(self.index_of(row[self.id_column] if isinstance(row, Mapping) else row))
+
+    def has(self, index: int) -> bool:
+        """Whether this pass takes the sample of an index."""
+        return bool(self._view[index >> 3] & (0x80 >> (index & 7)))
+
+    def index_of(self, identity: Any) -> int:
+        """Returns the index of an id.
+
+        Raises:
+            TypeError: It is of another kind than the ids that are known.
+            KeyError: It is not among them.
+        """
+        if self._order is None:
+            try:
+                index = operator.index(identity)
+            except TypeError:
+                raise TypeError(
+                    f"the {self.id_column!r} of a row must be an integer in 0..{self.n - 1}, got "
+                    f"{identity!r}: give the ids of all samples to KeepSet, as ids="
+                ) from None
+            if 0 <= index < self.n:
+                return index
+            raise KeyError(
+                f"the {self.id_column!r} of a row must lie in 0..{self.n - 1}, got {index}: "
+                "give n= so that all ids lie below it, or the ids of all samples as ids="
+            )
+        known = self._sorted
+        if isinstance(identity, str) != (known.dtype.kind == "U"):
+            raise TypeError(
+                f"the {self.id_column!r} of a row must be of the kind of ids=, which are "
+                f"{'strings' if known.dtype.kind == 'U' else 'integers'}, got {identity!r}"
+            )
+        try:
+            value = known.dtype.type(identity)  # of one type, or numpy converts all of them
+            at = int(known.searchsorted(value))
+        except OverflowError:
+            at = self.n
+        if at == self.n or known[at] != value:
+            raise KeyError(
+                f"the {self.id_column!r} of a row must be one of the {self.n} ids= that KeepSet "
+                f"was given, got {identity!r}: give it those of all samples"
+            )
+        return int(self._order[at])
+
+    def indices_of(self, identities: ArrayLike) -> NDArray[np.int64]:
+        """Returns the indices of some ids, int64 (B,): for `always_keep=`, and to read losses."""
+        return np.array([self.index_of(one) for one in np.asarray(identities).tolist()], np.int64)
+
+    def rewrite(self, bits: NDArray[np.uint8]) -> None:
+        """Makes it another set, in every process: a bit per sample, in `numpy.packbits` order."""
+        self._bits.numpy()[:] = bits
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> KeepSet:
+        """Returns itself: a pipeline that is copied asks the same set."""
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        if get_spawning_popen() is None:
+            raise RuntimeError(
+                "a KeepSet must not be pickled, since a copy would stay as it is now: it reaches "
+                "the DataLoader workers that this process starts, and no others. In a pipeline "
+                "that runs elsewhere (Ray Data's map and filter), leave it out: PrunedStream asks "
+                "it where the rows arrive"
+            )
+        return {key: value for key, value in vars(self).items() if key != "_view"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._view = self._bits.numpy().data
+
+
+def _sorted(ids: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Returns ids in order, and the position of each.
+
+    Raises:
+        TypeError: They are neither integers nor strings.
+        ValueError: They are not unique, or there is none.
+    """
+    if ids.dtype.kind not in "iuU" or ids.ndim != 1:
+        raise TypeError(
+            "ids must be a one-dimensional array of integers or of strings, got "
+            f"{ids.dtype} of shape {ids.shape}"
+        )
+    if ids.dtype.kind != "U" and ids.dtype != np.uint64:
+        ids = ids.astype(np.int64)
+    order = np.argsort(ids, kind="stable")
+    known = ids[order]
+    twice = np.flatnonzero(known[1:] == known[:-1])
+    if len(twice) or not len(ids):
+        raise ValueError(
+            "ids must name each sample once, got "
+            + (f"{known[twice[0]].item()!r} twice" if len(twice) else "none")
+            + ": losses are kept by id; webdataset keys must be unique over all shards"
+        )
+    return known, order

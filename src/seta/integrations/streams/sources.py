@@ -1,0 +1,78 @@
+"""What can be known of a source of rows before it is read: that it would go wrong, or not again.
+
+Looks at Hugging Face `IterableDataset`s, webdataset pipelines and Ray Data iterators by the shape
+of their parts, without importing them; what it does not know it lets pass. Costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+Source = Iterable[Any] | Callable[[], Iterable[Any]]
+
+
+def rows_of(source: Source) -> Iterator[Any]:
+    """Returns the rows of a source from its beginning."""
+    return iter(source if isinstance(source, Iterable) else source())
+
+
+def check_source(source: Source, id_column: str, ranks: int) -> None:
+    """Refuses a source that cannot be read again, or whose ids are positions.
+
+    Raises:
+        TypeError: It is no source of rows, or can be read once.
+        ValueError: Its ids count rows; or it would make the ranks wait for each other.
+    """
+    kind = type(source).__name__
+    if not isinstance(source, Iterable) and not callable(source):
+        raise TypeError(
+            f"source must be iterable, or a function that returns something iterable, got {kind}"
+            + (": pass its iter_rows" if hasattr(source, "iter_rows") else "")
+        )
+    if isinstance(source, Iterator):
+        raise TypeError(
+            f"source must be one that can be read again in each epoch, got an iterator ({kind}): "
+            "pass what made it, the dataset or the function"
+        )
+    for stage in _stages(source):
+        counts_rows = getattr(stage, "with_indices", False) and not hasattr(stage, "mask_function")
+        if counts_rows and id_column not in (getattr(stage.ex_iterable, "features", None) or ()):
+            raise ValueError(
+                f"the column {id_column!r} of source must not come from map(with_indices=True) or "
+                "add_column, which count rows anew in every shard and worker and do not know a "
+                "sample again after a shuffle. Write the ids into the data; or, if they are there "
+                "already, say so to the stage before: cast(Features(...)) or features="
+            )
+    owner = getattr(source, "__self__", source)
+    if ranks > 1 and type(owner).__name__ == "StreamSplitDataIterator":
+        raise ValueError(
+            "source must not be a split shard of Ray Data, whose ranks wait for each other to "
+            "begin a pass: give TorchTrainer dataset_config=DataConfig(datasets_to_split=[]), and "
+            "PrunedStream split=False"
+        )
+
+
+def shuffles(source: Source) -> bool:
+    """Whether a source is known to have a shuffle buffer, whose order may not come again."""
+    return any(_is_buffer(stage) for stage in _stages(source))
+
+
+def _is_buffer(stage: Any) -> bool:
+    name = getattr(getattr(stage, "f", stage), "__name__", type(stage).__name__)
+    sizes = [*getattr(stage, "args", ()), getattr(stage, "buffer_size", 2)]
+    return "shuffle" in name.lower() and getattr(stage, "bufsize", sizes[0]) > 1
+
+
+def _stages(source: Any) -> list[Any]:
+    """Returns the stages of a Hugging Face IterableDataset or a webdataset pipeline, if it is."""
+    pipeline = getattr(source, "pipeline", None)
+    if isinstance(pipeline, list):
+        return pipeline
+    found, open_ends = [], [getattr(source, "_ex_iterable", None)]
+    while open_ends:
+        stage = open_ends.pop()
+        if stage is not None:
+            found.append(stage)
+            open_ends += [getattr(stage, "ex_iterable", None), *getattr(stage, "ex_iterables", [])]
+    return found
