@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from seta.report.units import in_bytes, in_time
+
 FOLDER = Path(__file__).resolve().parent
-ORDER = ("epoch_start", "budget", "batch", "import_time")
+ORDER = ("epoch_start", "budget", "batch", "import_time", "scale", "ranks")
 
 HEAD = """# Benchmarks
 
@@ -25,6 +27,12 @@ pair of processes; absolute times go with the machine, and no test asserts one.
 - `budget`: what an exact budget adds to that, and what saving a state in mid-epoch costs.
 - `batch`: `update` on a batch of 128, and loading alone, beside a plain `DataLoader`.
 - `import_time`: `import seta` beside `import numpy`.
+- `scale`: the steps of a run of a billion samples on one machine, its checkpoint included: time and
+  memory, beside 100 million.
+- `ranks`: what 2 and 4 processes tell each other in an epoch, with whole losses and with losses in
+  parts; in turns with the published way on the same samples, which gathers index and loss in every
+  step (`exchange.py`, written by us). `docs/scale.md` has bytes and memory beside what `seta plan`
+  computes.
 """
 
 
@@ -33,8 +41,8 @@ def render(results: list[dict[str, Any]]) -> str:
     parts = [HEAD]
     for result in results:
         parts.append(f"\n## {result['name']}\n\n{_source(result)}\n\n{_bars(result['bars'])}")
-        if result["name"] == "epoch_start":
-            parts.append(f"\n{_epoch_starts(result['rows'])}")
+        if result["name"] in TABLES:
+            parts.append(f"\n{TABLES[result['name']](result['rows'])}")
     return "".join(parts)
 
 
@@ -74,9 +82,43 @@ def _epoch_starts(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def stored() -> list[dict[str, Any]]:
-    """Returns the results in `results/`."""
-    return [json.loads((FOLDER / f"results/{name}.json").read_text()) for name in ORDER]
+def _steps(rows: list[dict[str, Any]]) -> str:
+    lines = [
+        "| samples | step | time | per sample | process, at most |",
+        "| ---: | --- | ---: | ---: | ---: |",
+    ]
+    for row in rows:
+        lines.append(
+            f"| {row['n']:,} | {row['step']} | {row['seconds']:.3g} s | "
+            f"{row['ns_per_sample']:.3g} ns | {row['gib']:.3g} GiB |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _exchanges(rows: list[dict[str, Any]]) -> str:
+    lines = [
+        "| samples | ranks | way | a rank tells per epoch | receives | torch's collectives | "
+        "time in them | of all of end_epoch | published way, times slower |",
+        "| ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for row in rows:
+        end = in_time(row["end_seconds"]) if "end_seconds" in row else ""
+        faster = f"{row['times_faster']:.0f}" if "times_faster" in row else ""
+        lines.append(
+            f"| {row['n']:,} | {row['ranks']} | {row['way']} | {in_bytes(row['told'])} | "
+            f"{in_bytes(row['received'])} | {row['collectives']:,.0f} | "
+            f"{in_time(row['communication_seconds'])} | {end} | {faster} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+TABLES = {"epoch_start": _epoch_starts, "scale": _steps, "ranks": _exchanges}
+
+
+def stored(folder: Path = FOLDER / "results") -> list[dict[str, Any]]:
+    """Returns the results that there are, in the order of the page."""
+    paths = (folder / f"{name}.json" for name in ORDER)
+    return [json.loads(path.read_text()) for path in paths if path.exists()]
 
 
 if __name__ == "__main__":

@@ -1,21 +1,28 @@
 """The benchmarks run at tiny sizes and write what they promise. No test asserts a time."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from benchmarks import readme
+from benchmarks import readme, scale, scale_table
 from benchmarks.__main__ import BENCHMARKS, main
 from benchmarks.measure import Bar, child, median_ratio, source
 from benchmarks.published import epoch_start, numpy_epoch_start
+from seta.plan import model
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory):
+def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("results")
     assert main(["--quick", "--out", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def written(folder):
     return {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
 
 
@@ -63,6 +70,65 @@ def test_budgets_and_saving_are_measured(written):
     bars = {bar["what"]: bar for bar in written["budget"]["bars"]}
     assert bars["off the budget at 20,000"]["met"]
     assert bars["state of 10,000 in mid-epoch"]["met"]
+
+
+def test_each_step_of_a_large_run_is_measured_and_a_checkpoint_changes_nothing(written):
+    rows = written["scale"]["rows"]
+    steps = ["opening", "record", "end", "epoch start", "save", "load", "resume"]
+    assert [row["step"] for row in rows if row["n"] == 2_000] == steps
+    assert [row["step"] for row in rows if row["n"] == 20_000] == steps
+    for row in rows:
+        assert row["seconds"] > 0 and row["gib"] > 0
+        assert len(row["raw"]) == {"epoch start": 4, "end": 4}.get(row["step"], 1)
+    bars = {bar["what"]: bar for bar in written["scale"]["bars"]}
+    assert bars["selections changed by a checkpoint"]["met"]
+
+
+def test_a_checkpoint_that_the_disk_has_no_room_for_is_refused(monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=10_000))
+    with pytest.raises(RuntimeError, match=r"which has 0\.0 GB free: make room, or set TMPDIR"):
+        scale.run(True, lambda text: None)
+
+
+def test_the_bytes_and_calls_of_ranks_are_those_of_the_cost_model(written):
+    rows = {(row["way"], row["ranks"]): row for row in written["ranks"]["rows"]}
+    for ranks in (2, 4):
+        replicated, sharded, published = (
+            rows[way, ranks] for way in ("replicated", "sharded", "published")
+        )
+        trained = published["raw"]["trained"]
+        assert replicated["raw"]["trained"] == trained and len(trained) == 2
+        for turn, own in enumerate(trained):
+            for row, computed in (
+                (replicated, model.replicated_exchange(20_000, ranks, own * ranks)),
+                (published, model.published_exchange(ranks, 64, own * ranks)),
+            ):
+                found = {name: values[turn] for name, values in row["raw"].items()}
+                assert (found["told"], found["received"]) == (computed.own, computed.received)
+            assert published["raw"]["collectives"][turn] == computed.collectives
+        most = model.sharded_exchange(ranks)
+        assert most.own / 2 < sharded["told"] <= most.own  # as many bins as the losses need
+        assert most.received / 2 < sharded["received"] <= most.received
+
+
+def test_ranks_exchange_once_per_epoch(written):
+    for row in written["ranks"]["rows"]:
+        if row["way"] != "published":
+            assert row["raw"]["exchanges"] == [1, 1]
+            assert row["collectives"] < 10
+            assert row["times_faster"] > 0 and row["times_faster_than_end"] > 0
+
+
+def test_what_ranks_took_stands_under_what_is_computed_for_them(folder, written):
+    ours = [row for row in written["ranks"]["rows"] if "run" in row]
+    assert len(ours) == 4
+    for row in ours:
+        planned = scale_table.planned(row["run"])
+        assert row["table"] == planned.memory.table
+        assert row["peak"] > 0 and row["resident"] > 0
+    lines = scale_table.measured(folder).splitlines()
+    assert sum(line.endswith("| computed |") for line in lines) == 4
+    assert sum(line.endswith("| measured |") for line in lines) == 4
 
 
 def test_importing_seta_does_not_load_torch(written):
@@ -114,9 +180,19 @@ def test_figures_of_code_that_changed_meanwhile_are_not_written(monkeypatch, tmp
 def test_an_unknown_benchmark_is_refused_with_the_names(capsys):
     with pytest.raises(SystemExit):
         main(["speed"])
-    expected = "NAME must be one of epoch_start, budget, batch, import_time; got speed"
-    assert expected in capsys.readouterr().err
+    names = "epoch_start, budget, batch, import_time, scale, ranks"
+    assert f"NAME must be one of {names}; got speed" in capsys.readouterr().err
 
 
 def test_the_page_of_figures_is_made_of_the_results():
     assert (readme.FOLDER / "README.md").read_text() == readme.render(readme.stored())
+
+
+def test_the_page_of_figures_shows_the_results_that_there_are(folder, tmp_path):
+    assert readme.render(readme.stored(tmp_path)) == readme.HEAD
+    page = readme.render(readme.stored(folder))
+    assert [line[3:] for line in page.splitlines() if line.startswith("## ")] == list(readme.ORDER)
+    assert set(readme.ORDER) == set(BENCHMARKS)
+    assert page.count("| 20,000 | 4 | published | ") == 1
+    assert page.count("| 20,000 | 2 | sharded | ") == 1
+    assert page.count("| 20,000 | opening start | ") == 1

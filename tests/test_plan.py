@@ -179,18 +179,18 @@ def test_sharded_ranks_that_divide_the_shards_leave_nothing_over():
 def test_memory_by_hand():
     held = model.memory(1000, 1000, 600, epochs=10, logged=150, exchanged=600, threads=2)
     assert (held.table, held.mask, held.order) == (6000, 125, 2400)
-    assert (held.log, held.received) == (150 * 12, 600 * 8)
+    assert (held.log, held.received) == (150 * 20, 600 * 12)
     assert held.bins == 4 * 8 * 2**17
     assert held.open == 6000 + 125 + 2400 + held.bins
     assert held.peak == held.open + held.work  # of so few samples
     big = model.memory(10**9, 10**9, 6 * 10**8, epochs=10, logged=10**8, exchanged=6 * 10**8)
-    assert big.peak == big.open + 12 * 10**8 + 8 * 2**24
+    assert big.peak == big.open + 20 * 10**8 + 12 * 2**24
 
 
 def test_wide_indices_long_runs_and_weights_take_more():
     assert model.memory(2**32 - 1, 8, 8, epochs=10).order == 32
     assert model.memory(2**32, 8, 8, epochs=10).order == 64
-    assert model.memory(2**32, 8, 8, epochs=10, logged=1, exchanged=1).log == 20
+    assert model.memory(2**32, 8, 8, epochs=10, logged=1, exchanged=1).log == 28
     assert model.memory(8, 8, 8, epochs=10, weighted=True).order == 64
     for epochs in (0xFFFE, 0xFFFF):
         table = LossTable(8, epochs)

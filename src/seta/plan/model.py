@@ -66,8 +66,10 @@ class Memory:
         bins: The histogram and the keep curve made of it, while an epoch is open.
         work: Temporaries of the start of an epoch, at most.
         log: Index and loss of each sample that the rank trained, until the exchange at the end of
-            the epoch.
-        received: Records of the other ranks that are held at a time during the exchange.
+            the epoch: in the pieces that they were noted in, whose memory the allocator keeps, and
+            joined; and the losses once more, as they are handed to torch.
+        received: Records of all ranks that are held at a time during the exchange, and the copy
+            that torch makes of the losses among them.
     """
 
     table: int
@@ -123,8 +125,8 @@ def memory(
         order=chosen * (index + (4 if weighted else 0)),
         bins=4 * 8 * MAX_BINS,
         work=work + (chosen * index_bytes(rows) if sharded else 0),
-        log=logged * (2 * index + LOSS_BYTES),  # as the log's pieces are joined
-        received=min(exchanged, ROUND) * (index + LOSS_BYTES),
+        log=logged * (2 * (index + LOSS_BYTES) + LOSS_BYTES),
+        received=min(exchanged, ROUND) * (index + 2 * LOSS_BYTES),
     )
 
 

@@ -8,18 +8,21 @@ the epoch before are forgotten, and its iterators end. It moves in `begin_epoch(
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
 from seta.engine import Pruner, Selection
 from seta.engine.ranks import Ranks
 from seta.engine.rows import Row
+from seta.torch.arguments import sample_indices
 from seta.torch.buffer import LossBuffer
 from seta.torch.dataset import indices_of
+from seta.torch.losses import per_sample, weighted_mean
 from seta.torch.unanswered import Indices, Unanswered
 
 
@@ -130,6 +133,92 @@ class Course:
         """Ends the epoch of an exhausted iterator, if no loss of it can come any more."""
         if not self.unanswered:
             self.end_epoch()
+
+    @property
+    def shown_epoch(self) -> int:
+        """The open epoch; between two the next one, after the run the last one."""
+        return min(self.next_epoch, self.epochs - 1) if self.epoch is None else self.epoch
+
+    def total_batches(self, batches_of: Callable[[int], int], what: str = "total_steps") -> int:
+        """Returns the batches of all epochs, each of which has `batches_of(its samples)`.
+
+        Raises:
+            RuntimeError: There is no budget, so nobody knows.
+        """
+        return sum(self.batches_of_epochs(batches_of, what))
+
+    def batches_of_epochs(self, batches_of: Callable[[int], int], what: str) -> list[int]:
+        """Returns the batches of each epoch; see `total_batches`."""
+        if self.pruner.lengths is None:
+            raise RuntimeError(
+                f"{what} is known under a budget only, since epochs vary in length without: give "
+                "budget=, or drive the schedule by seta.ProgressSchedule"
+            )
+        return [batches_of(length) for length in self.pruner.lengths]
+
+    def close_epoch(self) -> Row:
+        """Ends the open epoch, if one is open, and returns the row of the last that ended.
+
+        Raises:
+            RuntimeError: No epoch has begun; or the ranks do not agree.
+        """
+        if self.epoch is None and self.history:
+            return dict(self.history[-1])
+        return self.end_epoch()
+
+    def answer(
+        self, losses: Tensor, indices: ArrayLike | Tensor | None, mask: Tensor | None
+    ) -> tuple[Tensor, Indices]:
+        """Takes the losses of a batch.
+
+        Args:
+            losses: Floats (B,), or (B, ...), reduced to one per sample by the mean.
+            indices: Integers (B,), their samples; None: those of the one unanswered batch.
+            mask: The shape of `losses`: which of its elements count.
+
+        Returns:
+            sum(weight x loss) / B, to call `backward()` on; and the samples.
+
+        Raises:
+            RuntimeError: It is not known which batch the losses belong to.
+            TypeError, ValueError, IndexError: The losses or the indices do not fit.
+        """
+        losses = per_sample(losses, mask)
+        if indices is None:
+            samples = self.unanswered.match(len(losses))
+        elif self.epoch is None:
+            raise RuntimeError("update needs an open epoch, and there is none: take a batch first")
+        else:
+            samples = sample_indices(indices, len(losses), self.pruner.n)
+        weights = self.pruner.weights_of(samples)
+        self.buffer.add(samples, losses)
+        self.unanswered.answer(samples)
+        return weighted_mean(losses, weights), samples
+
+    def trained_of_plan(self, global_batch: int, *, in_order: bool, gather: bool) -> int:
+        """Returns how many samples of the open epoch, over all ranks, are trained: the first ones.
+
+        Args:
+            global_batch: Samples of a batch, over all ranks.
+            in_order: Whether batches arrive as the plan has them.
+            gather: Take the least of all ranks, which then all call this.
+
+        Raises:
+            RuntimeError: Batches arrive out of order, and the epoch is not over.
+        """
+        if self.epoch is None:
+            return 0
+        answered = self.unanswered.done
+        if answered and not in_order:
+            raise RuntimeError(
+                "in_order=False gives batches out in any order, so that no position tells what was "
+                "trained: save between two epochs, or leave in_order out"
+            )
+        done = self.resumed + answered * global_batch
+        if self.ranks is None or not gather:
+            return done
+        what = f"state_dict() in epoch {self.epoch}"
+        return min(int(other[0]) for other in self.ranks.gather(np.array([done]), what))
 
     def take(self, indices: Indices, epoch: int | None) -> None:
         """Notes a batch of the open epoch that is given out."""

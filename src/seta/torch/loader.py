@@ -35,15 +35,13 @@ from seta.engine import Policy, Pruner
 from seta.engine.budget import Budget
 from seta.engine.rows import Row
 from seta.engine.table import Sharding
-from seta.torch.arguments import check_batch_size, check_dataset, check_options, sample_indices
+from seta.torch.arguments import check_batch_size, check_dataset, check_options
 from seta.torch.course import Course, Pass
 from seta.torch.dataset import IndexedCollate, IndexedDataset
 from seta.torch.eager import eager
-from seta.torch.losses import per_sample, weighted_mean
 from seta.torch.ranks import group_is_up, ranks_of, refuse_late_group
 from seta.torch.sampler import PrunedSampler
 from seta.torch.state import with_arrays, with_tensors
-from seta.torch.unanswered import Indices
 
 
 class PrunedDataLoader:
@@ -164,8 +162,7 @@ class PrunedDataLoader:
     @property
     def epoch(self) -> int:
         """The open epoch; between two the next one, after the run the last one."""
-        course = self._course
-        return min(course.next_epoch, course.epochs - 1) if course.epoch is None else course.epoch
+        return self._course.shown_epoch
 
     @property
     def num_workers(self) -> int:
@@ -184,13 +181,7 @@ class PrunedDataLoader:
         Raises:
             RuntimeError: There is no budget, so nobody knows.
         """
-        lengths = self._course.pruner.lengths
-        if lengths is None:
-            raise RuntimeError(
-                "total_steps is known under a budget only, since epochs vary in length without: "
-                "give budget=, or drive the schedule by seta.ProgressSchedule"
-            )
-        return sum(self._batches_of(length) for length in lengths)
+        return self._course.total_batches(self._batches_of)
 
     @property
     def progress(self) -> float:
@@ -255,10 +246,7 @@ class PrunedDataLoader:
             RuntimeError: No epoch has begun; or a rank did not come within the group's timeout, or
                 has nothing to report, or does not agree: it is named.
         """
-        course = self._course
-        if course.epoch is None and course.pruner.history:
-            return dict(course.pruner.history[-1])
-        return course.end_epoch()
+        return self._course.close_epoch()
 
     @eager
     def update(
@@ -280,16 +268,7 @@ class PrunedDataLoader:
             RuntimeError: It is not known which batch the losses belong to.
             TypeError, ValueError, IndexError: The losses or the indices do not fit.
         """
-        course = self._course
-        losses = per_sample(losses, mask)
-        if indices is None:
-            samples = course.unanswered.match(len(losses))
-        else:
-            samples = self._named(indices, len(losses))
-        weights = course.pruner.weights_of(samples)
-        course.buffer.add(samples, losses)
-        course.unanswered.answer(samples)
-        return weighted_mean(losses, weights)
+        return self._course.answer(losses, indices, mask)[0]
 
     def skip(self) -> None:
         """Leaves the one unanswered batch out: its samples keep the losses that they had.
@@ -320,21 +299,13 @@ class PrunedDataLoader:
             RuntimeError: Batches arrive out of order (`in_order=False`) and the epoch is not over;
                 or the ranks do not agree, or one did not come within the group's timeout.
         """
-        course = self._course
-        pruner = self.pruner.state_dict(gather=gather)
-        answered = course.unanswered.done
-        if answered and not getattr(self._loader, "in_order", True):
-            raise RuntimeError(
-                "in_order=False gives batches out in any order, so that no position tells what was "
-                "trained: save between two epochs, or leave in_order out"
-            )
-        done = 0
-        if pruner["open"] is not None:
-            done = course.resumed + answered * self._global_batch
-            if course.ranks is not None and pruner["parts"] == 1:
-                what = f"state_dict() in epoch {course.epoch}"
-                done = min(int(d[0]) for d in course.ranks.gather(np.array([done]), what))
-        return {"pruner": with_tensors(pruner), "done": done}
+        pruner = self.pruner
+        done = self._course.trained_of_plan(
+            self._global_batch,
+            in_order=getattr(self._loader, "in_order", True),
+            gather=gather and pruner.sharding == "replicated",
+        )
+        return {"pruner": with_tensors(pruner.state_dict(gather=gather)), "done": done}
 
     def load_state_dict(
         self, state: dict[str, Any] | Iterable[dict[str, Any]], *, changed: Iterable[str] = ()
@@ -365,11 +336,6 @@ class PrunedDataLoader:
         pruners = [with_arrays(one["pruner"]) for one in states]
         same_order = self._course.pruner.load_state_dict(pruners, changed=changed)
         self._course.restart(min(int(one["done"]) for one in states) if same_order else 0)
-
-    def _named(self, indices: ArrayLike | Tensor, count: int) -> Indices:
-        if self._course.epoch is None:
-            raise RuntimeError("update needs an open epoch, and there is none: take a batch first")
-        return sample_indices(indices, count, self._course.pruner.n)
 
 
 _WORKERS = 0x5E7A  # keeps the seeds of the workers apart from other uses of the run's seed

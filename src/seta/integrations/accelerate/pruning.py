@@ -22,11 +22,10 @@ from seta.engine.budget import Budget
 from seta.engine.rows import Row
 from seta.integrations.accelerate.checks import check, ranks_of_accelerator
 from seta.integrations.accelerate.order import Order, Rows, TensorCollate, with_bytes
-from seta.torch.arguments import check_batch_size, check_dataset, sample_indices
+from seta.torch.arguments import check_batch_size, check_dataset
 from seta.torch.course import Course, Pass
 from seta.torch.dataset import IndexedCollate
 from seta.torch.eager import eager
-from seta.torch.losses import per_sample, weighted_mean
 from seta.torch.state import with_arrays, with_tensors
 
 
@@ -163,8 +162,7 @@ class Pruning:
     @property
     def epoch(self) -> int:
         """The open epoch; between two the next one, after the run the last one."""
-        course = self._course
-        return min(course.next_epoch, course.epochs - 1) if course.epoch is None else course.epoch
+        return self._course.shown_epoch
 
     @property
     def total_steps(self) -> int:
@@ -173,7 +171,7 @@ class Pruning:
         Raises:
             RuntimeError: There is no budget, so nobody knows.
         """
-        return sum(self._batches_of_epochs("total_steps"))
+        return self._course.total_batches(self._batches_of)
 
     @property
     def schedule_steps(self) -> int:
@@ -186,7 +184,7 @@ class Pruning:
         Raises:
             RuntimeError: There is no budget, so nobody knows.
         """
-        batches = self._batches_of_epochs("schedule_steps")
+        batches = self._course.batches_of_epochs(self._batches_of, "schedule_steps")
         if not self._moves_with_optimizer:
             return sum(batches)
         group = int(self._gradients.num_steps)
@@ -251,10 +249,7 @@ class Pruning:
             RuntimeError: No epoch has begun; or a process did not come within the group's timeout,
                 or has nothing to report, or does not agree: it is named.
         """
-        course = self._course
-        if course.epoch is None and course.pruner.history:
-            return dict(course.pruner.history[-1])
-        return course.end_epoch()
+        return self._course.close_epoch()
 
     @eager
     def update(
@@ -276,18 +271,7 @@ class Pruning:
             RuntimeError: It is not known which batch the losses belong to.
             TypeError, ValueError, IndexError: The losses or the indices do not fit.
         """
-        course = self._course
-        losses = per_sample(losses, mask)
-        if indices is None:
-            samples = course.unanswered.match(len(losses))
-        elif course.epoch is None:
-            raise RuntimeError("update needs an open epoch, and there is none: take a batch first")
-        else:
-            samples = sample_indices(indices, len(losses), course.pruner.n)
-        weights = course.pruner.weights_of(samples)
-        course.buffer.add(samples, losses)
-        course.unanswered.answer(samples)
-        return weighted_mean(losses, weights)
+        return self._course.answer(losses, indices, mask)[0]
 
     def skip(self) -> None:
         """Leaves the one unanswered batch out: its samples keep the losses that they had."""
@@ -309,21 +293,11 @@ class Pruning:
             RuntimeError: Batches arrive out of order (`in_order=False`) and the epoch is not over;
                 or the processes do not agree, or one did not come within the group's timeout.
         """
-        course = self._course
-        answered = course.unanswered.done
-        if answered and not getattr(self._loader, "in_order", True):
-            raise RuntimeError(
-                "in_order=False gives batches out in any order, so that no position tells what was "
-                "trained: save between two epochs, or leave in_order out"
-            )
-        state = self.pruner.state_dict()
-        done = 0
-        if state["open"] is not None:
-            done = course.resumed + answered * self._global_batch
-            if course.ranks is not None:
-                what = f"state_dict() in epoch {course.epoch}"
-                done = min(int(other[0]) for other in course.ranks.gather(np.array([done]), what))
-        return {"pruner": with_tensors(state), "done": done}
+        pruner = self.pruner
+        done = self._course.trained_of_plan(
+            self._global_batch, in_order=getattr(self._loader, "in_order", True), gather=True
+        )
+        return {"pruner": with_tensors(pruner.state_dict()), "done": done}
 
     def load_state_dict(self, state: dict[str, Any], *, changed: Iterable[str] = ()) -> None:
         """Goes on from a saved state: the next pass walks through the rest of the open epoch.
@@ -365,15 +339,6 @@ class Pruning:
         return (
             samples // self._global_batch if self._drop_last else -(-samples // self._global_batch)
         )
-
-    def _batches_of_epochs(self, what: str) -> list[int]:
-        lengths = self._course.pruner.lengths
-        if lengths is None:
-            raise RuntimeError(
-                f"{what} is known under a budget only, since epochs vary in length without: give "
-                "budget=, or drive the schedule by seta.ProgressSchedule"
-            )
-        return [self._batches_of(length) for length in lengths]
 
 
 _WORKERS = 0x5E7A  # as in seta.torch.loader: one process gives the same seeds with and without

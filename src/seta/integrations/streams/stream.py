@@ -29,10 +29,9 @@ from seta.integrations.streams.keep import KeepSet
 from seta.integrations.streams.ledger import Ledger
 from seta.integrations.streams.reader import Reader, as_it_is, batches_of
 from seta.integrations.streams.sources import Source, check_source, shuffles
-from seta.torch.arguments import check_batch_size, sample_indices
+from seta.torch.arguments import check_batch_size
 from seta.torch.course import Course, Pass
 from seta.torch.eager import eager
-from seta.torch.losses import per_sample, weighted_mean
 from seta.torch.ranks import group_is_up, ranks_of, refuse_late_group
 from seta.torch.state import with_arrays, with_tensors
 
@@ -148,8 +147,7 @@ class PrunedStream:
     @property
     def epoch(self) -> int:
         """The open epoch; between two the next one, after the run the last one."""
-        course = self._course
-        return min(course.next_epoch, course.epochs - 1) if course.epoch is None else course.epoch
+        return self._course.shown_epoch
 
     @property
     def figures(self) -> list[dict[str, int]]:
@@ -163,13 +161,7 @@ class PrunedStream:
         Raises:
             RuntimeError: There is no budget, so nobody knows.
         """
-        lengths = self._course.pruner.lengths
-        if lengths is None:
-            raise RuntimeError(
-                "total_steps is known under a budget only, since epochs vary in length without: "
-                "give budget=, or drive the schedule by seta.ProgressSchedule"
-            )
-        return sum(self._batches_of(length) for length in lengths)
+        return self._course.total_batches(self._batches_of)
 
     @property
     def progress(self) -> float:
@@ -233,10 +225,7 @@ class PrunedStream:
         Raises:
             RuntimeError: No epoch has begun; or the ranks do not agree.
         """
-        course = self._course
-        if course.epoch is None and course.history:
-            return dict(course.history[-1])
-        return course.end_epoch()
+        return self._course.close_epoch()
 
     @eager
     def update(
@@ -257,19 +246,9 @@ class PrunedStream:
             RuntimeError: It is not known which batch the losses belong to.
             TypeError, ValueError, IndexError: The losses or the indices do not fit.
         """
-        course = self._course
-        losses = per_sample(losses, mask)
-        if indices is None:
-            samples = course.unanswered.match(len(losses))
-        elif course.epoch is None:
-            raise RuntimeError("update needs an open epoch, and there is none: take a batch first")
-        else:
-            samples = sample_indices(indices, len(losses), course.pruner.n)
-        weights = course.pruner.weights_of(samples)
-        course.buffer.add(samples, losses)
-        course.unanswered.answer(samples)
+        loss, samples = self._course.answer(losses, indices, mask)
         self._ledger.answer(samples)
-        return weighted_mean(losses, weights)
+        return loss
 
     def skip(self) -> None:
         """Leaves the one unanswered batch out: its samples keep the losses that they had.

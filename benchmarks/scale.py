@@ -1,0 +1,169 @@
+"""A run of a billion samples on one machine: time and memory of each step, beside 100 million.
+
+SeTa with its defaults, one process, two threads. A child goes through the steps of a run: an
+opening epoch, which knows no losses; its recording, the whole selection (90 % of the samples) in
+batches of 65,536 through `Pruner.record`; windowed epochs, two of each window, of which a few
+losses are recorded; a checkpoint in the middle of the last one. Another child loads it into a new
+pruner. The losses, from a gamma distribution, are made batch by batch, outside the times, so that
+nothing but the table holds them.
+
+Memory is that of the whole process, at most during the step. The checkpoint is flushed to the disk
+of the temporary folder, and read while the system may still have it in its cache.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tempfile
+import zlib
+from collections import defaultdict
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from benchmarks.epoch_start import _forget_peak, _peak, _train_a_little_and_end
+from benchmarks.measure import THREADS, Bar, Result, child, seconds
+
+WINDOWED = 4  # epochs; odd and even ones have different windows
+BATCH = 65_536
+SAME_COST = ("epoch start", "record", "save", "load")  # per sample, at either size
+
+
+def run(quick: bool, tell: Callable[[str], None]) -> Result:
+    """Measures both sizes, each in two children; a checkpoint lies on the disk meanwhile."""
+    small, large = (2_000, 20_000) if quick else (100_000_000, 1_000_000_000)
+    result = Result("scale")
+    changed = 0
+    for n in (small, large):
+        with tempfile.TemporaryDirectory() as folder:
+            _check_space(folder, 7 * n)
+            task = {"n": n, "path": str(Path(folder) / "state")}
+            tell(f"scale, {n:,} samples")
+            saved = child(__spec__.name, {"kind": "save", **task})
+            tell(f"scale, {n:,} samples, resumed")
+            loaded = child(__spec__.name, {"kind": "load", **task})
+        result.rows += saved["rows"] + loaded["rows"]
+        changed += saved["selection"] != loaded["selection"]
+    result.bars = [
+        *_bars(result.rows, small, large),
+        Bar("selections changed by a checkpoint", changed, 0, ""),
+    ]
+    return result
+
+
+def _check_space(folder: str, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise RuntimeError(
+            f"the checkpoint needs {needed / 1e9:.1f} GB in the temporary folder, which has "
+            f"{free / 1e9:.1f} GB free: make room, or set TMPDIR to another one"
+        )
+
+
+def _bars(rows: list[dict[str, Any]], small: int, large: int) -> list[Bar]:
+    row = {(r["step"], r["n"]): r for r in rows}
+    dearest = max((r for r in rows if r["n"] == large), key=lambda r: float(r["gib"]))
+    grown = {
+        step: row[step, large]["ns_per_sample"] / row[step, small]["ns_per_sample"]
+        for step in SAME_COST
+    }
+    return [
+        Bar(f"epoch start at {large:,}", row["epoch start", large]["seconds"], 60, "s"),
+        Bar(f"whole process at {large:,}, {dearest['step']}", dearest["gib"], 12, "GiB"),
+        *(
+            Bar(f"{step}, per sample, {large:,} beside {small:,}", ratio, 1.25, "x")
+            for step, ratio in grown.items()
+        ),
+    ]
+
+
+class _Steps:
+    """What the steps of a run took, each step once or once per epoch."""
+
+    def __init__(self, n: int) -> None:
+        self._n = n
+        self._raw: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
+
+    def take(self, step: str, call: Callable[[], object]) -> None:
+        """Takes a step and its time."""
+        self.take_timed(step, partial(seconds, call))
+
+    def take_timed(self, step: str, timed: Callable[[], float]) -> None:
+        """Takes a step that tells its seconds itself."""
+        _forget_peak()
+        elapsed = timed()
+        self._raw[step].append((elapsed, _peak() / 2**30))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row per step: the time of the dearer kind of epoch, the most memory."""
+        rows = []
+        for step, raw in self._raw.items():
+            times = [elapsed for elapsed, _ in raw]
+            dearer = max(median(times[kind::2]) for kind in range(min(2, len(times))))
+            rows.append(
+                {
+                    "n": self._n,
+                    "step": step,
+                    "seconds": dearer,
+                    "ns_per_sample": dearer / self._n * 1e9,
+                    "gib": max(gib for _, gib in raw),
+                    "raw": raw,
+                }
+            )
+        return rows
+
+
+def _save(n: int, path: str) -> dict[str, Any]:
+    """A run up to its checkpoint."""
+    import seta
+
+    seta.Pruner(1000, "SeTa", epochs=4, threads=THREADS).begin_epoch()  # what is loaded late
+    steps = _Steps(n)
+    pruner = seta.Pruner(n, "SeTa", epochs=100, threads=THREADS)
+    steps.take("opening", partial(pruner.begin_epoch, 0))
+    steps.take_timed("record", partial(_record, pruner))
+    steps.take("end", pruner.end_epoch)
+    for epoch in range(1, WINDOWED + 1):
+        steps.take("epoch start", partial(pruner.begin_epoch, epoch))
+        if epoch < WINDOWED:
+            steps.take_timed("end", partial(_train_a_little_and_end, pruner, epoch))
+    pruner.record(pruner.selection.indices[:128], np.ones(128, np.float32))
+    steps.take("save", lambda: seta.save(pruner.state_dict(copy=False), path))
+    rows = steps.rows()
+    rows[-1]["bytes_per_sample"] = Path(path).stat().st_size / n
+    return {"rows": rows, "selection": zlib.crc32(pruner.begin_epoch().indices)}
+
+
+def _record(pruner: Any) -> float:
+    """Records the whole selection; returns the seconds of that alone."""
+    rng = np.random.default_rng(0)
+    indices = pruner.selection.indices
+    elapsed = 0.0
+    for start in range(0, len(indices), BATCH):
+        batch = indices[start : start + BATCH]
+        losses = rng.standard_gamma(2.0, len(batch), dtype=np.float32)
+        elapsed += seconds(partial(pruner.record, batch, losses))
+    return elapsed
+
+
+def _load(n: int, path: str) -> dict[str, Any]:
+    """Goes on from the checkpoint."""
+    import seta
+
+    steps = _Steps(n)
+    pruner = seta.Pruner(n, "SeTa", epochs=100, threads=THREADS)
+    steps.take("load", lambda: pruner.load_state_dict(seta.load(path)))
+    steps.take("resume", pruner.begin_epoch)
+    return {"rows": steps.rows(), "selection": zlib.crc32(pruner.begin_epoch().indices)}
+
+
+if __name__ == "__main__":
+    asked = json.loads(sys.argv[1])
+    part = {"save": _save, "load": _load}[asked.pop("kind")]
+    print(json.dumps(part(**asked)))
