@@ -181,6 +181,8 @@ class ProcessRanks:
             missing = [p for p in range(self.processes) if not self._store.check([f"{key}/{p}"])]
         except RuntimeError:
             return f"{what}: the process that keeps the group's store is gone"
+        if not missing:
+            return f"{what}: the last rank came after the group's timeout of {timeout}"
         world = [dist.get_global_rank(self._group, process) for process in missing]
         listed = ", ".join(str(rank) for rank in world[:8]) + (", ..." if len(world) > 8 else "")
         return (

@@ -1,0 +1,118 @@
+"""What a Lightning run may not ask for; refused before it trains, with the way out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.pytorch import Trainer
+
+from seta.integrations.lightning.run import Run
+
+
+def check_options(options: dict[str, Any]) -> None:
+    """Refuses options of the loader that are the callback's or the trainer's.
+
+    Raises:
+        TypeError: Names where one belongs.
+        ValueError: The table is to be sharded.
+    """
+    for name in ("policy", "epochs", "budget", "seed", "on_epoch"):
+        if name in options:
+            place = "Trainer(max_epochs=...)" if name == "epochs" else f"SeTaCallback({name}=...)"
+            raise TypeError(f"loader has no option {name}: give {place}")
+    if options.get("sharding", "replicated") != "replicated":
+        raise ValueError(
+            f'sharding must be "replicated", got {options["sharding"]!r}: Lightning writes the '
+            "callback's state of one rank, and of a sharded table each rank has a part"
+        )
+
+
+def check_trainer(trainer: Trainer) -> None:
+    """Refuses a run without a number of epochs, and one that repeats a few batches.
+
+    Raises:
+        ValueError: Names the argument.
+    """
+    if trainer.max_epochs is None or trainer.max_epochs < 1:
+        raise ValueError(
+            f"max_epochs must be at least 1, got {trainer.max_epochs}: the pruner lays the run out "
+            "over its epochs; give Trainer(max_epochs=...)"
+        )
+    if trainer.max_steps != -1 and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        raise ValueError(
+            f"max_steps must be left out, got {trainer.max_steps}: the pruner lays the run out "
+            "over max_epochs, and would be cut off before the last of them. Give max_epochs and a "
+            "budget; pruning.total_steps says how many steps that makes"
+        )
+    repeated = trainer.overfit_batches  # type: ignore[attr-defined]
+    if repeated:
+        raise ValueError(
+            f"overfit_batches must be 0, got {repeated}: it repeats a few batches, and pruning "
+            "chooses others in each epoch. Leave one of the two out"
+        )
+
+
+def check_epochs(trainer: Trainer, epochs: int) -> None:
+    """Refuses epochs that were added since the run was laid out.
+
+    Raises:
+        ValueError: Names both numbers.
+    """
+    if trainer.max_epochs != epochs:
+        raise ValueError(
+            f"max_epochs was {epochs} when the run was laid out, and is {trainer.max_epochs} now: "
+            "StochasticWeightAveraging adds an epoch for a model with batch norm. Leave it out and "
+            "call torch.optim.swa_utils.update_bn, or use WeightAveraging"
+        )
+
+
+def check_validation(trainer: Trainer, shortest: int) -> None:
+    """Refuses validation at a batch that some epochs do not have.
+
+    Args:
+        trainer: The trainer.
+        shortest: Batches that every epoch has.
+
+    Raises:
+        ValueError: Names both numbers.
+    """
+    if trainer.val_check_batch is None or not trainer.check_val_every_n_epoch:
+        return
+    interval = trainer.val_check_interval
+    if trainer.enable_validation and isinstance(interval, int) and interval > shortest:
+        raise ValueError(
+            f"val_check_interval must be at most {shortest}, the batches that every epoch is sure "
+            f"to have, got {interval}: give a float, a share of each epoch, or "
+            "check_val_every_n_epoch=None to count on over the epochs"
+        )
+
+
+def check_schedules(trainer: Trainer, estimated: float, run: Run) -> None:
+    """Refuses schedules that were made for a number of steps that the run does not have.
+
+    Args:
+        trainer: With its schedules.
+        estimated: Its `estimated_stepping_batches` before training.
+        run: The run.
+
+    Raises:
+        ValueError: Names the schedule and both numbers.
+    """
+    for config in trainer.lr_scheduler_configs:
+        schedule = config.scheduler
+        ends = getattr(schedule, "total_steps", getattr(schedule, "T_max", None))
+        if config.interval != "step" or ends is None or ends != estimated:
+            continue
+        name = type(schedule).__name__
+        if run.lengths is None:
+            raise ValueError(
+                f"{name} is made for {ends} steps (trainer.estimated_stepping_batches), those of "
+                "full training, and without a budget nobody knows how many this run has: let "
+                "pruning.schedule(scheduler, steps=...) drive it, or give a budget"
+            )
+        if ends != run.total_steps:
+            raise ValueError(
+                f"{name} is made for {ends} steps (trainer.estimated_stepping_batches), and this "
+                f"run has {run.total_steps}, since its epochs differ by a batch: make it for "
+                "pruning.total_steps"
+            )
