@@ -48,13 +48,24 @@ def run(quick: bool, tell: Callable[[str], None]) -> Result:
             saved = child(__spec__.name, {"kind": "save", **task})
             tell(f"scale, {n:,} samples, resumed")
             loaded = child(__spec__.name, {"kind": "load", **task})
-        result.rows += saved["rows"] + loaded["rows"]
+        result.rows += _beside_the_plan(n, saved["rows"]) + loaded["rows"]
         changed += saved["selection"] != loaded["selection"]
     result.bars = [
         *_bars(result.rows, small, large),
         Bar("selections changed by a checkpoint", changed, 0, ""),
     ]
     return result
+
+
+def _beside_the_plan(n: int, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Adds to the epoch start what `benchmarks.scale_table` puts beside the plan."""
+    starts = [row for row in rows if row["step"].endswith("start")]
+    starts[-1] |= {
+        "run": {"samples": n, "epochs": 100, "budget": None},
+        "peak": max(row["gib"] for row in starts) * 2**30,
+        "choose_seconds": starts[-1]["seconds"],
+    }
+    return rows
 
 
 def _check_space(folder: str, needed: int) -> None:
@@ -126,7 +137,7 @@ def _save(n: int, path: str) -> dict[str, Any]:
     seta.Pruner(1000, "SeTa", epochs=4, threads=THREADS).begin_epoch()  # what is loaded late
     steps = _Steps(n)
     pruner = seta.Pruner(n, "SeTa", epochs=100, threads=THREADS)
-    steps.take("opening", partial(pruner.begin_epoch, 0))
+    steps.take("opening start", partial(pruner.begin_epoch, 0))
     steps.take_timed("record", partial(_record, pruner))
     steps.take("end", pruner.end_epoch)
     for epoch in range(1, WINDOWED + 1):

@@ -5,7 +5,7 @@ machine, or `simulated` on virtual ranks. Measured figures are taken from `resul
 `results/ranks.json` where these files exist; their rows are dicts with
 
 - `run`: options of `seta plan`, such as `{"samples": 10**8, "ranks": 4, "sharding": "sharded"}`;
-  `DEFAULTS` are added;
+  `DEFAULTS` are added, and what is None is left out;
 - any of `table`, `peak`, `sent`, `received`: bytes of one rank, the dearest one, in one epoch; and
   `choose_seconds`, of an epoch start. Other keys are left alone.
 
@@ -39,7 +39,8 @@ Row = Sequence[str]
 
 def planned(run: Mapping[str, Any]) -> Plan:
     """Returns the plan of a run, given by options of `seta plan`."""
-    return Plan(read({name: str(value) for name, value in {**DEFAULTS, **run}.items()}))
+    options = {**DEFAULTS, **run}.items()
+    return Plan(read({name: str(value) for name, value in options if value is not None}))
 
 
 def table(headers: Row, rows: Iterable[Row]) -> str:

@@ -107,12 +107,20 @@ class LossTable:
         return columns
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        """Takes over saved columns; of another length, what both have in common."""
+        """Takes over saved columns; of another length, what both have in common.
+
+        In place, so that there is never a second table.
+        """
         rows = min(len(self), len(saved["losses"]))
         self.values[:rows] = saved["losses"][:rows]
+        self.values[rows:] = np.nan
         self.last_trained[:rows] = saved["last_trained"][:rows]
-        if self.kept_counts is not None and saved["kept_counts"] is not None:
-            self.kept_counts[:rows] = saved["kept_counts"][:rows]
+        self.last_trained[rows:] = 0
+        if self.kept_counts is not None:
+            known = 0 if saved["kept_counts"] is None else rows
+            self.kept_counts[known:] = 0
+            if known:
+                self.kept_counts[:known] = saved["kept_counts"][:known]
 
 
 def check_indices(indices: NDArray[Any], n: int, *, name: str = "indices") -> None:

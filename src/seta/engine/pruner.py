@@ -418,7 +418,6 @@ class Pruner:
             state.check(part, self._identity(), set(changed))
         state.check_complete(states)
         head = states[0]
-        self._table = self._make_table()
         recorded = self._table.load_state_dict(states)
         self.next_epoch = int(head["next_epoch"])
         self._ledger.load_state_dict(head)

@@ -320,8 +320,8 @@ class ShardedTable:
         here, there = self._overlap(state)
         own = self.columns.state_dict(copy=False)
         for name, column in own.items():
-            if column is not None and state[name] is not None:
-                column[here] = state[name][there]
+            if column is not None:
+                column[here] = 0 if state[name] is None else state[name][there]
 
     def _overlap(self, state: State, per_row: int = 1) -> tuple[slice, slice]:
         """Returns where the shards of a state, which are this process's, are here, and there."""
