@@ -7,6 +7,9 @@ losses are recorded; a checkpoint in the middle of the last one. Another child l
 pruner. The losses, from a gamma distribution, are made batch by batch, outside the times, so that
 nothing but the table holds them.
 
+`copy` is a copy of the losses into fresh memory, which an epoch start has to touch as well: on a
+virtual machine that can cost more than all the rest, and more per byte the more it is.
+
 Memory is that of the whole process, at most during the step. The checkpoint is flushed to the disk
 of the temporary folder, and read while the system may still have it in its cache.
 """
@@ -144,6 +147,7 @@ def _save(n: int, path: str) -> dict[str, Any]:
         steps.take("epoch start", partial(pruner.begin_epoch, epoch))
         if epoch < WINDOWED:
             steps.take_timed("end", partial(_train_a_little_and_end, pruner, epoch))
+            steps.take("copy", pruner.losses.copy)
     pruner.record(pruner.selection.indices[:128], np.ones(128, np.float32))
     steps.take("save", lambda: seta.save(pruner.state_dict(copy=False), path))
     rows = steps.rows()

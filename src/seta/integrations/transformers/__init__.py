@@ -1,0 +1,50 @@
+"""Hugging Face `Trainer`: train each epoch on the samples that a policy keeps.
+
+    trainer = SeTaTrainer(
+        model=model, args=args, train_dataset=dataset, seta=SeTaArguments(budget=0.6)
+    )
+    trainer.train()
+
+`SeTaTrainerMixin` does the same for a trainer of your own: `class Mine(SeTaTrainerMixin, Trainer)`.
+Every process reads the same plan, Accelerate deals it out, the index of a sample travels in its
+batch, and the losses come from the logits that the model returns anyway.
+
+Cost per batch: one more pass over the logits, without a graph and in pieces of 256 MB at most; no
+wait for the device but in the first batch. Per epoch one exchange of losses.
+"""
+
+from seta.extras import MissingExtra, require
+
+require(
+    "seta.integrations.transformers",
+    "torch",
+    "transformers",
+    "accelerate",
+    extra="transformers",
+)
+
+import transformers  # noqa: E402
+
+_HOOKS = (
+    "_get_collator_with_removed_columns",
+    "_get_train_sampler",
+    "_init_training_state",
+    "_finalize_training",
+    "_remove_unused_columns",
+    "_run_epoch",
+    "_save_rng_state",
+    "set_initial_training_values",
+)  # what this package overrides or calls beside the documented methods
+
+_missing = [name for name in _HOOKS if not hasattr(transformers.Trainer, name)]
+if _missing:
+    raise MissingExtra(
+        "seta.integrations.transformers needs transformers 5.3 or later (5.23 is what it is tested "
+        f"with): Trainer of transformers {transformers.__version__} has no "
+        f'{", ".join(_missing)}: pip install "transformers>=5.3,<6"'
+    )
+
+from seta.integrations.transformers.arguments import SeTaArguments  # noqa: E402
+from seta.integrations.transformers.trainer import SeTaTrainer, SeTaTrainerMixin  # noqa: E402
+
+__all__ = ["SeTaArguments", "SeTaTrainer", "SeTaTrainerMixin"]

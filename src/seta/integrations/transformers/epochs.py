@@ -1,0 +1,241 @@
+"""The epochs of a pruned `Trainer`: its loader, their true lengths, the schedule, and resuming.
+
+`Trainer` reads a loader's length once and takes all epochs for that long, and a checkpoint's place
+for its step modulo that length. Here each epoch is run with its own number of steps, and the place
+is part of the state, one more file in each checkpoint.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
+from torch.utils.data import DataLoader, Dataset, Sampler
+from transformers import TrainingArguments
+
+from seta.engine import Pruner
+from seta.engine.arguments import Reorder
+from seta.engine.files import load, save
+from seta.engine.rows import Row
+from seta.integrations.transformers.arguments import SeTaArguments, check_trainer
+from seta.integrations.transformers.batches import IndexedBatch, by_length
+from seta.integrations.transformers.run import Run, Steps, epochs_of
+from seta.torch.arguments import check_dataset
+from seta.torch.dataset import IndexedDataset
+from seta.torch.ranks import ranks_of
+from seta.torch.sampler import PrunedSampler
+
+if TYPE_CHECKING:
+    from transformers import Trainer as _Base
+else:
+    _Base = object
+
+STATE_NAME = "seta_state.bin"
+
+
+class PrunedEpochs(_Base):
+    """The part of `SeTaTrainerMixin` that plans, saves and resumes."""
+
+    train_dataset: Any
+    data_collator: Any
+    seta: SeTaArguments
+    _seta_run: Run | None = None
+    _seta_next: Run | None = None  # of the loader that was made last
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Returns `Trainer`'s own loader, over the plan of a new run."""
+        check_trainer(self, self.seta)
+        if self.train_dataset is None:
+            return super().get_train_dataloader()
+        dataset, collator = self.train_dataset, self.data_collator
+        self._seta_next = self._new_run(dataset)
+        rows, collate = dataset, collator
+        if _is_table(dataset):
+            rows = self._remove_unused_columns(dataset, description="training")
+        else:
+            collate = self._get_collator_with_removed_columns(collator, description="training")
+        self.train_dataset, self.data_collator = IndexedDataset(rows), IndexedBatch(collate)
+        try:
+            return super().get_train_dataloader()
+        finally:
+            self.train_dataset, self.data_collator = dataset, collator
+
+    def _get_collator_with_removed_columns(
+        self, data_collator: Callable[..., Any], description: str | None = None
+    ) -> Callable[..., Any]:
+        if isinstance(data_collator, IndexedBatch):
+            return data_collator  # they are removed inside
+        return super()._get_collator_with_removed_columns(data_collator, description)
+
+    def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> Sampler[int] | None:
+        if self._seta_next is None or not isinstance(train_dataset, IndexedDataset):
+            return super()._get_train_sampler(train_dataset)
+        return PrunedSampler(self._seta_next.pruner, share=False)
+
+    def _new_run(self, dataset: Any) -> Run:
+        args, seta = self.args, self.seta
+        n = check_dataset(dataset)
+        steps = Steps(
+            batch=self._train_batch_size * args.world_size,
+            accumulation=args.gradient_accumulation_steps,
+            whole=args.dataloader_drop_last,
+        )
+        unit = steps.batch if steps.whole or args.world_size > 1 else 1
+        epochs, stop = epochs_of(args, seta, n, unit, steps)
+        own_seed = args.seed if args.data_seed is None else args.data_seed
+        pruner = Pruner(
+            n,
+            seta.policy,
+            epochs=epochs,
+            seed=own_seed if seta.seed is None else seta.seed,
+            budget=seta.budget,
+            unit=unit,
+            always_keep=seta.always_keep,
+            losses=seta.losses,
+            reorder=self._order_of(dataset, steps),
+            on_epoch=seta.on_epoch,
+            count_kept=seta.count_kept,
+            ranks=ranks_of(None),
+            sharding="replicated",
+        )
+        return Run(pruner, steps, stop)
+
+    def _order_of(self, dataset: Any, steps: Steps) -> Reorder | None:
+        """Returns what `train_sampling_strategy` makes of an epoch's order."""
+        strategy = self.args.train_sampling_strategy
+        if strategy == "sequential":
+            return np.sort
+        if strategy == "group_by_length":
+            sampler: Any = super()._get_train_sampler(dataset)
+            return by_length(sampler.lengths, steps.batch * steps.accumulation)
+        return self.seta.reorder
+
+    # The lengths of epochs, and resuming.
+
+    def set_initial_training_values(
+        self, args: TrainingArguments, dataloader: DataLoader[Any]
+    ) -> tuple[int, int, int, int, int, int | None, int]:
+        """Returns `Trainer`'s values, with the epochs, steps and samples that there will be."""
+        self._seta_run = run = self._running(self._seta_next)
+        values = super().set_initial_training_values(args, dataloader)
+        batches = run.steps.batches(run.samples(0))
+        if len(dataloader) != batches:
+            raise RuntimeError(
+                f"the training loader has {len(dataloader)} batches of {run.samples(0)} samples, "
+                f"and {batches} are due: something else cuts or shards it. get_train_dataloader of "
+                "a subclass has to hand on what super() returns"
+            )
+        epochs = run.pruner.epochs
+        return (epochs, run.updates(0), values[2], run.visits, values[4], batches, run.total)
+
+    def _init_training_state(
+        self,
+        max_steps: int,
+        num_update_steps_per_epoch: int,
+        num_train_epochs: int,
+        resume_from_checkpoint: str | None,
+        trial: Any,
+    ) -> tuple[int, int]:
+        position = super()._init_training_state(
+            max_steps, num_update_steps_per_epoch, num_train_epochs, resume_from_checkpoint, trial
+        )
+        if resume_from_checkpoint is None or not self.state.global_step:
+            return position
+        path = os.path.join(resume_from_checkpoint, STATE_NAME)
+        if not os.path.exists(path):
+            raise FileNotFoundError(
+                f"{path} is missing: the checkpoint was saved by another trainer, or with "
+                "save_only_model=True, so that the run cannot go on from it. Load the model from "
+                "it and begin a new run, with SeTaArguments(losses=...) if its losses are at hand"
+            )
+        run = self._running(self._seta_run)
+        position = run.load_state_dict(load(path), self.state.global_step, self.seta.changed)
+        self.state.max_steps = run.total
+        return position
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        """Saves the run's state too: before the checkpoint is pushed, after its folder is made."""
+        super()._save_rng_state(output_dir)
+        run = self._seta_run
+        if run is None or not self.is_in_train:
+            return
+        if run.complete(self.state.global_step):
+            self._end_epoch()
+        state = run.state_dict(self.state.global_step)
+        if self.args.should_save:
+            save(state, os.path.join(output_dir, STATE_NAME))
+
+    def _run_epoch(self, *args: Any, **given: Any) -> None:
+        """Runs an epoch with its own number of steps."""
+        run, epoch = self._running(self._seta_run), int(given["epoch"])
+        if run.pruner.epoch not in (None, epoch):
+            self._end_epoch()
+        run.begin(epoch, self.state.global_step)
+        self.state.max_steps = run.total
+        given["steps_in_epoch"] = run.steps.batches(run.samples(epoch))
+        given["num_update_steps_per_epoch"] = run.updates(epoch)
+        super()._run_epoch(*args, **given)  # type: ignore[no-untyped-call]
+        self._end_epoch()
+
+    def _finalize_training(self, trial: Any, num_train_samples: int, start_time: float) -> Any:
+        visits = self._running(self._seta_run).visits
+        return super()._finalize_training(  # type: ignore[no-untyped-call]
+            trial, visits, start_time
+        )
+
+    def create_scheduler(
+        self, num_training_steps: int, optimizer: Optimizer | None = None
+    ) -> LRScheduler:
+        """Creates `Trainer`'s schedule for the steps that there will be.
+
+        Raises:
+            ValueError: Without a budget, for a schedule that counts steps and is no `LambdaLR`.
+        """
+        run = self._seta_run
+        if run is None:
+            return super().create_scheduler(num_training_steps, optimizer)
+        if run.pruner.lengths is not None:
+            return super().create_scheduler(run.total, optimizer)
+        given = " given in optimizers=" if self.lr_scheduler is not None else ""
+        full = run.steps.updates(run.pruner.n) * run.pruner.epochs
+        scheduler = super().create_scheduler(full, optimizer)
+        by_metric = (
+            isinstance(scheduler, ReduceLROnPlateau) or type(scheduler).__name__ == "GreedyLR"
+        )
+        if isinstance(scheduler, LambdaLR) and not given:
+            scheduler.lr_lambdas = [run.stretch(part) for part in scheduler.lr_lambdas]
+        elif not by_metric:
+            raise ValueError(
+                f"budget=None does not go with {type(scheduler).__name__}{given}: it counts steps, "
+                "and how many there will be is not known. Give budget=, or one of Trainer's own "
+                "lr_scheduler_type"
+            )
+        return scheduler
+
+    def _end_epoch(self) -> None:
+        row = self._running(self._seta_run).end()
+        if row is not None:
+            self._log_figures(row)
+
+    def _log_figures(self, row: Row) -> None:
+        """Puts the figures of an epoch that is over into the logs."""
+        raise NotImplementedError
+
+    def _running(self, run: Run | None) -> Run:
+        if run is None:
+            raise RuntimeError(
+                "the training loader was not made by SeTaTrainerMixin: get_train_dataloader of a "
+                "subclass has to call super()"
+            )
+        return run
+
+
+def _is_table(dataset: Any) -> bool:
+    """Whether it is a `datasets.Dataset`, whose columns can be removed."""
+    datasets = sys.modules.get("datasets")
+    return datasets is not None and isinstance(dataset, datasets.Dataset)

@@ -1,0 +1,63 @@
+"""TRL's `SFTTrainer`: fine-tune each epoch on the sequences that a policy keeps.
+
+    trainer = SeTaSFTTrainer(
+        model, args=SFTConfig(...), train_dataset=dataset, seta=SeTaArguments(budget=0.6)
+    )
+    trainer.train()
+
+All that `seta.integrations.transformers` does. TRL's model returns the log-probabilities of the
+labels in place of logits, so that the losses of the sequences are sums of what is there: nothing is
+computed twice. Padding-free batches, one row of many sequences, are told apart by their lengths.
+With packing a sample is a packed row, as TRL makes them before training.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from seta.extras import require
+
+require("seta.integrations.trl", "torch", "transformers", "accelerate", "trl", extra="trl")
+
+from torch import Tensor  # noqa: E402
+from transformers import Trainer  # noqa: E402
+from trl.trainer.sft_trainer import SFTTrainer  # noqa: E402
+
+from seta.engine.rows import Row  # noqa: E402
+from seta.integrations.transformers.arguments import SeTaArguments  # noqa: E402
+from seta.integrations.transformers.trainer import LOGGED, SeTaTrainerMixin  # noqa: E402
+
+__all__ = ["SeTaArguments", "SeTaSFTMixin", "SeTaSFTTrainer"]
+
+
+class SeTaSFTMixin(SeTaTrainerMixin):
+    """Makes an `SFTTrainer` prune: `class Mine(SeTaSFTMixin, SFTTrainer)`.
+
+    Args:
+        *args: As the trainer's.
+        seta: How to prune.
+        **kwargs: As the trainer's.
+    """
+
+    def _sample_terms(self, outputs: Any, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        fused = getattr(outputs, "log_probs", None)  # absent under label smoothing and the like
+        if fused is None or self.seta.sample_losses is not None:
+            return super()._sample_terms(outputs, batch)
+        terms: Tensor = -fused
+        if getattr(self.args, "loss_type", "nll") == "dft":
+            terms = terms * fused.exp().detach()
+        return terms, outputs.label_mask
+
+    def _log_figures(self, row: Row) -> None:
+        # Past SFTTrainer.log, which puts the averages of its metrics into whatever is logged next.
+        Trainer.log(self, {f"seta/{name}": row[name] for name in LOGGED})
+
+
+class SeTaSFTTrainer(SeTaSFTMixin, SFTTrainer):
+    """`trl.SFTTrainer` that trains each epoch on the samples that a policy keeps.
+
+    Args:
+        *args: As `SFTTrainer`'s.
+        seta: How to prune.
+        **kwargs: As `SFTTrainer`'s.
+    """

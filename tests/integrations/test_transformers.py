@@ -1,0 +1,805 @@
+"""`seta.integrations.transformers`: losses, lengths, schedules and resuming under `Trainer`."""
+
+import json
+import os
+import subprocess
+import sys
+from itertools import pairwise
+from math import ceil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("transformers")
+pytest.importorskip("accelerate")
+
+from accelerate.state import AcceleratorState, GradientState, PartialState
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+from torch.optim.lr_scheduler import OneCycleLR
+from transformers import (
+    DataCollatorWithFlattening,
+    EarlyStoppingCallback,
+    Seq2SeqTrainer,
+    Seq2SeqTrainingArguments,
+    Trainer,
+)
+
+from seta.integrations.transformers import SeTaArguments, SeTaTrainer, SeTaTrainerMixin
+from seta.integrations.transformers.losses import Shares, weighted
+from tests.integrations.trainer_cases import (
+    LeftOver,
+    Probe,
+    PrunedProbe,
+    Sequences,
+    arguments,
+    bert,
+    check_table,
+    halves,
+    llama,
+    pad,
+    rows_of,
+    sequence,
+    t5,
+    token_loss,
+    weighted_loss,
+    weights_of,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}  # threads that wait for each other's cores
+CLASSES = Sequences(40, label=lambda index: index % 4)
+
+
+@pytest.fixture(autouse=True)
+def alone():
+    """One thread, and no state of Accelerate's left over for other tests."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
+    PartialState._reset_state()
+
+
+def trainer_of(folder, budget=0.6, policy="SeTa", n=41, kind=PrunedProbe, model=None, **options):
+    given = {key: options.pop(key) for key in list(options) if key in _GIVEN}
+    own = {key: options.pop(key) for key in list(options) if key in SeTaArguments.__annotations__}
+    return kind(
+        model or llama(),
+        arguments(folder, **options),
+        train_dataset=given.pop("dataset", Sequences(n)),
+        data_collator=given.pop("collate", pad),
+        seta=SeTaArguments(policy, budget=budget, **own),
+        **given,
+    )
+
+
+_GIVEN = ("dataset", "collate", "callbacks", "compute_loss_func", "optimizers", "eval_dataset")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("accumulation", [1, 4])
+def test_trap_1_each_loss_lands_on_its_sample(tmp_path, workers, accumulation):
+    trainer = trainer_of(
+        tmp_path,
+        gradient_accumulation_steps=accumulation,
+        dataloader_num_workers=workers,
+        dataloader_persistent_workers=bool(workers),
+    )
+    trainer.train()
+    check_table(trainer)
+    assert [row["trained"] for row in trainer.pruner.history] == trainer.pruner.lengths
+
+
+def test_trap_8_unused_columns_are_removed_and_indices_are_not(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    table = datasets.Dataset.from_list([Sequences(41)[i] for i in range(41)])
+    kept = []
+
+    def collate(rows):
+        kept.extend(key for row in rows for key in row)
+        return pad(rows)
+
+    for dataset in (table, Sequences(41)):
+        trainer = trainer_of(tmp_path, dataset=dataset, collate=collate)
+        trainer.train()
+        check_table(trainer)
+    assert set(kept) == {"input_ids", "labels"}
+
+
+def test_trap_8_a_batch_without_indices_is_refused(tmp_path):
+    class Choosy(SeTaTrainer):
+        def _prepare_inputs(self, inputs):
+            return {key: inputs[key] for key in ("input_ids", "labels")}
+
+    with pytest.raises(RuntimeError, match=r"batch has no 'seta_indices', got .*makes a new batch"):
+        trainer_of(tmp_path, kind=Choosy).train()
+
+
+def test_trap_16_a_table_is_read_in_batches(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    calls = []
+
+    class Table(datasets.Dataset):
+        def __getitems__(self, keys):
+            calls.append(len(keys))
+            return super().__getitems__(keys)
+
+        def remove_columns(self, names):
+            table = super().remove_columns(names)
+            table.__class__ = Table
+            return table
+
+    table = datasets.Dataset.from_list([Sequences(41)[i] for i in range(41)])
+    table.__class__ = Table
+    trainer = trainer_of(tmp_path, budget=[1.0, 0.5, 1.0], dataset=table)
+    trainer.train()
+    assert sum(calls) == 41 + 20 + 41 and max(calls) == 2
+
+
+@pytest.mark.parametrize("accumulation", [1, 2, 4])
+@pytest.mark.parametrize("budget", [[0.5, 1.0, 0.8], [1.0, 0.5, 0.8], None])
+def test_trap_9_growing_and_shrinking_epochs_are_trained_whole(tmp_path, accumulation, budget):
+    left_over = LeftOver()
+    trainer = trainer_of(
+        tmp_path, budget, callbacks=[left_over], gradient_accumulation_steps=accumulation
+    )
+    trainer.train()
+    check_table(trainer)
+    sizes = [row["trained"] for row in trainer.pruner.history]
+    if budget:
+        assert sizes == [int(41 * share) for share in budget] or sizes == trainer.pruner.lengths
+    assert left_over.sums == [0.0, 0.0, 0.0]
+    steps = [ceil(ceil(size / 2) / accumulation) for size in sizes]
+    assert trainer.state.global_step == trainer.state.max_steps == sum(steps)
+    assert trainer.state.epoch == 3
+
+
+@pytest.mark.parametrize(("budget", "policy"), [(0.6, "SeTa"), (None, "InfoBatch")])
+def test_trap_10_resumes_exactly_from_every_checkpoint(tmp_path, budget, policy):
+    def run(folder, checkpoint=None):
+        trainer = trainer_of(
+            folder,
+            budget,
+            policy,
+            model=llama(dropout=0.3),
+            n=23,
+            gradient_accumulation_steps=2,
+            save_strategy="steps",
+            save_steps=1,
+            lr_scheduler_type="cosine",
+        )
+        trainer.train(resume_from_checkpoint=checkpoint)
+        return trainer
+
+    whole = run(tmp_path / "whole")
+    steps = whole.state.global_step
+    checkpoints = [tmp_path / "whole" / f"checkpoint-{step}" for step in range(1, steps + 1)]
+    assert all(checkpoint.exists() for checkpoint in checkpoints) and steps > 9
+    for step, checkpoint in enumerate(checkpoints, 1):
+        rest = run(tmp_path / "rest", str(checkpoint))
+        assert rest.seen == [seen for seen in whole.seen if seen[0] >= step]
+        assert torch.equal(weights_of(rest.model), weights_of(whole.model)), step
+        assert rows_of(rest.pruner) == rows_of(whole.pruner)
+        logged = [
+            [log for log in one.state.log_history if "train_runtime" not in log]
+            for one in (rest, whole)
+        ]
+        assert logged[0] == logged[1], step
+
+
+def test_trap_10_resumes_from_a_checkpoint_at_the_end_of_an_epoch(tmp_path):
+    options = {"save_strategy": "epoch", "n": 23, "model": llama(dropout=0.3)}
+    whole = trainer_of(tmp_path, **options)
+    whole.train()
+    options["model"] = llama(dropout=0.3)
+    rest = trainer_of(tmp_path, **options)
+    rest.train(resume_from_checkpoint=str(tmp_path / "checkpoint-7"))
+    assert torch.equal(weights_of(rest.model), weights_of(whole.model))
+    assert rows_of(rest.pruner) == rows_of(whole.pruner)
+
+
+def test_trap_10_resumes_exactly_with_workers_and_grouped_lengths(tmp_path):
+    def run(folder, checkpoint=None):
+        trainer = trainer_of(
+            folder,
+            model=llama(dropout=0.3),
+            n=23,
+            save_strategy="steps",
+            save_steps=9,
+            dataloader_num_workers=2,
+            train_sampling_strategy="group_by_length",
+        )
+        trainer.train(checkpoint)
+        return trainer
+
+    whole = run(tmp_path / "whole")
+    rest = run(tmp_path / "rest", str(tmp_path / "whole" / "checkpoint-9"))
+    assert torch.equal(weights_of(rest.model), weights_of(whole.model))
+    assert rows_of(rest.pruner) == rows_of(whole.pruner)
+
+
+def test_a_run_can_be_resumed_for_more_epochs_if_that_is_meant(tmp_path):
+    options = {"save_strategy": "epoch", "n": 23}
+    trainer_of(tmp_path, num_train_epochs=1, **options).train()
+    checkpoint = str(tmp_path / "checkpoint-7")
+    with pytest.raises(ValueError, match=r"saved with epochs=1, this pruner has epochs=3"):
+        trainer_of(tmp_path, **options).train(resume_from_checkpoint=checkpoint)
+    longer = trainer_of(tmp_path, changed=("epochs", "budget"), **options)
+    longer.train(resume_from_checkpoint=checkpoint)
+    assert [row["epoch"] for row in longer.pruner.history] == [0, 1, 2]
+    assert longer.state.global_step == longer.state.max_steps
+    assert longer.lr_scheduler.get_last_lr()[0] == 0
+
+
+def test_resuming_refuses_what_does_not_fit(tmp_path):
+    options = {"save_strategy": "steps", "save_steps": 2, "n": 23}
+    trainer_of(tmp_path, **options).train()
+    checkpoint = tmp_path / "checkpoint-2"
+    with pytest.raises(ValueError, match=r"batches \(over all processes\) of 2, this run has 4"):
+        trainer_of(tmp_path, per_device_train_batch_size=4, **options).train(str(checkpoint))
+    with pytest.raises(ValueError, match=r"gradient_accumulation_steps 1, this run has 2"):
+        trainer_of(tmp_path, gradient_accumulation_steps=2, **options).train(str(checkpoint))
+    (checkpoint / "seta_state.bin").unlink()
+    with pytest.raises(FileNotFoundError, match=r"seta_state.bin is missing.*begin a new run"):
+        trainer_of(tmp_path, **options).train(str(checkpoint))
+
+
+@pytest.mark.parametrize("budget", [0.6, [0.5, 1.0, 0.8], [1.0, 0.5, 0.8], None])
+@pytest.mark.parametrize("kind", ["linear", "cosine_with_min_lr"])
+def test_trap_11_the_learning_rate_ends_where_it_should(tmp_path, budget, kind):
+    options = {"lr_scheduler_kwargs": {"min_lr": 1e-4}} if kind == "cosine_with_min_lr" else {}
+    trainer = trainer_of(
+        tmp_path,
+        budget,
+        lr_scheduler_type=kind,
+        warmup_steps=2,
+        gradient_accumulation_steps=2,
+        **options,
+    )
+    trainer.train()
+    last = {"cosine_with_min_lr": 1e-4, "linear": 0.0}[kind]
+    assert trainer.lr_scheduler.get_last_lr()[0] == pytest.approx(last, abs=1e-12)
+    rates = [log["learning_rate"] for log in trainer.state.log_history if "learning_rate" in log]
+    assert max(rates) == pytest.approx(0.01, rel=0.05)
+
+
+def test_trap_11_a_schedule_of_ones_own_gets_the_true_number_of_steps(tmp_path):
+    class Own(Trainer):
+        def create_scheduler(self, num_training_steps, optimizer=None):
+            self.lr_scheduler = OneCycleLR(self.optimizer, 0.1, total_steps=num_training_steps)
+            return self.lr_scheduler
+
+    class Mine(SeTaTrainerMixin, Own):
+        pass
+
+    trainer = trainer_of(tmp_path, kind=Mine)
+    trainer.train()
+    assert trainer.lr_scheduler.last_epoch == trainer.state.global_step == 37
+    with pytest.raises(ValueError, match=r"budget=None does not go with OneCycleLR.*Give budget="):
+        trainer_of(tmp_path, None, kind=Mine).train()
+
+
+@pytest.mark.parametrize("kind", ["reduce_lr_on_plateau", "greedy"])
+@pytest.mark.parametrize("budget", [0.6, None])
+def test_schedules_driven_by_a_metric_work(tmp_path, kind, budget):
+    trainer = trainer_of(
+        tmp_path,
+        budget,
+        lr_scheduler_type=kind,
+        eval_dataset=Sequences(4),
+        eval_strategy="epoch",
+        metric_for_best_model="loss",
+    )
+    trainer.train()
+    check_table(trainer)
+
+
+def stock_and_pruned(folder, model, dataset, **options):
+    """Final weights and logged losses of `Trainer`, and of ours with everything kept, in order."""
+    results = []
+    given = {key: options.pop(key) for key in list(options) if key in _GIVEN}
+    for kind, more in (
+        (Trainer, {}),
+        (SeTaTrainer, {"seta": SeTaArguments("Full", budget=1.0)}),
+    ):
+        trainer = kind(
+            model(),
+            arguments(folder, train_sampling_strategy="sequential", **options),
+            train_dataset=dataset,
+            data_collator=pad,
+            **given,
+            **more,
+        )
+        trainer.train()
+        losses = [log["loss"] for log in trainer.state.log_history if "loss" in log]
+        results.append((weights_of(trainer.model), losses))
+    return results
+
+
+@pytest.mark.parametrize("accumulation", [1, 2, 4])
+@pytest.mark.parametrize("model", [llama, bert, t5], ids=["causal", "classes", "seq2seq"])
+def test_trap_22_with_weights_of_1_training_is_the_stock_one_bit_for_bit(
+    tmp_path, model, accumulation
+):
+    stock, pruned = stock_and_pruned(
+        tmp_path,
+        model,
+        CLASSES if model is bert else Sequences(21),
+        gradient_accumulation_steps=accumulation,
+    )
+    assert torch.equal(stock[0], pruned[0])
+    assert stock[1] == pruned[1]
+
+
+@pytest.mark.parametrize("model", [llama, bert], ids=["causal", "classes"])
+def test_label_smoothing_is_the_stock_one_and_recorded(tmp_path, model):
+    stock, pruned = stock_and_pruned(
+        tmp_path,
+        model,
+        CLASSES if model is bert else Sequences(21),
+        gradient_accumulation_steps=2,
+        label_smoothing_factor=0.2,
+    )
+    assert torch.equal(stock[0], pruned[0]) and stock[1] == pruned[1]
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+@pytest.mark.parametrize("model", [llama, bert, t5], ids=["causal", "classes", "seq2seq"])
+def test_trap_22_a_weight_multiplies_the_samples_own_term(tmp_path, model, accumulation):
+    compared = []
+
+    class Plain(Trainer):
+        def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+            self.batch, self.items = dict(inputs), num_items_in_batch
+            loss, self.outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
+            return (loss, self.outputs) if return_outputs else loss
+
+    class Checked(SeTaTrainerMixin, Plain):
+        def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+            indices = np.frombuffer(inputs["seta_indices"], np.int64)
+            weights = self.pruner.weights_of(indices)
+            loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+            if weights is None:
+                return loss
+            labels, logits = self.batch["labels"], self.outputs["logits"]
+            causal = model.config.model_type == "llama"
+            own = (
+                (labels[:, 1:] if causal else labels).ne(-100).sum()
+            )  # t5 and bert: a batch's mean
+            plain = weighted_loss(
+                logits, labels, torch.from_numpy(weights), self.items if causal else own, causal
+            )
+            some = next(model.parameters())
+            gradients = [
+                torch.autograd.grad(one, some, retain_graph=True)[0] for one in (loss, plain)
+            ]
+            torch.testing.assert_close(loss, plain, rtol=1e-5, atol=1e-6)
+            torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-6)
+            compared.append(weights.max())
+            return loss
+
+    trainer = trainer_of(
+        tmp_path,
+        1.0,
+        halves,
+        kind=Checked,
+        model=model(),
+        dataset=CLASSES if model is bert else Sequences(21),
+        gradient_accumulation_steps=accumulation,
+        num_train_epochs=2,
+    )
+    trainer.train()
+    assert 3 in compared
+
+
+def test_a_seq2seq_trainer_with_smoothed_labels(tmp_path):
+    class Mine(SeTaTrainerMixin, Seq2SeqTrainer):
+        pass
+
+    def collate(rows):
+        batch = pad(rows)
+        shifted = model.prepare_decoder_input_ids_from_labels(batch["labels"])
+        return {**batch, "decoder_input_ids": shifted}
+
+    model = t5()
+    args = Seq2SeqTrainingArguments(
+        **{**arguments(tmp_path, label_smoothing_factor=0.2).to_dict(), "logging_steps": 1}
+    )
+    trainer = Mine(
+        model,
+        args,
+        train_dataset=Sequences(21),
+        data_collator=collate,
+        seta=SeTaArguments("InfoBatch", budget=0.8),
+    )
+    trainer.train()
+    assert [row["trained"] for row in trainer.pruner.history] == trainer.pruner.lengths
+
+
+def test_trap_22_a_weight_of_1_adds_exactly_nothing():
+    totals = torch.tensor([1.5, 2.5, 4.0], requires_grad=True)
+    shares = Shares(totals, torch.tensor([1, 1, 2]))
+    loss = totals.sum() / 4
+    scales = [torch.tensor(1 / 4)]
+    changed = weighted(loss, shares, np.array([1, 3, 1], np.float32), scales)
+    assert changed.item() == loss.item() + 2 * 2.5 / 4
+    (gradient,) = torch.autograd.grad(changed, totals)
+    assert gradient.tolist() == [0.25, 0.75, 0.25]
+    assert torch.equal(weighted(loss, shares, np.ones(3, np.float32), scales), loss)
+
+
+def mean_of_tokens(outputs, labels, num_items_in_batch=None):
+    terms = cross_entropy(
+        outputs["logits"][:, :-1].flatten(0, 1), labels[:, 1:].flatten(), reduction="sum"
+    )
+    return terms / num_items_in_batch
+
+
+def squared(outputs, labels, num_items_in_batch=None):
+    return mean_of_tokens(outputs, labels, num_items_in_batch) ** 2
+
+
+def test_compute_loss_func_is_taken_if_its_terms_are_known(tmp_path):
+    trainer = trainer_of(tmp_path, compute_loss_func=mean_of_tokens, gradient_accumulation_steps=2)
+    trainer.train()
+    check_table(trainer)
+    with pytest.raises(
+        ValueError, match=r"loss of the first batch is .* add up to .*Give SeTaArguments\(sample_"
+    ):
+        trainer_of(tmp_path, compute_loss_func=squared).train()
+
+
+def test_compute_loss_func_with_losses_of_its_own(tmp_path):
+    def own(outputs, batch):
+        return torch.tensor(
+            [token_loss(*pair) for pair in zip(outputs["logits"], batch["labels"], strict=True)]
+        )
+
+    trainer = trainer_of(tmp_path, compute_loss_func=squared, sample_losses=own)
+    trainer.train()
+    check_table(trainer)
+
+
+def test_losses_of_ones_own_have_to_add_up_where_they_are_weighted(tmp_path):
+    with pytest.raises(ValueError, match=r"gives weights other than 1, so sample_losses has to"):
+        trainer_of(
+            tmp_path, 1.0, halves, sample_losses=lambda outputs, batch: outputs["logits"][:, 0, 0]
+        ).train()
+
+
+class NoLogits(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = torch.nn.Embedding(64, 1)
+
+    def forward(self, input_ids, attention_mask=None, labels=None):
+        values = self.layer(input_ids)[..., 0] * attention_mask
+        return {"loss": (values.mean(1) ** 2).mean(), "values": values}
+
+
+def test_a_model_without_logits_needs_to_be_told_its_losses(tmp_path):
+    with pytest.raises(ValueError, match=r"`logits` and `labels`, got outputs with .*'values'"):
+        trainer_of(tmp_path, kind=SeTaTrainer, model=NoLogits()).train()
+    trainer = trainer_of(
+        tmp_path,
+        kind=SeTaTrainer,
+        model=NoLogits(),
+        sample_losses=lambda outputs, batch: outputs["values"].mean(1) ** 2,
+    )
+    trainer.train()
+    assert [row["trained"] for row in trainer.pruner.history] == trainer.pruner.lengths
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        (lambda outputs, batch: 1.0, "must return a tensor of floats.*got float"),
+        (lambda outputs, batch: batch["labels"], "must return a tensor of floats.*got torch.int64"),
+        (lambda outputs, batch: outputs["loss"], r"must return one loss for each sample.*\(\)"),
+        (lambda outputs, batch: outputs["logits"][:1, 0, 0], "of 2 samples gave .* 1 rows"),
+    ],
+)
+def test_sample_losses_of_another_kind_are_refused(tmp_path, returned, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        trainer_of(tmp_path, sample_losses=returned).train()
+
+
+@pytest.mark.parametrize(
+    ("labels", "options", "label", "plain"),
+    [
+        (
+            1,
+            {"problem_type": "regression"},
+            lambda index: float(index % 3),
+            lambda logits, labels: (logits[:, 0] - labels) ** 2,
+        ),
+        (
+            3,
+            {"problem_type": "multi_label_classification"},
+            lambda index: [float(index % 2), 1.0, 0.0],
+            lambda logits, labels: binary_cross_entropy_with_logits(
+                logits, labels, reduction="none"
+            ).mean(1),
+        ),
+    ],
+    ids=["regression", "labels"],
+)
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_regression_and_several_labels(tmp_path, labels, options, label, plain, accumulation):
+    seen = {}
+
+    class Plain(Trainer):
+        def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+            ids, targets = inputs["input_ids"], inputs["labels"]
+            result = super().compute_loss(model, inputs, True, num_items_in_batch)
+            values = plain(result[1]["logits"].detach(), targets)
+            seen.update(zip(((ids[:, 0] - 1) * 32 + ids[:, 1] - 1).tolist(), values, strict=True))
+            return result if return_outputs else result[0]
+
+    class Mine(SeTaTrainerMixin, Plain):
+        pass
+
+    trainer = trainer_of(
+        tmp_path,
+        kind=Mine,
+        model=bert(labels, **options),
+        dataset=Sequences(20, label),
+        gradient_accumulation_steps=accumulation,
+    )
+    trainer.train()
+    table = trainer.pruner.losses
+    np.testing.assert_allclose(table[list(seen)], [float(v) for v in seen.values()], rtol=1e-5)
+
+
+def test_flattened_batches_are_told_apart(tmp_path):
+    """`DataCollatorWithFlattening` makes one row of a batch's sequences."""
+    seen = {}
+
+    class Plain(Trainer):
+        def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+            positions, labels = inputs["position_ids"][0], inputs["labels"][0]
+            starts = [*(positions == 0).nonzero().flatten().tolist(), len(positions)]
+            ids = inputs["input_ids"][0]
+            result = super().compute_loss(model, inputs, True, num_items_in_batch)
+            for start, stop in pairwise(starts):
+                index = (int(ids[start]) - 1) * 32 + int(ids[start + 1]) - 1
+                logits = result[1]["logits"][0, start:stop].detach()
+                seen[index] = token_loss(logits, labels[start:stop])
+            return result if return_outputs else result[0]
+
+    class Mine(SeTaTrainerMixin, Plain):
+        pass
+
+    trainer = trainer_of(
+        tmp_path, kind=Mine, collate=DataCollatorWithFlattening(), per_device_train_batch_size=4
+    )
+    trainer.train()
+    table = trainer.pruner.losses
+    assert len(seen) == np.isfinite(table).sum()
+    np.testing.assert_allclose(table[list(seen)], list(seen.values()), rtol=1e-5)
+
+
+def test_a_collate_function_that_merges_samples_is_refused(tmp_path):
+    def merge(rows):
+        batch = pad(rows)
+        return {key: value[:1] for key, value in batch.items()}
+
+    with pytest.raises(ValueError, match=r"of 2 samples gave the losses of 1 rows.*merged samples"):
+        trainer_of(tmp_path, kind=SeTaTrainer, collate=merge).train()
+    with pytest.raises(TypeError, match=r"data_collator must return a dict, got tuple"):
+        trainer_of(tmp_path, kind=SeTaTrainer, collate=lambda rows: (1, 2)).train()
+
+
+def test_samples_of_like_length_share_a_batch_if_grouped(tmp_path):
+    def spread(trainer):
+        trainer.train()
+        check_table(trainer)
+        steps = {}
+        for step, index, _ in trainer.seen:
+            steps.setdefault(step, []).append(len(sequence(index)))
+        return np.mean([np.ptp(lengths) for lengths in steps.values()])
+
+    grouped = spread(trainer_of(tmp_path, train_sampling_strategy="group_by_length"))
+    assert grouped < 0.5 * spread(trainer_of(tmp_path))
+
+
+def test_a_sequential_order_is_kept(tmp_path):
+    trainer = trainer_of(tmp_path, train_sampling_strategy="sequential", num_train_epochs=1)
+    trainer.train()
+    order = [index for _, index, _ in trainer.seen]
+    assert order == sorted(order)
+
+
+def test_figures_join_the_trainers_logs(tmp_path):
+    trainer = trainer_of(tmp_path, budget=[1.0, 0.5, 0.8])
+    trainer.train()
+    logs = [log for log in trainer.state.log_history if "seta/kept" in log]
+    assert [log["seta/kept"] for log in logs] == trainer.pruner.lengths
+    assert [log["epoch"] for log in logs] == [1, 2, 3]
+    assert logs[-1]["seta/saved"] == trainer.pruner.saved
+    assert {"seta/unseen", "seta/nonfinite", "seta/longest_left_out"} <= logs[0].keys()
+    json.dumps(logs)
+
+
+@pytest.mark.parametrize(
+    ("options", "epochs", "steps"),
+    [
+        ({"max_steps": 20}, 2, 20),
+        ({"max_steps": 24}, 2, 24),
+        ({"max_steps": 30, "budget": [0.5, 1.0, 0.8]}, 3, 30),
+        ({"num_train_epochs": 1.5}, 2, 12 + 7),
+        ({"max_steps": 30, "budget": lambda epoch: 0.5}, 3, 30),
+    ],
+)
+def test_a_run_that_ends_within_an_epoch(tmp_path, options, epochs, steps):
+    trainer = trainer_of(tmp_path, **options)
+    trainer.train()
+    assert trainer.pruner.epochs == epochs and trainer.state.global_step == steps
+    assert trainer.lr_scheduler.get_last_lr()[0] == 0
+    assert len(trainer.seen) == sum(row["trained"] for row in trainer.pruner.history)
+
+
+def test_evaluation_records_nothing_and_the_best_model_is_loaded(tmp_path):
+    trainer = trainer_of(
+        tmp_path,
+        eval_dataset=Sequences(6),
+        eval_strategy="steps",
+        eval_steps=3,
+        eval_on_start=True,
+        save_strategy="steps",
+        save_steps=3,
+        save_total_limit=2,
+        load_best_model_at_end=True,
+        callbacks=[EarlyStoppingCallback(100)],
+    )
+    trainer.train()
+    check_table(trainer)
+    assert trainer.state.best_model_checkpoint is not None
+    assert "eval_loss" in trainer.evaluate()
+
+
+def test_auto_find_batch_size_begins_a_new_run(tmp_path):
+    class Small(Probe):
+        def training_step(self, model, inputs, *args):
+            if len(inputs["input_ids"]) > 6:
+                raise RuntimeError("CUDA out of memory.")
+            return super().training_step(model, inputs, *args)
+
+    class Mine(SeTaTrainerMixin, Small):
+        pass
+
+    trainer = trainer_of(
+        tmp_path, kind=Mine, per_device_train_batch_size=8, auto_find_batch_size=True
+    )
+    trainer.train()
+    check_table(trainer)
+    assert trainer._train_batch_size == 6
+    assert trainer.state.global_step == trainer.state.max_steps == 4 + 5 + 4
+
+
+def test_training_twice_makes_two_runs(tmp_path):
+    trainer = trainer_of(tmp_path, n=20)
+    with pytest.raises(RuntimeError, match=r"no pruner before the first train\(\)"):
+        assert trainer.pruner
+    trainer.train()
+    first = trainer.pruner
+    trainer.train()
+    assert trainer.pruner is not first
+    check_table(trainer)
+
+
+def test_half_precision_models_pass_the_check(tmp_path):
+    model = llama().to(torch.bfloat16)
+    trainer = trainer_of(tmp_path, model=model, kind=SeTaTrainer)
+    trainer.train()
+    assert np.isfinite(trainer.pruner.losses).any()
+    trainer = trainer_of(tmp_path, bf16=True, policy=halves, budget=1.0, kind=SeTaTrainer)
+    trainer.train()
+    assert np.isfinite(trainer.pruner.losses).all()
+
+
+def test_a_warm_start_and_samples_that_are_always_kept(tmp_path):
+    losses = np.arange(41, dtype=np.float32)
+    trainer = trainer_of(tmp_path, losses=losses, always_keep=[3, 5], count_kept=True, seed=7)
+    trainer.train()
+    assert trainer.pruner.kept_counts[[3, 5]].tolist() == [3, 3]
+    assert trainer.pruner.history[0]["unseen"] == 0 and trainer.pruner.seed == 7
+    assert trainer_of(tmp_path, data_seed=11).get_train_dataloader() is not None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"ignore_data_skip": True}, "ignore_data_skip .*got True: .*skip costs nothing"),
+        ({"dataloader_in_order": False, "dataloader_num_workers": 1}, "dataloader_in_order"),
+        ({"train_sampling_strategy": "batch_rebalance"}, "got 'batch_rebalance'.*Take random"),
+        ({"accelerator_config": {"split_batches": True}}, "split_batches .*got True"),
+        ({"accelerator_config": {"dispatch_batches": True}}, "dispatch_batches .*got True"),
+        (
+            {"train_sampling_strategy": "sequential", "reorder": np.sort},
+            "reorder= together with train_sampling_strategy='sequential'",
+        ),
+        ({"budget": None, "max_steps": 5}, "max_steps needs a budget, got max_steps=5"),
+        ({"budget": None, "num_train_epochs": 1.5}, "must be whole with budget=None, got 1.5"),
+    ],
+)
+def test_settings_that_do_not_go_with_pruning_are_refused(tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        trainer_of(tmp_path, **options)
+
+
+def test_too_few_shares_for_max_steps_are_refused(tmp_path):
+    trainer = trainer_of(tmp_path, budget=[0.5, 0.5], max_steps=100)
+    with pytest.raises(
+        ValueError, match=r"max_steps=100 is more than the 21 steps of the 2 epochs"
+    ):
+        trainer.train()
+
+
+def test_the_arguments_are_checked(tmp_path):
+    with pytest.raises(TypeError, match="budget"):
+        SeTaArguments()
+    with pytest.raises(TypeError, match="seta"):
+        SeTaTrainer(llama(), arguments(tmp_path), train_dataset=Sequences(4))
+    with pytest.raises(TypeError, match=r"seta must be a SeTaArguments, got float"):
+        SeTaTrainer(llama(), arguments(tmp_path), train_dataset=Sequences(4), seta=0.6)
+
+    class Stream(torch.utils.data.IterableDataset):
+        def __iter__(self):
+            return iter(())
+
+    with pytest.raises(TypeError, match=r"must not be iterable-style"):
+        trainer_of(tmp_path, dataset=Stream(), max_steps=3)
+
+
+def test_what_is_not_installed_is_named():
+    code = (
+        "import seta.extras, transformers\n"
+        "found = seta.extras.find_spec\n"
+        "seta.extras.find_spec = lambda name: None if name == 'accelerate' else found(name)\n"
+        "try: import seta.integrations.transformers\n"
+        "except ImportError as error: print(error)\n"
+        "seta.extras.find_spec = found\n"
+        "del transformers.Trainer._run_epoch\n"
+        "try: import seta.integrations.transformers\n"
+        "except ImportError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    first, second = done.stdout.splitlines()
+    assert 'accelerate, which is not installed: pip install "seta[transformers]"' in first
+    assert "needs transformers 5.3 or later" in second and "has no _run_epoch: pip" in second
+
+
+def test_a_loader_made_elsewhere_is_refused(tmp_path):
+    class Own(SeTaTrainer):
+        def get_train_dataloader(self):
+            return torch.utils.data.DataLoader(Sequences(4), collate_fn=pad)
+
+    with pytest.raises(RuntimeError, match=r"loader was not made by SeTaTrainerMixin"):
+        trainer_of(tmp_path, kind=Own).train()
+
+
+def test_two_processes(tmp_path):
+    """The cases of `trainer_ranks.py`, in one run of torchrun."""
+    command = [
+        *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
+        *("-m", "tests.integrations.trainer_ranks", str(tmp_path)),
+    ]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr[-6000:]
+    for rank in (0, 1):
+        assert (tmp_path / f"passed-{rank}").read_text() == "all"
+
+
+def test_the_example_trains(tmp_path):
+    command = [sys.executable, ROOT / "examples" / "trainer_text.py", "--epochs", "2"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "saved" in done.stdout
