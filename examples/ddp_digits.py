@@ -2,7 +2,7 @@
 
     torchrun --nproc-per-node 2 examples/ddp_digits.py [--epochs 20] [--budget 0.6]
 
-Needs `pip install "seta[torch]" scikit-learn`. Rank 0 prints the accuracy, about 0.97, and what was
+Needs `pip install "seta[torch]" scikit-learn`. Rank 0 prints the accuracy, about 0.95, and what was
 saved. Runs as well with plain `python`, on one process.
 """
 

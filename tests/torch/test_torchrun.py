@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -73,3 +74,20 @@ def test_fsdp2_trains_the_same_batches_to_the_same_losses(whole, tmp_path):
         ours, theirs = steps_of(tmp_path / "fsdp", rank), steps_of(whole, rank)
         assert [s["rows"] for s in ours] == [s["rows"] for s in theirs]
         assert [s["loss"] for s in ours] == pytest.approx([s["loss"] for s in theirs], rel=1e-5)
+
+
+def test_the_example_runs_on_two_processes():
+    example = Path(__file__).parents[2] / "examples" / "ddp_digits.py"
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [*command, str(example), "--epochs", "4"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    # The budget is a share of whole global batches: of 1,400 samples 24 are in none.
+    assert re.fullmatch(
+        r"accuracy 0\.[5-9]\d\d, saved 4\d\.\d% of the sample visits\n", done.stdout
+    )
