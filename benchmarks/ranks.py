@@ -120,18 +120,18 @@ def _on_ranks(size: int, part: Callable[[], Any]) -> list[Any]:
 
     import seta.torch.ranks  # noqa: F401 - once, before the ranks are forked
 
-    store = torch.distributed.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
+    # The store is a file: one that listens has threads, and a process with threads must not fork.
     with tempfile.TemporaryDirectory() as folder:
         torch.multiprocessing.start_processes(
-            _rank, (size, store.port, part, Path(folder)), nprocs=size, start_method="fork"
+            _rank, (size, part, Path(folder)), nprocs=size, start_method="fork"
         )
         return [json.loads(Path(folder, str(rank)).read_text()) for rank in range(size)]
 
 
-def _rank(rank: int, size: int, port: int, part: Callable[[], Any], folder: Path) -> None:
+def _rank(rank: int, size: int, part: Callable[[], Any], folder: Path) -> None:
     import torch.distributed as dist
 
-    store = dist.TCPStore("localhost", port)
+    store = dist.FileStore(str(folder / "store"), size)
     dist.init_process_group("gloo", store=store, rank=rank, world_size=size)
     (folder / str(rank)).write_text(json.dumps(part()))
     dist.destroy_process_group()

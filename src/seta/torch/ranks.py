@@ -101,7 +101,7 @@ class ProcessRanks:
             )
         self._group = group
         self.process, self.processes = dist.get_rank(group), dist.get_world_size(group)
-        self._store = group.get_group_store()
+        self._store = _store_of(group)
         # A store may outlive a restart of the processes: none may read what another run left there.
         mark = torch.tensor([int.from_bytes(os.urandom(7), "little")], device=self._device)
         self._prefix = f"seta/{int(self._all_gather(mark)[0])}"
@@ -141,7 +141,8 @@ class ProcessRanks:
         backends = dict(part.split(":") for part in dist.get_backend_config(self._group).split(","))
         if "cpu" in backends:
             return torch.device("cpu")
-        return torch.device(next(iter(backends)), torch.accelerator.current_device_index())
+        kind = next(iter(backends))
+        return torch.device(kind, torch.get_device_module(kind).current_device())
 
     @property
     def _timeout(self) -> timedelta:
@@ -192,6 +193,13 @@ class ProcessRanks:
             "have to make (end_epoch after a break, state_dict in mid-epoch), or made its loaders "
             "in another order"
         )
+
+
+def _store_of(group: Any) -> Any:
+    """Returns a group's key-value store; groups tell it themselves in newer versions of torch."""
+    if hasattr(group, "get_group_store"):
+        return group.get_group_store()
+    return dist.distributed_c10d._world.pg_map[group][1]
 
 
 def _tensor(values: NDArray[Any]) -> Tensor:
