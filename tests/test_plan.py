@@ -145,14 +145,17 @@ def test_without_a_budget_an_incomplete_batch_is_a_step_unless_it_is_dropped():
 def test_estimated_lengths_are_what_the_policy_keeps_of_such_losses(policy):
     n, epochs = 50_000, 8
     losses = gamma_losses(n)
-    pruner = seta.Pruner(n, policy, epochs=epochs)
+    pruner = seta.Pruner(n, policy, epochs=epochs, strata=np.zeros(n, np.int64))
     kept = []
     for _ in range(epochs):
         indices = pruner.begin_epoch().indices
         kept.append(len(indices) / n)
-        pruner.record(indices, losses[indices])
+        for batch in np.split(indices, range(128, len(indices), 128)):
+            pruner.record(batch, losses[batch])
         pruner.end_epoch()
-    assert expected_shares(pruner.policy, epochs, n) == pytest.approx(kept, abs=0.03)
+    # Where a loss counts beside its batch, what was pruned changes the batches: not estimated.
+    within = 0.07 if policy in ("BLS", "RePB") else 0.03
+    assert expected_shares(pruner.policy, epochs, n) == pytest.approx(kept, abs=within)
     assert not plan(policy=policy).exact
 
 

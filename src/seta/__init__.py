@@ -7,7 +7,21 @@ from typing import TYPE_CHECKING, Any
 from seta.engine import Binning, KeepCurve, LossHistogram, Policy, Pruner, Selection
 from seta.engine.batches import batches
 from seta.engine.files import load, save
-from seta.policies import Full, InfoBatch, Random, SeTa, Static
+from seta.policies import (
+    BLS,
+    RCAP,
+    RS2,
+    UCB,
+    EpsilonGreedy,
+    Full,
+    InfoBatch,
+    InfoBatchQuantiles,
+    OrderDP,
+    Random,
+    RePB,
+    SeTa,
+    Static,
+)
 
 if TYPE_CHECKING:
     from seta.compat import Log, prune
@@ -35,17 +49,25 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
+    "BLS",
+    "RCAP",
+    "RS2",
+    "UCB",
     "Binning",
+    "EpsilonGreedy",
     "Full",
     "InfoBatch",
+    "InfoBatchQuantiles",
     "KeepCurve",
     "Log",
     "LossHistogram",
+    "OrderDP",
     "Policy",
     "ProgressSchedule",
     "PrunedDataLoader",
     "Pruner",
     "Random",
+    "RePB",
     "SeTa",
     "Selection",
     "Static",

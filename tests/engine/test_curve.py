@@ -19,8 +19,8 @@ def test_the_expected_count_is_a_dot_product():
 
 
 def test_weights_that_are_all_one_are_none():
-    assert curve().weight_by_bin is None
-    assert curve(unseen_weight=2.0).weight_by_bin.tolist() == [1.0] * HISTOGRAM.bins + [2.0]
+    assert curve().weight_by_cell is None
+    assert curve(unseen_weight=2.0).weight_by_cell.tolist() == [1.0] * HISTOGRAM.bins + [2.0]
 
 
 @pytest.mark.parametrize(

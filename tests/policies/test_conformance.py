@@ -13,7 +13,11 @@ import seta
 from seta import LossHistogram, Pruner
 from seta.policies import REGISTRY, get
 
-EXPECTED = {"SeTa", "InfoBatch", "Random", "Static", "Full"}
+EXPECTED = {
+    "SeTa", "InfoBatch", "InfoBatchQuantiles", "RePB", "BLS", "OrderDP", "EpsilonGreedy", "UCB",
+    "RCAP", "RS2", "Random", "Static", "Full",
+}  # fmt: skip
+WITHOUT_A_RATIO = {"Full", "BLS", "OrderDP", "InfoBatchQuantiles"}
 
 LOSSES = {
     "none seen": np.full(50, np.nan),
@@ -56,7 +60,7 @@ def test_curves_are_valid_on_any_losses(name, losses, epochs):
 @any_losses
 def test_whole_runs_on_any_losses_keep_something_each_epoch(name, losses):
     values = LOSSES[losses].astype(np.float32)
-    pruner = Pruner(len(values), name, epochs=5, losses=values)
+    pruner = Pruner(len(values), name, epochs=5, losses=values, strata=np.arange(len(values)) % 3)
     for _ in range(5):
         selection = pruner.begin_epoch()
         assert len(selection) >= 1
@@ -69,8 +73,8 @@ def test_whole_runs_on_any_losses_keep_something_each_epoch(name, losses):
 def test_a_method_is_pure(name):
     histogram, method = histogram_of(LOSSES["gamma"]), get(name)
     one, other = method(histogram, 3, 10), method(histogram, 3, 10)
-    assert np.array_equal(one.keep_by_bin, other.keep_by_bin)
-    assert np.array_equal(one.weight_by_bin, other.weight_by_bin)
+    assert np.array_equal(one.keep_by_cell, other.keep_by_cell)
+    assert np.array_equal(one.weight_by_cell, other.weight_by_cell)
 
 
 @every_method
@@ -96,14 +100,14 @@ def test_unbiased_curves_weigh_up_what_they_prune(name):
     histogram, method = histogram_of(LOSSES["gamma"]), get(name)
     for epoch in range(8):
         curve = method(histogram, epoch, 8)
-        weight = curve.weight_by_bin
+        weight = curve.weight_by_cell
         if curve.unbiased:
-            assert np.allclose(curve.keep_by_bin * weight, 1)
+            assert np.allclose(curve.keep_by_cell * weight, 1)
         else:
             assert weight is None
 
 
-@pytest.mark.parametrize("name", sorted(set(REGISTRY) - {"Full"}))  # which has no ratio
+@pytest.mark.parametrize("name", sorted(set(REGISTRY) - WITHOUT_A_RATIO))
 @pytest.mark.parametrize("ratio", [-0.1, 1.0, 1.5, float("nan")])
 def test_ratios_outside_are_refused_not_clamped(name, ratio):
     with pytest.raises(ValueError, match=rf"prune_ratio must lie in \[0, 1\), got {ratio}"):
@@ -115,6 +119,7 @@ def test_ratios_outside_are_refused_not_clamped(name, ratio):
 @given(st.lists(st.floats(0, 1e4, width=32), min_size=1, max_size=80), st.integers(1, 9))
 def test_selections_of_any_losses_are_sets_of_samples(name, values, epochs):
     losses = np.array(values, np.float32)
-    pruner = Pruner(len(losses), name, epochs=epochs, losses=losses)
+    strata = np.arange(len(losses)) % 2
+    pruner = Pruner(len(losses), name, epochs=epochs, losses=losses, strata=strata)
     indices = pruner.begin_epoch().indices
     assert 1 <= len(indices) == len(set(indices.tolist())) <= len(losses)

@@ -54,7 +54,7 @@ def test_annealing_begins_after_the_floor_of_delta_times_epochs(epochs, delta, p
 def test_annealing_and_the_first_epoch_are_random_pruning_alone():
     for histogram, epoch in ((HISTOGRAM, 19), (LossHistogram.from_losses(LOSSES * np.nan), 0)):
         curve = seta.SeTa(0.3)(histogram, epoch, 20)
-        assert np.all(curve.keep_by_bin == 0.7)
+        assert np.all(curve.keep_by_cell == 0.7)
 
 
 @given(st.integers(1, 4), st.integers(0, 20))

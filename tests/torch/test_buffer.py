@@ -67,10 +67,19 @@ def test_losses_on_a_device_wait_until_the_buffer_is_full():
     assert table.calls == []
     assert len(buffer) == 12
     buffer._hold(np.array([0]), torch.tensor([0.5]))
-    assert table.calls == [12]
+    assert table.calls == [3, 3, 3, 3]  # batch by batch, as they came
     assert len(buffer) == 1
     buffer.drain()
-    assert table.calls == [12, 1]
+    assert table.calls == [3, 3, 3, 3, 1]
+
+
+def test_a_batch_larger_than_the_buffer_stays_one_batch():
+    table = Table()
+    buffer = LossBuffer(table.record, 2)
+    for size in (1, 5, 2, 7):
+        buffer._hold(np.arange(size), torch.arange(size))
+    buffer.drain()
+    assert table.calls == [1, 5, 2, 7]
 
 
 def test_a_loss_on_the_cpu_comes_after_those_on_the_device():

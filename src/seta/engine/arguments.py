@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from seta.engine.budget import Budget, epoch_lengths
 from seta.engine.losses import check_indices
-from seta.engine.policy import Policy, get
+from seta.engine.policy import Policy, get, is_stratified
 from seta.engine.ranks import Ranks
 from seta.engine.rows import Row
 from seta.engine.table import SHARDED_FROM, Sharding
@@ -52,6 +52,31 @@ def always_keep(indices: ArrayLike | None, n: int) -> NDArray[np.int64] | None:
         return None
     check_indices(array, n, name="always_keep")
     return np.unique(array).astype(np.int64)
+
+
+def strata(
+    strata: ArrayLike | None, n: int, policy: Policy
+) -> NDArray[np.unsignedinteger[Any]] | None:
+    """Returns the strata, as narrow as they can be, if the policy looks at them; else None."""
+    if strata is None:
+        if is_stratified(policy):
+            raise ValueError(
+                f"strata=None, but policy {policy!r} looks at the losses class by class: give "
+                "strata=, the class of each sample, integers from 0 on"
+            )
+        return None
+    array = np.asarray(strata)
+    if array.shape != (n,) or array.dtype.kind not in "iu":
+        raise ValueError(
+            f"strata must be integers of shape ({n},), the class of each sample, "
+            f"got {array.dtype} of shape {array.shape}"
+        )
+    if int(array.min()) < 0 or int(array.max()) >= n:
+        raise ValueError(
+            f"strata must lie in 0..{n - 1}, got values from {array.min()} to {array.max()}: "
+            "number the classes from 0 on (numpy.unique(classes, return_inverse=True)[1])"
+        )
+    return array.astype(np.min_scalar_type(int(array.max()))) if is_stratified(policy) else None
 
 
 def lengths(

@@ -115,8 +115,8 @@ def fit(curve: KeepCurve, histogram: LossHistogram, n: int) -> Fit:
         histogram: Of the samples to choose from.
         n: 0 .. histogram.total.
     """
-    keep = curve.keep_by_bin
-    counts = np.append(histogram.counts, histogram.unseen)
+    keep = curve.keep_by_cell
+    counts = histogram.cells
     window = int(counts[keep > 0].sum())
     if window > n:
         factor, widened = _factor(keep, counts, n), 0
@@ -125,17 +125,10 @@ def fit(curve: KeepCurve, histogram: LossHistogram, n: int) -> Fit:
         factor, widened = np.inf, n - window
         fitted = (keep > 0).astype(np.float64)
         _widen(fitted, counts, distances_of(curve), widened)
-    weight = curve.weight_by_bin
+    weight = curve.weight_by_cell
     if weight is not None and curve.unbiased and factor > 0:
         weight = weight * min(factor, 1.0) * keep / fitted
-    changed = replace(
-        curve,
-        keep=fitted[:-1],
-        unseen=float(fitted[-1]),
-        weight=None if weight is None else weight[:-1],
-        unseen_weight=1.0 if weight is None else float(weight[-1]),
-    )
-    return Fit(changed, float(factor), widened)
+    return Fit(curve.with_cells(fitted, weight), float(factor), widened)
 
 
 def _factor(keep: NDArray[np.float64], counts: NDArray[np.int64], n: int) -> float:
@@ -152,7 +145,10 @@ def _factor(keep: NDArray[np.float64], counts: NDArray[np.int64], n: int) -> flo
 
 
 def distances_of(curve: KeepCurve) -> NDArray[np.int64]:
-    """Returns how far each bin lies outside the window, the unseen last: int64 (bins + 1,)."""
+    """Returns how far each cell lies outside the window (of its stratum): int64 (cells,)."""
+    if curve.strata is not None:
+        rows = [replace(curve, keep=row, unseen=1.0) for row in curve.keep]
+        return np.concatenate([distances_of(row) for row in rows])
     keep = np.asarray(curve.keep)
     inside = keep > 0
     far = 4 * len(keep) + 4

@@ -45,6 +45,7 @@ def choose(
     seed: int,
     epoch: int,
     threads: int,
+    strata: NDArray[np.unsignedinteger[Any]] | None = None,
 ) -> Choice:
     """Chooses the samples of an epoch.
 
@@ -57,13 +58,24 @@ def choose(
         seed: Of the run.
         epoch: The epoch.
         threads: Threads to use.
+        strata: Unsigned integers (N,), of a histogram that has strata; None: it has none.
     """
+    curve = curve.for_histogram(histogram)
     if count is None:
-        mask = draw_mask(losses, histogram.binning, curve, seed=seed, epoch=epoch, threads=threads)
+        mask = draw_mask(
+            losses,
+            histogram.binning,
+            curve,
+            seed=seed,
+            epoch=epoch,
+            threads=threads,
+            strata=strata,
+        )
         figures: dict[str, Any] = dict.fromkeys(("fit_factor", "fit_widened", "fit_trimmed"))
     else:
         if always_keep is not None:
-            histogram = _without(histogram, losses[always_keep])
+            gone = None if strata is None else strata[always_keep]
+            histogram = _without(histogram, losses[always_keep], gone)
             count -= len(always_keep)
         fitted = fit(curve, histogram, count)
         curve = fitted.curve
@@ -76,6 +88,7 @@ def choose(
             epoch=epoch,
             threads=threads,
             without=always_keep,
+            strata=strata,
         )
         figures = {
             "fit_factor": fitted.factor if np.isfinite(fitted.factor) else None,
@@ -94,9 +107,18 @@ def choose(
     return Choice(mask, curve, figures)
 
 
-def _without(histogram: LossHistogram, losses: NDArray[np.float32]) -> LossHistogram:
+def _without(
+    histogram: LossHistogram,
+    losses: NDArray[np.float32],
+    strata: NDArray[np.unsignedinteger[Any]] | None,
+) -> LossHistogram:
     """Returns the histogram less these losses."""
-    gone = np.bincount(histogram.bin_of(losses), minlength=histogram.bins + 1)
+    cells = histogram.binning.cells_of(losses, strata)
+    gone = np.bincount(cells, minlength=len(histogram.cells)).reshape(-1, histogram.bins + 1)
+    total, by_stratum = gone.sum(axis=0), histogram.by_stratum
     return replace(
-        histogram, counts=histogram.counts - gone[:-1], unseen=histogram.unseen - int(gone[-1])
+        histogram,
+        counts=histogram.counts - total[:-1],
+        unseen=histogram.unseen - int(total[-1]),
+        by_stratum=None if by_stratum is None else by_stratum - gone,
     )

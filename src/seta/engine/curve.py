@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +16,13 @@ from seta.engine.histogram import LossHistogram
 class KeepCurve:
     """What an epoch does with a sample, given its latest loss.
 
+    Of a stratified histogram each array has one axis more, the strata, before the bins.
+
     Attributes:
-        keep: float64 (bins,), keep probability in [0, 1] of each bin.
-        unseen: Keep probability of the samples without a loss, in [0, 1].
-        weight: float64 (bins,), factor of a kept sample's loss, finite and >= 0; None: all 1.
-        unseen_weight: The factor for the samples without a loss.
+        keep: float64 (bins,) or (strata, bins), keep probability in [0, 1] of each bin.
+        unseen: Keep probability of the samples without a loss, in [0, 1]; or float64 (strata,).
+        weight: As `keep`, factor of a kept sample's loss, finite and >= 0; None: all 1.
+        unseen_weight: As `unseen`, the factor for the samples without a loss.
         unbiased: Whether weight = 1 / keep throughout, so that the expected weighted loss over the
             kept samples is the loss over all.
         groups: The difficulty groups behind the curve, where it has any; for reports.
@@ -29,9 +32,9 @@ class KeepCurve:
     """
 
     keep: NDArray[np.float64]
-    unseen: float = 1.0
+    unseen: float | NDArray[np.float64] = 1.0
     weight: NDArray[np.float64] | None = None
-    unseen_weight: float = 1.0
+    unseen_weight: float | NDArray[np.float64] = 1.0
     unbiased: bool = False
     groups: DifficultyGroups | None = None
     window: tuple[int, int] | None = None
@@ -51,13 +54,8 @@ class KeepCurve:
         Raises:
             ValueError: A shape, a probability or a weight is not what it must be.
         """
-        for name, values in (("keep", self.keep), ("weight", self.weight)):
-            if values is not None and np.shape(values) != (histogram.bins,):
-                raise ValueError(
-                    f"KeepCurve.{name} must have one entry for each of the {histogram.bins} bins, "
-                    f"got shape {np.shape(values)}: build it from histogram.centres"
-                )
-        keep, weight = self.keep_by_bin, self.weight_by_bin
+        self._check_shapes(histogram)
+        keep, weight = self.keep_by_cell, self.weight_by_cell
         if not (np.all(keep >= 0) and np.all(keep <= 1)):
             raise ValueError(
                 "KeepCurve.keep and .unseen must lie in [0, 1], "
@@ -76,19 +74,91 @@ class KeepCurve:
         if not 0 <= self.coin_offset < 1:
             raise ValueError(f"KeepCurve.coin_offset must lie in [0, 1), got {self.coin_offset}")
 
-    @property
-    def keep_by_bin(self) -> NDArray[np.float64]:
-        """Keep probabilities, the unseen last: float64 (bins + 1,)."""
-        return np.append(np.asarray(self.keep, np.float64), self.unseen)
+    def _check_shapes(self, histogram: LossHistogram) -> None:
+        bins: tuple[int, ...] = (histogram.bins,)
+        by_stratum = histogram.by_stratum
+        if by_stratum is not None and np.ndim(self.keep) == 2:
+            bins = (len(by_stratum), histogram.bins)
+        for name, values in (("keep", self.keep), ("weight", self.weight)):
+            if values is not None and np.shape(values) != bins:
+                raise ValueError(
+                    f"KeepCurve.{name} must have one entry for each of the {histogram.bins} bins "
+                    f"(of each stratum, where the histogram has strata), got shape "
+                    f"{np.shape(values)}: build it from histogram.centres"
+                )
+        for name, value in (("unseen", self.unseen), ("unseen_weight", self.unseen_weight)):
+            if np.shape(value) not in ((), bins[:-1]):
+                raise ValueError(
+                    f"KeepCurve.{name} must be a number, or one for each stratum, "
+                    f"got shape {np.shape(value)}"
+                )
 
     @property
-    def weight_by_bin(self) -> NDArray[np.float64] | None:
-        """Weights, the unseen last: float64 (bins + 1,); None where all are 1."""
-        if self.weight is None and self.unseen_weight == 1:
+    def strata(self) -> int | None:
+        """Number of strata; None where the curve has none."""
+        return len(self.keep) if np.ndim(self.keep) == 2 else None
+
+    @property
+    def keep_by_cell(self) -> NDArray[np.float64]:
+        """Keep probabilities by cell, the unseen (of each stratum) last: float64 (cells,)."""
+        return _cells(self.keep, self.unseen)
+
+    @property
+    def weight_by_cell(self) -> NDArray[np.float64] | None:
+        """Weights by cell, the unseen (of each stratum) last: float64; None where all are 1."""
+        if self.weight is None and np.all(np.equal(self.unseen_weight, 1)):
             return None
-        weight = np.ones(len(self.keep)) if self.weight is None else np.asarray(self.weight)
-        return np.append(weight.astype(np.float64), self.unseen_weight)
+        weight = np.ones(np.shape(self.keep)) if self.weight is None else self.weight
+        return _cells(weight, self.unseen_weight)
+
+    def with_cells(
+        self, keep: NDArray[np.float64], weight: NDArray[np.float64] | None
+    ) -> KeepCurve:
+        """Returns the curve with other values by cell: inverse of `keep_by_cell`."""
+        kept, unseen = _split(keep, self.strata)
+        if weight is None:
+            return replace(self, keep=kept, unseen=unseen, weight=None, unseen_weight=1.0)
+        weights, unseen_weight = _split(weight, self.strata)
+        return replace(self, keep=kept, unseen=unseen, weight=weights, unseen_weight=unseen_weight)
+
+    def for_histogram(self, histogram: LossHistogram) -> KeepCurve:
+        """Returns the curve with as many strata as the histogram: one for all is repeated."""
+        if histogram.by_stratum is None or self.strata is not None:
+            return self
+        strata = len(histogram.by_stratum)
+        weight = self.weight_by_cell
+        curve = replace(self, keep=np.tile(self.keep, (strata, 1)))
+        return curve.with_cells(
+            np.tile(self.keep_by_cell, strata), None if weight is None else np.tile(weight, strata)
+        )
+
+    def mean_keep(self, histogram: LossHistogram) -> NDArray[np.float64]:
+        """Returns the keep probability of each bin, over all strata: float64 (bins,)."""
+        if self.strata is None or histogram.by_stratum is None:
+            return np.asarray(self.keep, np.float64)
+        kept = (histogram.by_stratum[:, :-1] * self.keep).sum(axis=0)
+        mean: NDArray[np.float64] = self.keep.mean(axis=0)  # where nobody is
+        some = histogram.counts > 0
+        mean[some] = kept[some] / histogram.counts[some]
+        return mean
 
     def expected(self, histogram: LossHistogram) -> float:
         """Returns the expected number of kept samples."""
-        return float(histogram.counts @ self.keep + histogram.unseen * self.unseen)
+        return float(histogram.cells @ self.for_histogram(histogram).keep_by_cell)
+
+
+def _cells(values: Any, unseen: Any) -> NDArray[np.float64]:
+    """Returns the values of the bins, and of the unseen after them, stratum by stratum."""
+    bins = np.asarray(values, np.float64)
+    last = np.broadcast_to(np.asarray(unseen, np.float64), bins.shape[:-1])
+    return np.concatenate([bins, last[..., None]], axis=-1).reshape(-1)
+
+
+def _split(
+    cells: NDArray[np.float64], strata: int | None
+) -> tuple[NDArray[np.float64], float | NDArray[np.float64]]:
+    """Inverse of `_cells`."""
+    if strata is None:
+        return cells[:-1], float(cells[-1])
+    rows = cells.reshape(strata, -1)
+    return rows[:, :-1], rows[:, -1]

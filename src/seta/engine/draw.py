@@ -58,6 +58,7 @@ def draw_mask(
     seed: int,
     epoch: int,
     threads: int,
+    strata: NDArray[np.unsignedinteger[Any]] | None = None,
 ) -> NDArray[np.uint8]:
     """Tosses every sample's coin.
 
@@ -68,26 +69,27 @@ def draw_mask(
         seed: Of the run.
         epoch: Whose coins to toss, where the curve names no other.
         threads: Threads to use.
+        strata: Unsigned integers (N,), of a curve that has strata; None: it has none.
 
     Returns:
         uint8 (ceil(N / 8),), a bit for each sample (`numpy.packbits` order), set if kept.
     """
-    thresholds = thresholds_of(curve.keep_by_bin)
+    thresholds = thresholds_of(curve.keep_by_cell)
     constant = bool((thresholds == thresholds[0]).all())
     if constant and thresholds[0] in (0, _COIN_MAX):
         return np.packbits(np.broadcast_to(thresholds[0] != 0, losses.shape))
     mask = np.empty(-(-losses.size // 8), np.uint8)
-    runs = _runs(thresholds, binning)
+    runs = _runs(thresholds, binning) if strata is None else []
 
     def draw(span: range) -> None:
         for block, coin in coins_of(span, curve, seed, epoch):
             if constant:
                 kept = coin <= thresholds[0]
-            elif len(runs) <= _FEW_RUNS:
+            elif strata is None and len(runs) <= _FEW_RUNS:
                 kept = _kept_by_runs(coin, losses[block], runs, thresholds[-1])
             else:
-                bins = binning._bins(losses[block]).astype(np.intp)
-                kept = coin <= thresholds.take(bins, mode="clip")
+                cells = binning.cells_of(losses[block], None if strata is None else strata[block])
+                kept = coin <= thresholds.take(cells, mode="clip")
             mask[block.start // 8 : -(-block.stop // 8)] = np.packbits(kept)
 
     parallel.run(draw, parallel.spans(losses.size, threads), threads)

@@ -6,6 +6,7 @@ Takes the place of `draw.draw_mask` where an epoch has a known length; costs abo
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,7 @@ def draw_exactly(
     epoch: int,
     threads: int,
     without: NDArray[np.int64] | None = None,
+    strata: NDArray[np.unsignedinteger[Any]] | None = None,
 ) -> tuple[NDArray[np.uint8], int]:
     """Draws exactly `count` samples: the certain ones, and those with the smallest coin / keep.
 
@@ -45,12 +47,13 @@ def draw_exactly(
         epoch: Whose coins to toss, where the curve names no other.
         threads: Threads to use.
         without: Sorted indices of samples that take no part.
+        strata: Unsigned integers (N,), of a curve that has strata; None: it has none.
 
     Returns:
         The mask, as `draw_mask` returns it, and by how many samples tossing the coins alone would
         have missed the count (positive: that many too many).
     """
-    keep, binning = curve.keep_by_bin, histogram.binning
+    keep, binning = curve.keep_by_cell, histogram.binning
     mask = np.empty(-(-losses.size // 8), np.uint8)
     absent = np.zeros(0, np.int64) if without is None else without
 
@@ -59,14 +62,14 @@ def draw_exactly(
     ) -> list[tuple[int, NDArray[np.int64], NDArray[np.float64]]]:
         found = []
         for block, coin in coins_of(span, curve, seed, epoch):
-            bins = binning._bins(losses[block]).astype(np.intp)
-            sure = coin <= low.take(bins, mode="clip")
-            band = coin <= high.take(bins, mode="clip")
+            cells = binning.cells_of(losses[block], None if strata is None else strata[block])
+            sure = coin <= low.take(cells, mode="clip")
+            band = coin <= high.take(cells, mode="clip")
             out = absent[slice(*np.searchsorted(absent, (block.start, block.stop)))] - block.start
             sure[out] = band[out] = False
             mask[block.start // 8 : -(-block.stop // 8)] = np.packbits(sure)
             at = np.flatnonzero(band & ~sure)
-            ratio = coin[at] / keep.take(bins[at], mode="clip")
+            ratio = coin[at] / keep.take(cells[at], mode="clip")
             found.append((int(np.count_nonzero(sure)), at + block.start, ratio))
         return found
 
@@ -89,8 +92,8 @@ def draw_exactly(
 
 def _band_width(histogram: LossHistogram, curve: KeepCurve) -> float:
     """Returns d so that the exact threshold lies within 1 +- d of the curve, all but surely."""
-    keep = curve.keep_by_bin
-    counts = np.append(histogram.counts, histogram.unseen) * (keep < 1)
+    keep = curve.keep_by_cell
+    counts = histogram.cells * (keep < 1)
     mass = float(counts @ keep)
     deviation = float(np.sqrt(counts @ (keep * (1 - keep))))
     return (_DEVIATIONS * deviation + 1) / mass if mass else np.inf

@@ -5,13 +5,19 @@ ordered bits of a float are its bit pattern made monotone. That resolves losses 
 well as losses from 1e-6 to 20, needs no parameter, and adds up: histograms of parts of a data set,
 made with one `Binning`, merge into the histogram of the whole.
 
-Cost: one pass for the range, one for the counts; at most 2**17 bins whatever the number of samples.
+With strata, a class per sample, the same is counted class by class. A *cell* is then a bin of a
+stratum, else a bin; the unseen (of a stratum) are the last cell (of it). Whatever draws and fits
+works on cells and need not know of strata.
+
+Cost: one pass for the range, one for the counts; at most 2**17 bins whatever the number of samples,
+fewer with many strata (2**20 cells, or 2**8 bins for each stratum).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,6 +25,8 @@ from numpy.typing import ArrayLike, NDArray
 from seta.engine import parallel
 
 MAX_BINS = 1 << 17
+_MAX_CELLS = 1 << 20  # of all strata together, ...
+_LEAST_BINS = 1 << 8  # ... where each has at least so many bins
 _SIGN = np.uint32(0x8000_0000)
 _LARGEST_KEY = 0xFF7F_FFFF  # the ordered bits of the largest finite float32
 
@@ -60,20 +68,40 @@ class Binning:
     size: int
 
     @classmethod
-    def over(cls, low: float, high: float) -> Binning:
-        """Returns the finest binning that holds the losses from `low` to `high`, both finite."""
+    def over(cls, low: float, high: float, *, bins: int = MAX_BINS) -> Binning:
+        """Returns the finest binning that holds the losses from `low` to `high`, both finite.
+
+        Args:
+            low: The smallest loss.
+            high: The largest.
+            bins: How many bins at most, a power of 2.
+        """
         if not (np.isfinite(low) and np.isfinite(high) and low <= high):
             raise ValueError(
                 f"a binning needs finite bounds with low <= high, got low={low}, high={high}"
             )
         smallest, largest = (int(key) for key in ordered_bits(np.array([low, high], np.float32)))
-        shift = max(0, (largest - smallest).bit_length() - MAX_BINS.bit_length() + 1)
+        shift = max(0, (largest - smallest).bit_length() - bins.bit_length() + 1)
         return cls(smallest, shift, ((largest - smallest) >> shift) + 1)
 
     def bin_of(self, losses: ArrayLike) -> NDArray[np.intp]:
         """Returns the bin of each loss: intp (B,); `size` for NaN and for what lies outside."""
         values = np.ascontiguousarray(losses, dtype=np.float32)
         return self._bins(values.reshape(-1)).astype(np.intp).reshape(values.shape)
+
+    def cells_of(
+        self, losses: NDArray[np.float32], strata: NDArray[np.unsignedinteger[Any]] | None
+    ) -> NDArray[np.intp]:
+        """Returns the cell of each loss: intp (B,).
+
+        Args:
+            losses: float32 (B,), contiguous.
+            strata: Unsigned integers (B,); None: no strata.
+        """
+        cells = self._bins(losses).astype(np.intp)
+        if strata is not None:
+            cells += strata.astype(np.intp) * (self.size + 1)
+        return cells
 
     def _bins(
         self, losses: NDArray[np.float32], *, nonnegative: bool = False
@@ -107,11 +135,13 @@ class LossHistogram:
         binning: Which loss falls into which bin.
         counts: int64 (bins,), lowest losses first.
         unseen: Samples without a loss.
+        by_stratum: int64 (strata, bins + 1), the same by stratum, the unseen last; None: no strata.
     """
 
     binning: Binning
     counts: NDArray[np.int64]
     unseen: int
+    by_stratum: NDArray[np.int64] | None = None
 
     @classmethod
     def from_losses(
@@ -120,6 +150,7 @@ class LossHistogram:
         *,
         binning: Binning | None = None,
         threads: int | None = None,
+        strata: NDArray[np.unsignedinteger[Any]] | None = None,
     ) -> LossHistogram:
         """Counts losses.
 
@@ -128,6 +159,7 @@ class LossHistogram:
             binning: Bins to use, for histograms that shall add up; losses outside are refused.
                 By default the finest that holds these losses.
             threads: Threads to use; by default all cores.
+            strata: Unsigned integers (N,), to count by them too, 0 to the largest; None: no strata.
 
         Raises:
             ValueError: A loss is infinite or outside the given binning.
@@ -135,22 +167,21 @@ class LossHistogram:
         losses = np.ascontiguousarray(losses, dtype=np.float32).reshape(-1)
         threads = parallel.available_threads() if threads is None else threads
         bounds = loss_range(losses, threads=threads)
-        if bounds is None:
-            binning = binning or Binning.over(0.0, 0.0)
-            return cls(binning, np.zeros(binning.size, np.int64), losses.size)
-        own = Binning.over(*bounds)
+        kinds = 1 if strata is None else int(strata.max(initial=0)) + 1
         if binning is None:
-            binning = own
-        elif own.smallest < binning.smallest or bool(
-            binning.bin_of([bounds[1]])[0] == binning.size
+            binning = Binning.over(*(bounds or (0.0, 0.0)), bins=_bins_for(kinds))
+        elif bounds is not None and (
+            Binning.over(*bounds).smallest < binning.smallest
+            or bool(binning.bin_of([bounds[1]])[0] == binning.size)
         ):
             raise ValueError(
                 f"losses from {bounds[0]} to {bounds[1]} do not fit the given binning "
                 f"from {binning.edges[0]} to {binning.edges[-1]}: "
                 "agree on one Binning.over(low, high) of all parts first"
             )
-        counts = _count(losses, binning, threads)
-        return cls(binning, counts[:-1], int(counts[-1]))
+        counts = _count(losses, binning, threads, strata, kinds)
+        total = counts.sum(axis=0)
+        return cls(binning, total[:-1], int(total[-1]), None if strata is None else counts)
 
     def merge(self, other: LossHistogram) -> LossHistogram:
         """Returns the histogram of both parts; they must have the same binning."""
@@ -159,7 +190,17 @@ class LossHistogram:
                 f"histograms of different bins do not add up: {self.binning} and {other.binning}; "
                 "agree on one Binning.over(low, high) of all parts first"
             )
-        return LossHistogram(self.binning, self.counts + other.counts, self.unseen + other.unseen)
+        mine, theirs = self.by_stratum, other.by_stratum
+        kinds = [0 if part is None else len(part) for part in (mine, theirs)]
+        if kinds[0] != kinds[1]:
+            raise ValueError(
+                f"histograms of different strata do not add up: {kinds[0]} and {kinds[1]} of them; "
+                "count both with the strata of the whole data set"
+            )
+        both = None if mine is None or theirs is None else mine + theirs
+        return LossHistogram(
+            self.binning, self.counts + other.counts, self.unseen + other.unseen, both
+        )
 
     @property
     def bins(self) -> int:
@@ -189,6 +230,13 @@ class LossHistogram:
     def bin_of(self, losses: ArrayLike) -> NDArray[np.intp]:
         """Returns the bin of each loss: intp (B,); `bins` for NaN."""
         return self.binning.bin_of(losses)
+
+    @cached_property
+    def cells(self) -> NDArray[np.int64]:
+        """Counts by cell: int64 (bins + 1,), or (strata * (bins + 1),)."""
+        if self.by_stratum is not None:
+            return self.by_stratum.reshape(-1)
+        return np.append(self.counts, self.unseen)
 
     def mean(self) -> float:
         """Returns the mean loss, from the counts in bin order; NaN where nothing was seen."""
@@ -242,18 +290,33 @@ def loss_range(
     return low, high
 
 
-def _count(losses: NDArray[np.float32], binning: Binning, threads: int) -> NDArray[np.int64]:
-    """Counts blockwise: int64 (size + 1,), the unseen last."""
+def _bins_for(strata: int) -> int:
+    """Returns how many bins each of so many strata gets at most."""
+    share = 1 << (_MAX_CELLS // strata).bit_length() - 1 if strata <= _MAX_CELLS else 1
+    return max(_LEAST_BINS, min(MAX_BINS, share))
+
+
+def _count(
+    losses: NDArray[np.float32],
+    binning: Binning,
+    threads: int,
+    strata: NDArray[np.unsignedinteger[Any]] | None,
+    kinds: int,
+) -> NDArray[np.int64]:
+    """Counts blockwise: int64 (kinds, size + 1), the unseen last."""
     nonnegative = binning.smallest >= int(_SIGN)
 
     def count(span: range) -> NDArray[np.int64]:
-        counts = np.zeros(binning.size + 1, np.int64)
+        counts = np.zeros(kinds * (binning.size + 1), np.int64)
         for block in parallel.blocks(span):
-            bins = binning._bins(losses[block], nonnegative=nonnegative)
-            np.add.at(counts, bins.astype(np.intp), 1)
+            if strata is None:
+                cells = binning._bins(losses[block], nonnegative=nonnegative).astype(np.intp)
+            else:
+                cells = binning.cells_of(losses[block], strata[block])
+            np.add.at(counts, cells, 1)
         return counts
 
-    total = np.zeros(binning.size + 1, np.int64)
+    total = np.zeros(kinds * (binning.size + 1), np.int64)
     for counts in parallel.run(count, parallel.spans(losses.size, threads), threads):
         total += counts
-    return total
+    return total.reshape(kinds, -1)

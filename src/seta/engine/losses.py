@@ -1,7 +1,8 @@
 """The loss table: the latest loss of every sample, and the epoch in which it was last trained.
 
 Six bytes per sample: a float32 loss, and an epoch number in uint16 (uint32 for runs of 65,535
-epochs and more); four more where kept counts are wanted.
+epochs and more); four more where kept counts are wanted, and four for each column that a policy
+keeps. Then the policy's score stands in place of the latest loss.
 """
 
 from __future__ import annotations
@@ -12,6 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from seta.engine import parallel
+from seta.engine.policy import Columns, KeepsScore
+
+_PREFIX = "column."
+
 
 class LossTable:
     """Latest losses, NaN where there are none yet.
@@ -21,19 +27,30 @@ class LossTable:
         epochs: Length of the run, for the width of the epoch numbers.
         losses: float (n,), a warm start from an earlier run's table; non-finite = unseen.
         count_kept: Whether to count how often each sample was kept.
+        scored: The policy, if it keeps a score.
 
     Attributes:
-        values: float32 (n,), the losses.
+        values: float32 (n,), the losses; the scores, where there are some.
         last_trained: uint16 or uint32 (n,), 1 + the epoch; 0: never.
         kept_counts: uint32 (n,), or None.
+        kept: float32 (n,) by name, the columns of the policy.
     """
 
     def __init__(
-        self, n: int, epochs: int, losses: ArrayLike | None = None, *, count_kept: bool = False
+        self,
+        n: int,
+        epochs: int,
+        losses: ArrayLike | None = None,
+        *,
+        count_kept: bool = False,
+        scored: KeepsScore | None = None,
     ) -> None:
         self.values = np.full(n, np.nan, np.float32)
         self.last_trained = np.zeros(n, np.uint16 if epochs < 0xFFFF else np.uint32)
         self.kept_counts = np.zeros(n, np.uint32) if count_kept else None
+        self._scored = scored
+        names = () if scored is None else scored.columns
+        self.kept = {name: np.full(n, np.nan, np.float32) for name in names}
         if losses is not None:
             self._warm_start(np.asarray(losses))
 
@@ -46,13 +63,25 @@ class LossTable:
         with np.errstate(over="ignore"):
             self.values[:] = losses
         self.values[~np.isfinite(self.values)] = np.nan
+        self.begin_columns(slice(None))
+
+    def begin_columns(self, rows: slice) -> None:
+        """Makes the columns of rows as if their losses had been the first."""
+        for column in self.kept.values():
+            column[rows] = np.nan
+        for block in parallel.blocks(range(*rows.indices(len(self)))):
+            seen = np.arange(block.start, block.stop)[~np.isnan(self.values[block])]
+            if self._scored is not None:
+                self._fold(self._scored, seen, self.values[seen], first=True)
 
     def __len__(self) -> int:
         """Number of samples."""
         return len(self.values)
 
     def record(self, indices: NDArray[np.integer[Any]], losses: NDArray[Any], epoch: int) -> int:
-        """Overwrites the losses of the given samples and marks them as trained.
+        """Takes the losses of the given samples and marks them as trained.
+
+        They overwrite the earlier ones, or go into the columns.
 
         Args:
             indices: Integers (B,) in 0..n-1. Of a sample that occurs twice the last loss counts.
@@ -71,10 +100,45 @@ class LossTable:
         self.last_trained[indices] = epoch + 1
         finite = np.isfinite(values)
         if finite.all():
-            self.values[indices] = values
+            self._take(indices, values)
             return 0
-        self.values[indices[finite]] = values[finite]
+        self._take(indices[finite], values[finite])
         return int(len(values) - np.count_nonzero(finite))
+
+    def _take(self, indices: NDArray[np.integer[Any]], losses: NDArray[np.float32]) -> None:
+        if self._scored is None:
+            self.values[indices] = losses
+        else:
+            self._fold(self._scored, indices, losses)
+
+    def _fold(
+        self,
+        scored: KeepsScore,
+        indices: NDArray[np.integer[Any]],
+        losses: NDArray[np.float32],
+        *,
+        first: bool = False,
+    ) -> None:
+        old: Columns = {
+            name: np.full(len(indices), np.nan, np.float32) if first else column[indices]
+            for name, column in self.kept.items()
+        }
+        for name, changed in scored.fold(old, losses).items():
+            self.kept[name][indices] = changed
+
+    def rescore(self, before: int, epoch: int) -> None:
+        """Takes the scores anew, where there are some and it is time to.
+
+        Args:
+            before: The latest epoch that is over; -1: none.
+            epoch: The one to begin.
+        """
+        scored = self._scored
+        if scored is None or before // scored.every == epoch // scored.every:
+            return
+        for block in parallel.blocks(range(len(self))):
+            scores = scored.score({name: column[block] for name, column in self.kept.items()})
+            self.values[block] = np.where(np.isfinite(scores), scores, np.nan)
 
     def check(self, indices: NDArray[Any], losses: NDArray[Any]) -> None:
         """Raises what `record` would raise, without recording."""
@@ -101,6 +165,7 @@ class LossTable:
             "losses": self.values,
             "last_trained": self.last_trained,
             "kept_counts": self.kept_counts,
+            **{_PREFIX + name: column for name, column in self.kept.items()},
         }
         if copy:
             return {k: None if v is None else v.copy() for k, v in columns.items()}
@@ -112,15 +177,29 @@ class LossTable:
         In place, so that there is never a second table.
         """
         rows = min(len(self), len(saved["losses"]))
-        self.values[:rows] = saved["losses"][:rows]
+        self.take(slice(0, rows), saved, slice(0, rows))
         self.values[rows:] = np.nan
-        self.last_trained[:rows] = saved["last_trained"][:rows]
         self.last_trained[rows:] = 0
         if self.kept_counts is not None:
-            known = 0 if saved["kept_counts"] is None else rows
-            self.kept_counts[known:] = 0
-            if known:
-                self.kept_counts[:known] = saved["kept_counts"][:known]
+            self.kept_counts[rows:] = 0
+        for column in self.kept.values():
+            column[rows:] = np.nan
+
+    def take(self, here: slice, saved: Mapping[str, Any], there: slice) -> None:
+        """Takes over some rows of saved columns, in place.
+
+        Columns that the state lacks, of another policy, begin with its losses.
+        """
+        self.values[here] = saved["losses"][there]
+        self.last_trained[here] = saved["last_trained"][there]
+        if self.kept_counts is not None:
+            counts = saved["kept_counts"]
+            self.kept_counts[here] = 0 if counts is None else counts[there]
+        if all(_PREFIX + name in saved for name in self.kept):
+            for name, column in self.kept.items():
+                column[here] = saved[_PREFIX + name][there]
+        else:
+            self.begin_columns(here)
 
 
 def check_indices(indices: NDArray[Any], n: int, *, name: str = "indices") -> None:

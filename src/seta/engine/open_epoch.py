@@ -22,7 +22,7 @@ class OpenEpoch:
         row: Its row, in the making.
         curve: Its keep curve.
         binning: Of the histogram that the curve was made for.
-        weights: float32 (bins + 1,), by bin, the unseen last; None where all are 1.
+        weights: float32 (cells,); None where all are 1.
         mask: uint8 (ceil(n / 8),), a bit for each sample, set if kept.
         selection: The kept samples in training order; None until asked for.
     """
@@ -31,7 +31,7 @@ class OpenEpoch:
         self, row: Row, curve: KeepCurve, binning: Binning, mask: NDArray[np.uint8]
     ) -> None:
         self.row, self.curve, self.binning, self.mask = row, curve, binning, mask
-        weights = curve.weight_by_bin
+        weights = curve.weight_by_cell
         self.weights = None if weights is None else weights.astype(np.float32)
         self.selection: Selection | None = None
 
@@ -43,21 +43,21 @@ class OpenEpoch:
     def weights_of(
         self,
         indices: NDArray[np.integer[Any]],
-        losses_of: Callable[[NDArray[np.integer[Any]]], NDArray[np.float32]],
+        cells_of: Callable[[NDArray[np.integer[Any]], Binning], NDArray[np.intp]],
         always_keep: NDArray[np.int64] | None,
     ) -> NDArray[np.float32] | None:
         """Returns the weights of samples: float32 (B,), None where all of the epoch are 1.
 
         Args:
             indices: Integers (B,).
-            losses_of: Returns the losses of samples, float32, as the epoch found them.
+            cells_of: Returns the cells of samples, by their losses as the epoch found them.
             always_keep: Sorted indices of the samples whose weight is 1.
         """
         if self.weights is None:
             return None
         weights = np.empty(len(indices), np.float32)
         for block in parallel.blocks(range(len(indices))):
-            weights[block] = self.weights[self.binning.bin_of(losses_of(indices[block]))]
+            weights[block] = self.weights[cells_of(indices[block], self.binning)]
         if always_keep is not None:
             at = np.searchsorted(always_keep, indices).clip(max=len(always_keep) - 1)
             weights[always_keep[at] == indices] = 1

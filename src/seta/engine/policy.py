@@ -1,9 +1,18 @@
-"""What a policy is, and the methods by name."""
+"""What a policy is, what it may say beside its curve, and the methods by name.
+
+A policy is asked for a curve when an epoch begins. One that has more members gets more, and pays
+for it: `in_batch` sees losses as the batch that they came in (`SeesBatch`); `columns`, `fold` and
+`score` keep something of each sample, and a score in place of its latest loss (`KeepsScore`);
+`stratified = True` asks for the histogram by class (`LossHistogram.by_stratum`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
 
 from seta.engine.curve import KeepCurve
 from seta.engine.histogram import LossHistogram
@@ -21,6 +30,104 @@ class Policy(Protocol):
             epochs: Length of the run.
         """
         ...
+
+
+Columns = Mapping[str, NDArray[np.float32]]
+
+
+@runtime_checkable
+class SeesBatch(Protocol):
+    """A policy that looks at a loss beside those of the batch that it came in."""
+
+    def in_batch(self, losses: NDArray[np.float32], /) -> NDArray[np.floating[Any]]:
+        """Returns what is recorded in place of the losses of a batch.
+
+        Of several processes each has batches of its own.
+
+        Args:
+            losses: float32 (B,), finite, B >= 1, of one batch.
+
+        Returns:
+            Floats (B,).
+        """
+        ...
+
+
+@runtime_checkable
+class KeepsScore(Protocol):
+    """A policy that judges samples by a score, made of what it keeps of each.
+
+    Attributes:
+        columns: Names of what is kept of a sample, each a float32, for 4 bytes a sample.
+        every: Scores are taken anew when an epoch begins whose number divides by it, >= 1; from one
+            time to the next histogram and scores stay as they are.
+    """
+
+    columns: tuple[str, ...]
+    every: int
+
+    def fold(self, columns: Columns, losses: NDArray[np.float32], /) -> Columns:
+        """Takes losses into the columns, sample by sample.
+
+        Args:
+            columns: float32 (B,) each, NaN before a sample's first loss.
+            losses: float32 (B,), finite.
+
+        Returns:
+            The columns, changed.
+        """
+        ...
+
+    def score(self, columns: Columns, /) -> NDArray[np.floating[Any]]:
+        """Returns the scores, sample by sample: floats (B,), NaN = unseen."""
+        ...
+
+
+def in_batch(policy: Policy, losses: NDArray[Any]) -> NDArray[Any]:
+    """Returns what is recorded of a batch of losses, float32; those not finite stay as they are.
+
+    Raises:
+        ValueError: The policy does not answer with a finite number for each.
+    """
+    if not isinstance(policy, SeesBatch) or losses.dtype.kind != "f" or losses.ndim != 1:
+        return losses
+    with np.errstate(over="ignore"):
+        values = losses.astype(np.float32)
+    finite = np.isfinite(values)
+    if finite.any():
+        seen = np.asarray(policy.in_batch(values[finite]))
+        if seen.shape != (np.count_nonzero(finite),) or not np.isfinite(seen).all():
+            raise ValueError(
+                f"policy {policy!r}: in_batch must return a finite number for each of the "
+                f"{np.count_nonzero(finite)} losses, got shape {seen.shape}"
+            )
+        values[finite] = seen
+    return values
+
+
+def score_of(policy: Policy) -> KeepsScore | None:
+    """Returns the policy if it keeps a score, else None.
+
+    Raises:
+        ValueError: What it says of its columns does not hold.
+    """
+    if not isinstance(policy, KeepsScore):
+        return None
+    if policy.every != int(policy.every) or policy.every < 1:
+        raise ValueError(f"policy.every must be an integer of at least 1, got {policy.every!r}")
+    one = np.ones(1, np.float32)
+    folded = policy.fold({name: one * np.nan for name in policy.columns}, one)
+    if set(folded) != set(policy.columns) or np.shape(policy.score(folded)) != (1,):
+        raise ValueError(
+            f"policy {policy!r}: fold must return its columns {policy.columns}, got "
+            f"{tuple(folded)}, and score one number for each sample"
+        )
+    return policy
+
+
+def is_stratified(policy: Policy) -> bool:
+    """Returns whether the policy looks at the losses class by class."""
+    return bool(getattr(policy, "stratified", False))
 
 
 def curve_of(policy: Policy, histogram: LossHistogram, epoch: int, epochs: int) -> KeepCurve:

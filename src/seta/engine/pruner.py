@@ -22,7 +22,7 @@ from seta.engine.exchange import digest_of
 from seta.engine.histogram import LossHistogram
 from seta.engine.ledger import Ledger
 from seta.engine.open_epoch import OpenEpoch
-from seta.engine.policy import Policy, curve_of
+from seta.engine.policy import Policy, curve_of, in_batch, score_of
 from seta.engine.ranks import Ranks
 from seta.engine.rows import Row, open_row
 from seta.engine.table import Sharding, Table
@@ -47,6 +47,8 @@ class Pruner:
         unit: Under a budget, lengths are multiples of this many samples (a global batch).
         always_keep: Integers, the indices of samples that are never pruned; their weight is 1.
         losses: float (n,), a warm start from an earlier run's table (NaN = unseen).
+        strata: Integers (n,), from 0 on, the class of each sample, for a policy that looks at
+            classes; others leave them alone.
         reorder: Called with an epoch's indices in training order; returns them in another order
             (length bucketing). Must be a function of its argument alone.
         on_epoch: Called with each epoch's row when it ends; or several such.
@@ -86,6 +88,7 @@ class Pruner:
         unit: int = 1,
         always_keep: ArrayLike | None = None,
         losses: ArrayLike | None = None,
+        strata: ArrayLike | None = None,
         reorder: Reorder | None = None,
         on_epoch: Listener | Iterable[Listener] | None = None,
         count_kept: bool = False,
@@ -113,6 +116,8 @@ class Pruner:
         self.ranks = ranks
         self._count_kept = count_kept
         self.sharding = arguments.sharding(sharding, self.n, ranks)
+        self._scored = score_of(self.policy)
+        self._strata = arguments.strata(strata, self.n, self.policy)
         self._table = self._make_table(losses)
         self._open: OpenEpoch | None = None
         self.next_epoch = 0
@@ -144,6 +149,8 @@ class Pruner:
     @property
     def losses(self) -> NDArray[np.float32]:
         """Latest losses: float32 (n,), NaN = unseen; a read-only view.
+
+        Of a policy that keeps a score: the scores.
 
         Alone it follows `record`, with ranks `end_epoch`. Of a sharded table the losses of the
         samples `held`.
@@ -219,7 +226,7 @@ class Pruner:
     def _begin(self, epoch: int) -> Selection:
         started = time.perf_counter()
         table = self._table
-        self.histogram = histogram = table.histogram()
+        self.histogram = histogram = table.histogram(self.next_epoch - 1, epoch)
         choice = table.choose(
             histogram,
             curve_of(self.policy, histogram, epoch, self.epochs),
@@ -302,10 +309,10 @@ class Pruner:
         """
         if self._open is None:
             raise RuntimeError("no epoch is open: call begin_epoch() first")
-        return self._open.weights_of(indices, self._table.losses_of, self.always_keep)
+        return self._open.weights_of(indices, self._table.cells_of, self.always_keep)
 
     def record(self, indices: ArrayLike, losses: ArrayLike) -> None:
-        """Takes the losses of samples that have just been trained.
+        """Takes the losses of samples that have just been trained, a batch at a time.
 
         Args:
             indices: Integers (B,) in 0..n-1.
@@ -318,7 +325,8 @@ class Pruner:
         """
         if self._open is None:
             raise RuntimeError("no epoch is open: call begin_epoch() before record()")
-        recorded = self._table.record(np.asarray(indices), np.asarray(losses), self._open.epoch)
+        values = in_batch(self.policy, np.asarray(losses))
+        recorded = self._table.record(np.asarray(indices), values, self._open.epoch)
         self._ledger.record(self._open.row, np.size(indices), recorded)
 
     def end_epoch(self) -> Row:
@@ -391,6 +399,7 @@ class Pruner:
             "policy": state.describe(self.policy),
             "budget": self._budget_text,
             "always_keep": state.describe_indices(self.always_keep),
+            "strata": state.describe_indices(self._strata),
             "sharding": self.sharding,
         }
 
@@ -402,8 +411,9 @@ class Pruner:
         Args:
             saved: What `state_dict` returned; the states of all ranks, where each had a part.
             changed: What is meant to differ from the run that was saved: "policy", "budget",
-                "epochs", "seed", "always_keep", or "n", for a dataset that has grown or shrunk at
-                its end. An open epoch is finished as it was begun ("n" needs one that is over).
+                "epochs", "seed", "always_keep", "strata", or "n", for a dataset that has grown
+                or shrunk at its end. An open epoch is finished as it was begun ("n" needs one that
+                is over).
 
         Returns:
             Whether the open epoch's selection has the saved order, so that positions in it still
@@ -430,11 +440,12 @@ class Pruner:
             self._ledger.count(self._open.row, recorded)
         return same_order
 
-    def resize(self, n: int) -> None:
+    def resize(self, n: int, *, strata: ArrayLike | None = None) -> None:
         """Takes up a dataset that has grown or shrunk at its end; new samples are unseen.
 
         Args:
             n: Its new length. A budget is a share of that length from the next epoch on.
+            strata: Integers (n,), where the pruner was made with some.
 
         Raises:
             RuntimeError: An epoch is open, or the table is sharded.
@@ -449,9 +460,11 @@ class Pruner:
             )
         n = arguments.integer("n", n, 1, "a dataset needs at least one sample")
         always_keep = arguments.always_keep(self.always_keep, n)
+        classes = arguments.strata(strata, n, self.policy)
         lengths = arguments.lengths(self._budget, n, self.epochs, self._unit, always_keep)
         saved = self._table.state_dict(None, [0, 0], True)
         self.n, self.lengths, self.always_keep = n, lengths, always_keep
+        self._strata = classes
         self._table = self._make_table()
         self._table.load_state_dict([{**saved, "open": None}])
 
@@ -463,6 +476,8 @@ class Pruner:
             losses,
             always_keep=self.always_keep,
             count_kept=self._count_kept,
+            scored=self._scored,
+            strata=self._strata,
             seed=self.seed,
             threads=self.threads,
             ranks=self.ranks,

@@ -19,7 +19,7 @@ from seta.engine.choose import Choice, choose
 from seta.engine.curve import KeepCurve
 from seta.engine.draw import shuffled
 from seta.engine.exchange import RecordLog, check_in, digest_of, refuse_idle, rounds
-from seta.engine.histogram import LossHistogram
+from seta.engine.histogram import Binning, LossHistogram
 from seta.engine.losses import LossTable
 from seta.engine.ranks import Ranks, share_of
 from seta.engine.table import Recorded, State
@@ -34,6 +34,7 @@ class ReplicatedTable:
         seed: Of the run.
         threads: Threads to use.
         ranks: The processes; None: this one alone.
+        strata: Unsigned integers (n,), where the policy looks at them; None: it does not.
     """
 
     held = None
@@ -46,16 +47,21 @@ class ReplicatedTable:
         seed: int,
         threads: int,
         ranks: Ranks | None,
+        strata: NDArray[np.unsignedinteger[Any]] | None = None,
     ) -> None:
         self.columns = columns
+        self._strata = strata
         self._always_keep, self._seed, self._threads = always_keep, seed, threads
         self._ranks = ranks
         self._log = RecordLog(len(columns))
         self._resumed = False  # in the open epoch, of which others may have had more to train
 
-    def histogram(self) -> LossHistogram:
-        """Returns the histogram of all samples."""
-        return LossHistogram.from_losses(self.columns.values, threads=self._threads)
+    def histogram(self, before: int, epoch: int) -> LossHistogram:
+        """Returns the histogram of all samples, their scores taken anew."""
+        self.columns.rescore(before, epoch)
+        return LossHistogram.from_losses(
+            self.columns.values, threads=self._threads, strata=self._strata
+        )
 
     def choose(
         self, histogram: LossHistogram, curve: KeepCurve, *, count: int | None, epoch: int
@@ -70,6 +76,7 @@ class ReplicatedTable:
             seed=self._seed,
             epoch=epoch,
             threads=self._threads,
+            strata=self._strata,
         )
 
     def order(self, mask: NDArray[np.uint8], epoch: int) -> NDArray[np.unsignedinteger[Any]]:
@@ -90,10 +97,10 @@ class ReplicatedTable:
         """Returns every `size`-th sample of what is left of the order, from this rank on."""
         return share_of(order, done, self._ranks)
 
-    def losses_of(self, indices: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
-        """Returns latest losses."""
-        losses: NDArray[np.float32] = self.columns.values[indices]
-        return losses
+    def cells_of(self, indices: NDArray[np.integer[Any]], binning: Binning) -> NDArray[np.intp]:
+        """Returns the cells of samples."""
+        strata = None if self._strata is None else self._strata[indices]
+        return binning.cells_of(self.columns.values[indices], strata)
 
     def record(self, indices: NDArray[Any], losses: NDArray[Any], epoch: int) -> Recorded:
         """Records at once if alone, else when the epoch ends."""

@@ -28,6 +28,7 @@ from seta.engine.exchange import RecordLog, check_in, digest_of, refuse_idle, ro
 from seta.engine.histogram import Binning, LossHistogram, loss_range
 from seta.engine.losses import LossTable, check_indices
 from seta.engine.partition import Partition, shards_of
+from seta.engine.policy import KeepsScore
 from seta.engine.ranks import Ranks
 from seta.engine.sharded_draw import count_shards, draw_shards
 from seta.engine.table import Recorded, State
@@ -47,6 +48,7 @@ class ShardedTable:
         seed: Of the run.
         threads: Threads to use.
         ranks: The processes; None: this one alone, which holds all shards.
+        scored: The policy, if it keeps a score.
 
     Raises:
         ValueError: Several processes train one share together, or there are more than shards.
@@ -63,6 +65,7 @@ class ShardedTable:
         seed: int,
         threads: int,
         ranks: Ranks | None,
+        scored: KeepsScore | None = None,
     ) -> None:
         self._rank, size = (0, 1) if ranks is None else (ranks.rank, ranks.size)
         if ranks is not None and ranks.processes != size:
@@ -78,7 +81,7 @@ class ShardedTable:
         self._seed, self._threads, self._ranks = seed, threads, ranks
         self._always_keep = always_keep
         self._always = self._slots_of_always_keep()
-        self.columns = LossTable(len(self._slots), epochs, count_kept=count_kept)
+        self.columns = LossTable(len(self._slots), epochs, count_kept=count_kept, scored=scored)
         self._log = RecordLog(n)  # of samples that other processes hold
         self._trained = self._nonfinite = 0  # since the last exchange, over all samples
         self._longest = 0
@@ -107,6 +110,7 @@ class ShardedTable:
             index = self._partition.index_of(np.arange(block.start, block.stop) + self._slots.start)
             here = self.columns.values[block]
             here[index < n] = values[index[index < n]]
+        self.columns.begin_columns(slice(None))
 
     def _warn_of_imbalance(self) -> None:
         most, least = (choose(map(len, self._owned)) for choose in (max, min))
@@ -124,7 +128,7 @@ class ShardedTable:
         """The samples of the columns' rows, n or more where a row is empty."""
         return self._partition.index_of(np.arange(self._slots.start, self._slots.stop))
 
-    def histogram(self) -> LossHistogram:
+    def histogram(self, before: int, epoch: int) -> LossHistogram:
         """Returns the histogram of all samples, of the last exchange."""
         return self._histogram
 
@@ -185,12 +189,12 @@ class ShardedTable:
         """Returns a number that tells what the processes draw from: the histogram of all."""
         return digest_of(self._histogram.counts.tobytes(), self._counts.tobytes())
 
-    def losses_of(self, indices: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
-        """Returns latest losses; NaN for the samples that others hold."""
+    def cells_of(self, indices: NDArray[np.integer[Any]], binning: Binning) -> NDArray[np.intp]:
+        """Returns the cells of samples; those that others hold count as unseen."""
         rows, own = self._rows_of(indices)
         losses = np.full(len(indices), np.nan, np.float32)
         losses[own] = self.columns.values[rows[own]]
-        return losses
+        return binning.cells_of(losses, None)
 
     def _rows_of(self, indices: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Returns the rows of samples, and which of them this process holds."""
@@ -228,6 +232,7 @@ class ShardedTable:
         self._log.clear()
         self._trained = self._nonfinite = 0
         self._resumed = False
+        self.columns.rescore(epoch, epoch + 1)
         self._count(epoch, what)
         return Recorded(int(totals[:, 1].sum()), int(totals[:, 2].sum()))
 
@@ -318,10 +323,7 @@ class ShardedTable:
 
     def _take_columns(self, state: State) -> None:
         here, there = self._overlap(state)
-        own = self.columns.state_dict(copy=False)
-        for name, column in own.items():
-            if column is not None:
-                column[here] = 0 if state[name] is None else state[name][there]
+        self.columns.take(here, state, there)
 
     def _overlap(self, state: State, per_row: int = 1) -> tuple[slice, slice]:
         """Returns where the shards of a state, which are this process's, are here, and there."""

@@ -119,7 +119,7 @@ class _Keys:
 
     def __init__(self, curve: KeepCurve, binning: Binning) -> None:
         self._binning = binning
-        keep = curve.keep_by_bin
+        keep = curve.keep_by_cell
         never, certain = keep == 0, keep >= 1
         steps = np.unique(distances_of(curve)[never], return_inverse=True)[1]
         self._slope = _COIN / np.maximum(keep, _LEAST)

@@ -38,8 +38,8 @@ def describe_budget(budget: Budget | None, epochs: int) -> str | None:
     return f"{sum(shares):.9g} of {epochs} epochs ({_digest(np.array(shares))})"
 
 
-def describe_indices(indices: NDArray[np.int64] | None) -> str | None:
-    """Returns a short string that tells sets of samples apart; None for none."""
+def describe_indices(indices: NDArray[np.integer[Any]] | None) -> str | None:
+    """Returns a short string that tells samples, or a number for each, apart; None for none."""
     return None if indices is None else f"{len(indices)} samples ({_digest(indices)})"
 
 
@@ -124,22 +124,19 @@ def pack_curve(curve: KeepCurve, binning: Binning) -> dict[str, Any]:
     """Returns the curve as the few runs of equal values that it mostly consists of."""
     return {
         "binning": [binning.smallest, binning.shift, binning.size],
-        "keep": _runs(curve.keep_by_bin),
-        "weight": None if curve.weight_by_bin is None else _runs(curve.weight_by_bin),
+        "strata": curve.strata,
+        "keep": _runs(curve.keep_by_cell),
+        "weight": None if curve.weight_by_cell is None else _runs(curve.weight_by_cell),
     }
 
 
 def unpack_curve(packed: Mapping[str, Any]) -> tuple[KeepCurve, Binning]:
     """Inverse of `pack_curve`; what is for reports alone (groups, window) is in the row."""
-    keep = _expand(packed["keep"])
+    keep, binning = _expand(packed["keep"]), Binning(*packed["binning"])
     weight = None if packed["weight"] is None else _expand(packed["weight"])
-    curve = KeepCurve(
-        keep[:-1],
-        float(keep[-1]),
-        None if weight is None else weight[:-1],
-        1.0 if weight is None else float(weight[-1]),
-    )
-    return curve, Binning(*packed["binning"])
+    strata = packed.get("strata")
+    empty = KeepCurve(np.zeros(binning.size if strata is None else (strata, binning.size)))
+    return empty.with_cells(keep, weight), binning
 
 
 def _runs(values: NDArray[np.float64]) -> dict[str, NDArray[Any]]:

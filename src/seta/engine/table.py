@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from seta.engine.choose import Choice
 from seta.engine.curve import KeepCurve
-from seta.engine.histogram import LossHistogram
+from seta.engine.histogram import Binning, LossHistogram
 from seta.engine.losses import LossTable
 
 State = Mapping[str, Any]
@@ -47,8 +47,13 @@ class Table(Protocol):
     def held(self) -> NDArray[np.int64] | None:
         """The samples of the columns' rows; None: row i is sample i."""
 
-    def histogram(self) -> LossHistogram:
-        """Returns the histogram of all samples; does not communicate."""
+    def histogram(self, before: int, epoch: int) -> LossHistogram:
+        """Returns the histogram of all samples, their scores taken anew; does not communicate.
+
+        Args:
+            before: The latest epoch that is over; -1: none.
+            epoch: The one to begin.
+        """
 
     def choose(
         self, histogram: LossHistogram, curve: KeepCurve, *, count: int | None, epoch: int
@@ -79,8 +84,8 @@ class Table(Protocol):
             done: Samples of it that are trained already, over all processes.
         """
 
-    def losses_of(self, indices: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
-        """Returns the latest losses of samples: float32 (B,), NaN = unseen."""
+    def cells_of(self, indices: NDArray[np.integer[Any]], binning: Binning) -> NDArray[np.intp]:
+        """Returns the cells of samples by their latest losses: intp (B,)."""
 
     def record(self, indices: NDArray[Any], losses: NDArray[Any], epoch: int) -> Recorded:
         """Takes losses; what counts only once it is exchanged is not in the answer."""

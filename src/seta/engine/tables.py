@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from numpy.typing import ArrayLike
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from seta.engine.losses import LossTable
+from seta.engine.policy import KeepsScore
 from seta.engine.replicated import ReplicatedTable
 from seta.engine.sharded import ShardedTable
 from seta.engine.table import Sharding, Table
@@ -19,6 +21,8 @@ def make_table(
     losses: ArrayLike | None,
     *,
     count_kept: bool,
+    scored: KeepsScore | None = None,
+    strata: NDArray[np.unsignedinteger[Any]] | None = None,
     **options: Any,
 ) -> Table:
     """Returns an empty table, or one with the losses of an earlier run.
@@ -29,8 +33,17 @@ def make_table(
         epochs: Length of the run.
         losses: float (n,), NaN = unseen; None: all unseen.
         count_kept: Whether to count how often each sample was kept.
+        scored: The policy, if it keeps a score.
+        strata: Unsigned integers (n,), if the policy looks at them.
+
         **options: Of both kinds: `always_keep`, `seed`, `threads`, `ranks`.
     """
     if sharding == "sharded":
-        return ShardedTable(n, epochs, losses, count_kept=count_kept, **options)
-    return ReplicatedTable(LossTable(n, epochs, losses, count_kept=count_kept), **options)
+        if strata is not None:
+            raise ValueError(
+                "a policy that looks at strata needs all losses in each process: give "
+                'sharding="replicated", or another policy'
+            )
+        return ShardedTable(n, epochs, losses, count_kept=count_kept, scored=scored, **options)
+    columns = LossTable(n, epochs, losses, count_kept=count_kept, scored=scored)
+    return ReplicatedTable(columns, strata=strata, **options)

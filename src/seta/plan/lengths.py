@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from seta.engine.budget import epoch_lengths
 from seta.engine.curve import KeepCurve
 from seta.engine.histogram import Binning, LossHistogram
-from seta.engine.policy import Policy, curve_of
+from seta.engine.policy import Policy, SeesBatch, curve_of, in_batch
 
 __all__ = ["SYNTHETIC", "expected_shares", "gamma_losses", "is_weighted", "planned_lengths"]
 
@@ -22,6 +22,7 @@ SYNTHETIC = 1_000_000
 """Made-up losses that the policy is asked about."""
 
 _BINS = 4096
+_BATCH = 128
 
 Losses = NDArray[np.float32]
 
@@ -60,13 +61,13 @@ def expected_shares(policy: Policy, epochs: int, synthetic: int = SYNTHETIC) -> 
     The first epoch knows no losses. Later ones know those of the samples that have been trained;
     the rest stays unseen, and is kept with the curve's probability for the unseen.
     """
-    everything = _coarse_histogram(gamma_losses(synthetic))
+    everything = _coarse_histogram(_recorded(policy, gamma_losses(synthetic)))
     unseen, shares = 1.0, []
     for epoch in range(epochs):
         histogram = _partly_seen(everything, unseen)
         curve: KeepCurve = curve_of(policy, histogram, epoch, epochs)
         shares.append(min(1.0, curve.expected(histogram) / histogram.total))
-        unseen *= 1 - curve.unseen
+        unseen *= 1 - float(np.mean(curve.unseen))
     return shares
 
 
@@ -74,7 +75,15 @@ def is_weighted(policy: Policy, epochs: int) -> bool:
     """Returns whether a policy weights losses, in the first epoch or in the middle of a run."""
     histogram = LossHistogram.from_losses(gamma_losses(10_000))
     curves = (curve_of(policy, histogram, epoch, epochs) for epoch in {0, epochs // 2})
-    return any(curve.weight_by_bin is not None for curve in curves)
+    return any(curve.weight_by_cell is not None for curve in curves)
+
+
+def _recorded(policy: Policy, losses: Losses) -> Losses:
+    """Returns what the policy makes of the losses, as batches."""
+    if not isinstance(policy, SeesBatch):
+        return losses
+    batches = np.split(losses, range(_BATCH, len(losses), _BATCH))
+    return np.concatenate([in_batch(policy, batch) for batch in batches])
 
 
 def _coarse_histogram(losses: Losses) -> LossHistogram:

@@ -46,12 +46,13 @@ def index_bytes(samples: int) -> int:
     return 4 if samples < 2**32 else 8
 
 
-def table_bytes(rows: int, epochs: int) -> int:
+def table_bytes(rows: int, epochs: int, columns: int = 0) -> int:
     """Returns the bytes of a loss table: for each sample its loss, and when it was trained.
 
-    6 per sample; 8 where the number of an epoch no longer fits into 2 bytes.
+    6 per sample; 8 where the number of an epoch no longer fits into 2 bytes; and 4 for each column
+    that the method keeps.
     """
-    return rows * (LOSS_BYTES + (2 if epochs < 0xFFFF else 4))
+    return rows * (LOSS_BYTES * (1 + columns) + (2 if epochs < 0xFFFF else 4))
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,7 @@ def memory(
     exchanged: int = 0,
     sharded: bool = False,
     weighted: bool = False,
+    columns: int = 0,
     threads: int = 2,
 ) -> Memory:
     """Returns what a rank holds.
@@ -115,12 +117,13 @@ def memory(
         exchanged: The same of all ranks together.
         sharded: Whether its rows are those of shards, which are put in order before they are named.
         weighted: Whether the method weights losses.
+        columns: Numbers per sample that the method keeps beside the loss.
         threads: That choose.
     """
     index = index_bytes(samples)
     work = _WORK + _WORK_PER_THREAD * min(threads, -(-rows // _BLOCK))
     return Memory(
-        table=table_bytes(rows, epochs),
+        table=table_bytes(rows, epochs, columns),
         mask=-(-rows // 8),
         order=chosen * (index + (4 if weighted else 0)),
         bins=4 * 8 * MAX_BINS,

@@ -158,6 +158,7 @@ class Plan:
             exchanged=longest.share * request.ranks if tells else 0,
             sharded=self.partition is not None,
             weighted=is_weighted(self.policy, request.epochs),
+            columns=len(getattr(self.policy, "columns", ())),
             threads=self.threads,
         )
 

@@ -107,16 +107,17 @@ def _log_axis(axes: "Axes", edges: Floats) -> None:
 def _heights(histogram: LossHistogram, curve: KeepCurve, edges: Floats) -> tuple[Floats, Floats]:
     """Expected samples trained on, and all samples, per bar."""
     values = np.clip(histogram.centres, edges[0], edges[-1])
-    kept, _ = np.histogram(values, edges, weights=histogram.counts * curve.keep)
+    kept, _ = np.histogram(values, edges, weights=histogram.counts * curve.mean_keep(histogram))
     every, _ = np.histogram(values, edges, weights=histogram.counts)
     return kept.astype(np.float64), every.astype(np.float64)
 
 
 def _steps(histogram: LossHistogram, curve: KeepCurve) -> tuple[Floats, Floats]:
     """The keep curve with a step only where it changes: probabilities and edges in losses."""
-    changes = np.flatnonzero(np.diff(curve.keep)) + 1
+    keep = curve.mean_keep(histogram)
+    changes = np.flatnonzero(np.diff(keep)) + 1
     starts = np.concatenate([[0], changes])
-    return curve.keep[starts], histogram.edges[np.append(starts, histogram.bins)]
+    return keep[starts], histogram.edges[np.append(starts, histogram.bins)]
 
 
 def _groups(axes: "Axes", curve: KeepCurve, edges: Floats) -> str:

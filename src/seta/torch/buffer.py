@@ -25,19 +25,19 @@ Record = Callable[[NDArray[np.integer[Any]], NDArray[np.float32]], None]
 
 
 class _Transfer(NamedTuple):
-    """A full buffer under way: the samples, their losses on the host, when they are there."""
+    """A full buffer under way: its batches, their losses on the host, when they are there."""
 
-    indices: NDArray[np.integer[Any]]
+    batches: list[NDArray[np.integer[Any]]]
     losses: Tensor
     arrived: torch.cuda.Event | None
 
 
 class LossBuffer:
-    """Collects losses per batch and records them, in the order in which they came.
+    """Collects losses and records them batch by batch, in the order in which they came.
 
     Args:
         record: Takes indices (B,) and float32 losses (B,): `Pruner.record`.
-        capacity: Losses held on a device before they go over.
+        capacity: Losses held on a device before they go over; more where a batch is larger.
     """
 
     def __init__(self, record: Record, capacity: int = 1 << 16) -> None:
@@ -53,7 +53,7 @@ class LossBuffer:
 
     def __len__(self) -> int:
         """Number of losses not yet recorded."""
-        return self._used + sum(len(transfer.indices) for transfer in self._transfers)
+        return self._used + sum(len(transfer.losses) for transfer in self._transfers)
 
     def add(self, indices: NDArray[np.integer[Any]], losses: Tensor) -> None:
         """Takes the losses of a batch.
@@ -82,27 +82,25 @@ class LossBuffer:
         self._used = 0
 
     def _hold(self, indices: NDArray[np.integer[Any]], losses: Tensor) -> None:
-        front = self._front_on(losses.device)
-        self._follow_stream(front.device)
-        for start in range(0, len(indices), self._capacity):
-            part = slice(start, start + self._capacity)
-            self._append(front, indices[part], losses[part])
-
-    def _append(self, front: Tensor, indices: NDArray[np.integer[Any]], losses: Tensor) -> None:
+        self._capacity = max(self._capacity, len(indices))
         if self._used + len(indices) > self._capacity:
             self._send()
             self._land(wait=False)
+        front = self._front_on(losses.device)
+        self._follow_stream(front.device)
         front[self._used : self._used + len(indices)].copy_(losses)
         self._indices.append(indices)
         self._used += len(indices)
 
     def _front_on(self, device: torch.device) -> Tensor:
-        """Returns the buffer, moved to another device if the losses have."""
-        if self._front is None or self._front.device != device:
+        """Returns the buffer, moved to another device if the losses have, and large enough."""
+        front = self._front
+        if front is None or front.device != device or len(front) < self._capacity:
             self._send()
             with torch.inference_mode(False):
                 self._front = torch.empty(self._capacity, device=device, dtype=torch.float32)
-        return self._front
+            return self._front
+        return front
 
     def _follow_stream(self, device: torch.device) -> None:
         """Keeps reads and writes of the buffer in order where the caller changes streams."""
@@ -128,7 +126,7 @@ class LossBuffer:
             arrived.record(self._stream)
         else:
             losses = values.cpu()
-        self._transfers.append(_Transfer(np.concatenate(self._indices), losses, arrived))
+        self._transfers.append(_Transfer(list(self._indices), losses, arrived))
         self._indices.clear()
         self._used = 0
 
@@ -141,4 +139,7 @@ class LossBuffer:
                     return
                 transfer.arrived.synchronize()
             self._transfers.popleft()
-            self._record(transfer.indices, transfer.losses.numpy())
+            start, losses = 0, transfer.losses.numpy()
+            for indices in transfer.batches:
+                self._record(indices, losses[start : start + len(indices)])
+                start += len(indices)

@@ -72,6 +72,7 @@ class PrunedDataLoader:
             `update(losses, indices=indices)`.
         always_keep: Indices of samples that are never pruned.
         losses: Float (N,), a warm start: an earlier run's `pruner.losses`.
+        strata: Integers (N,), the class of each sample, for a policy that looks at classes.
         reorder: Takes an epoch's indices in random order and returns a permutation of them, to put
             samples of one length into one batch, say.
         on_epoch: Called with the row of each epoch that ends; one function or several.
@@ -109,6 +110,7 @@ class PrunedDataLoader:
         with_indices: bool = False,
         always_keep: ArrayLike | None = None,
         losses: ArrayLike | None = None,
+        strata: ArrayLike | None = None,
         reorder: Callable[[NDArray[Any]], ArrayLike] | None = None,
         on_epoch: Callable[[Row], object] | Iterable[Callable[[Row], object]] | None = None,
         count_kept: bool = False,
@@ -133,6 +135,7 @@ class PrunedDataLoader:
             unit=self._global_batch if options.get("drop_last") or self._ranks > 1 else 1,
             always_keep=always_keep,
             losses=losses,
+            strata=strata,
             reorder=reorder,
             on_epoch=on_epoch,
             count_kept=count_kept,

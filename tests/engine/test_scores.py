@@ -1,0 +1,218 @@
+"""Policies that keep a score of each sample, or see losses in their batches."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import seta
+from seta import KeepCurve, Pruner
+from tests.virtual_ranks import on_ranks
+
+N = 40
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """Keeps everything; its score is 100 times the number of losses, plus their sum."""
+
+    every: int = 1
+    columns: ClassVar[tuple[str, ...]] = ("visits", "total")
+
+    def fold(self, columns, losses):
+        before = {name: np.nan_to_num(column) for name, column in columns.items()}
+        return {"visits": before["visits"] + 1, "total": before["total"] + losses}
+
+    def score(self, columns):
+        return 100 * columns["visits"] + columns["total"]
+
+    def __call__(self, histogram, epoch, epochs):
+        return KeepCurve.constant(histogram, 0.5)
+
+
+@dataclass(frozen=True)
+class Relative:
+    """Records each loss relative to the mean of its batch."""
+
+    def in_batch(self, losses):
+        return losses - losses.mean()
+
+    def __call__(self, histogram, epoch, epochs):
+        return KeepCurve.constant(histogram, 1.0)
+
+
+def train(pruner, losses_of, epochs, batch=7):
+    for _ in range(epochs):
+        indices = pruner.begin_epoch().indices
+        for part in np.split(indices, range(batch, len(indices), batch)):
+            pruner.record(part, losses_of(part))
+        pruner.end_epoch()
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 6), st.integers(1, 4), st.integers(0, 5))
+def test_scores_follow_from_all_losses_of_a_sample(epochs, every, seed):
+    pruner = Pruner(N, Recorder(every), epochs=7, seed=seed)
+    visits, total = np.zeros(N), np.zeros(N)
+    expected = np.full(N, np.nan)
+    for epoch in range(epochs):
+        selection = pruner.begin_epoch()
+        if epoch and epoch % every == 0:
+            expected = np.where(visits > 0, 100 * visits + total, np.nan)
+        assert np.array_equal(pruner.losses, expected.astype(np.float32), equal_nan=True)
+        losses = (selection.indices % 8).astype(np.float32)
+        pruner.record(selection.indices, losses)
+        visits[selection.indices] += 1
+        total[selection.indices] += losses
+        pruner.end_epoch()
+
+
+def test_a_loss_that_is_not_finite_leaves_the_columns_alone():
+    pruner = Pruner(2, Recorder(), epochs=3)
+    pruner.begin_epoch()
+    pruner.record([0, 1], np.array([np.nan, 2.0], np.float32))
+    pruner.end_epoch()
+    pruner.begin_epoch()
+    assert np.array_equal(pruner.losses, [np.nan, 102], equal_nan=True)
+
+
+def test_a_warm_start_counts_as_the_first_loss():
+    pruner = Pruner(3, Recorder(), epochs=2, losses=np.array([1.0, np.nan, 3.0]))
+    pruner.begin_epoch()
+    assert pruner.losses[[0, 2]].tolist() == [101, 103]
+    pruner.record([0, 1], np.array([5.0, 7.0], np.float32))
+    pruner.end_epoch()
+    pruner.begin_epoch()
+    assert pruner.losses.tolist() == [206, 107, 103]
+
+
+@pytest.mark.parametrize("policy", [Recorder(), Recorder(3), seta.UCB(every=2), seta.BLS()])
+@pytest.mark.parametrize("cut", [(1, 0), (2, 2), (4, 1)])
+def test_a_run_with_scores_resumes_exactly(policy, cut, tmp_path):
+    def losses_of(indices):
+        return np.sin(indices.astype(np.float32)) ** 2
+
+    def make():
+        return Pruner(N, policy, epochs=6, seed=3, budget=0.5)
+
+    whole = make()
+    train(whole, losses_of, 6)
+    first, (epochs, batches) = make(), cut
+    train(first, losses_of, epochs)
+    indices = first.begin_epoch().indices
+    for start in range(0, 7 * batches, 7):
+        first.record(indices[start : start + 7], losses_of(indices[start : start + 7]))
+    seta.save(first.state_dict(), tmp_path / "state")
+    second = make()
+    second.load_state_dict(seta.load(tmp_path / "state"))
+    rest = second.begin_epoch().indices[7 * batches :]
+    for part in np.split(rest, range(7, len(rest), 7)):
+        second.record(part, losses_of(part))
+    second.end_epoch()
+    train(second, losses_of, 6 - epochs - 1)
+    saved, expected = second.state_dict(), whole.state_dict()
+    for name in saved:
+        if name == "losses" or name.startswith("column."):
+            assert np.array_equal(saved[name], expected[name], equal_nan=True)
+    assert [row["kept"] for row in second.history] == [row["kept"] for row in whole.history]
+
+
+def test_columns_of_another_policy_begin_with_the_losses():
+    first = Pruner(N, seta.Random(), epochs=2)
+    train(first, lambda indices: indices.astype(np.float32), 1)
+    second = Pruner(N, Recorder(), epochs=2)
+    second.load_state_dict(first.state_dict(), changed=["policy"])
+    second.begin_epoch()
+    seen = ~np.isnan(first.losses)
+    assert seen.any()
+    assert np.array_equal(second.losses[seen], 100 + first.losses[seen])
+
+
+@pytest.mark.parametrize("sharding", ["replicated", "sharded"])
+@pytest.mark.parametrize("policy", [Recorder(), seta.UCB(every=2)])
+def test_several_processes_keep_the_scores_of_one(sharding, policy):
+    n = 5000
+
+    def columns_of(ranks):
+        pruner = Pruner(
+            n, policy, epochs=4, ranks=ranks, sharding=sharding, budget=0.5, unit=4, threads=1
+        )
+        for epoch in range(4):
+            pruner.begin_epoch()
+            share = pruner.share()
+            pruner.record(share, (share % 11 + epoch).astype(np.float32))
+            pruner.end_epoch()
+        held = np.arange(n) if pruner.held is None else pruner.held
+        state = pruner.state_dict()
+        names = ["losses", *(f"column.{name}" for name in policy.columns)]
+        return held, np.stack([state[name] for name in names])
+
+    def by_sample(parts):
+        whole = np.full((1 + len(policy.columns), n), np.inf)
+        for held, columns in parts:
+            whole[:, held[held < n]] = columns[:, held < n]
+        return whole
+
+    alone, together = by_sample(on_ranks(1, columns_of)[0]), by_sample(on_ranks(4, columns_of)[0])
+    assert not np.isinf(alone).any()
+    assert np.isfinite(alone[1]).mean() > 0.8
+    assert np.array_equal(alone, together, equal_nan=True)
+
+
+@pytest.mark.parametrize("batch", [1, 3, 40])
+def test_a_loss_is_recorded_as_its_batch_makes_it(batch):
+    pruner = Pruner(N, Relative(), epochs=1)
+    indices = pruner.begin_epoch().indices
+    expected = np.empty(N)
+    for part in np.split(indices, range(batch, N, batch)):
+        losses = np.sqrt(part.astype(np.float32))
+        expected[part] = losses - losses.mean()
+        pruner.record(part, losses)
+    assert pruner.losses == pytest.approx(expected, abs=1e-6)
+
+
+def test_losses_that_are_not_finite_take_no_part_in_their_batch():
+    pruner = Pruner(3, Relative(), epochs=1)
+    pruner.begin_epoch()
+    pruner.record([0, 1, 2], np.array([1.0, np.inf, 3.0]))
+    assert np.array_equal(pruner.losses, [-1, np.nan, 1], equal_nan=True)
+    assert pruner.end_epoch()["nonfinite"] == 1
+
+
+@dataclass(frozen=True)
+class Broken(Recorder):
+    fault: str = ""
+
+    def fold(self, columns, losses):
+        folded = super().fold(columns, losses)
+        return folded if self.fault != "columns" else {"visits": folded["visits"]}
+
+    def score(self, columns):
+        return np.zeros(3) if self.fault == "score" else super().score(columns)
+
+
+@pytest.mark.parametrize("fault", ["columns", "score"])
+def test_columns_that_do_not_fit_are_refused_before_training(fault):
+    with pytest.raises(ValueError, match="fold must return its columns"):
+        Pruner(3, Broken(fault=fault), epochs=1)
+
+
+@pytest.mark.parametrize("every", [0, -1, 1.5])
+def test_a_period_that_is_none_is_refused(every):
+    with pytest.raises(ValueError, match=f"policy.every must be an integer .* got {every}"):
+        Pruner(3, Recorder(every), epochs=1)
+
+
+def test_a_batch_that_is_answered_by_nonsense_is_refused():
+    class Nonsense(Relative):
+        def in_batch(self, losses):
+            return losses[:-1]
+
+    pruner = Pruner(3, Nonsense(), epochs=1)
+    pruner.begin_epoch()
+    with pytest.raises(ValueError, match="in_batch must return a finite number for each of the 3"):
+        pruner.record([0, 1, 2], np.ones(3))
+    assert np.isnan(pruner.losses).all()
