@@ -77,6 +77,7 @@ class PrunedDataLoader:
             samples of one length into one batch, say.
         on_epoch: Called with the row of each epoch that ends; one function or several.
         count_kept: Whether to count how often each sample was kept (`pruner.kept_counts`).
+        threads: Threads that choose the samples of an epoch; None: all cores.
         process_group: The processes that train together: a torch process group, or one dimension of
             a device mesh (`mesh["dp"]`), so that tensor- and pipeline-parallel processes share what
             they train. None: all of `torch.distributed`, where it is initialised.
@@ -114,6 +115,7 @@ class PrunedDataLoader:
         reorder: Callable[[NDArray[Any]], ArrayLike] | None = None,
         on_epoch: Callable[[Row], object] | Iterable[Callable[[Row], object]] | None = None,
         count_kept: bool = False,
+        threads: int | None = None,
         process_group: ProcessGroup | DeviceMesh | None = None,
         sharding: Sharding | None = None,
         **options: Any,
@@ -139,6 +141,7 @@ class PrunedDataLoader:
             reorder=reorder,
             on_epoch=on_epoch,
             count_kept=count_kept,
+            threads=threads,
             ranks=ranks,
             sharding=sharding,
         )

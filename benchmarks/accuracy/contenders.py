@@ -1,0 +1,178 @@
+"""Contenders: a method at a budget, and what a run of it needs: policy, epochs, budget of visits.
+
+Between the suites and the runs. Methods at a budget of b train exactly the same number of samples,
+b of full training's visits, within one: each policy gets the parameters that fit b best, and the
+budget rule of the engine does the rest. "As published" runs get no budget: what they save is an
+outcome. "Full at equal cost" trains on everything for b of the epochs; with other b, above 1 too,
+it gives full training's own curve of accuracy against visits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil, sqrt
+from typing import Any
+
+from seta.engine import Policy
+from seta.policies import REGISTRY
+
+FULL = "Full"
+EQUAL_COST = "Full at equal cost"
+PUBLISHED = {"SeTa as published": "SeTa", "InfoBatch as published": "InfoBatch"}
+NEED_CLASSES = frozenset({"RCAP"})
+
+
+def _arguments(method: str, budget: float, epochs: int) -> dict[str, Any]:
+    """Returns what a policy is made with at a budget; defaults are the published settings."""
+    ratio = round(1 - budget, 9)
+    every = max(1, epochs // 20)
+    # As published at 0.3; elsewhere pool and top prune alike.
+    pool, top = (0.5, 0.6) if budget == 0.3 else (sqrt(budget), sqrt(budget))
+    fitted: dict[str, Callable[[], dict[str, Any]]] = {
+        "SeTa": dict,
+        "InfoBatch": dict,
+        "Random": lambda: {"prune_ratio": ratio},
+        "Static": lambda: {"prune_ratio": ratio},
+        "RS2": lambda: {"prune_ratio": ratio},
+        "EpsilonGreedy": lambda: {"prune_ratio": ratio, "every": every},
+        "UCB": lambda: {"prune_ratio": ratio, "every": every},
+        "RCAP": lambda: {"prune_ratio": ratio},
+        "OrderDP": lambda: {"pool": pool, "top": top},
+        "BLS": lambda: {"base": make_policy("SeTa")},
+        "InfoBatchQuantiles": dict,
+        "RePB": dict,
+    }
+    return fitted[method]()
+
+
+AT_BUDGET = (
+    "SeTa",
+    "InfoBatch",
+    "Random",
+    "Static",
+    "RS2",
+    "EpsilonGreedy",
+    "UCB",
+    "RCAP",
+    "OrderDP",
+    "BLS",
+    "InfoBatchQuantiles",
+    "RePB",
+)
+"""The methods that are compared at equal visits."""
+
+METHODS = (FULL, EQUAL_COST, *AT_BUDGET, *PUBLISHED)
+"""All methods, in the order in which they are run."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A method at a budget.
+
+    Args:
+        method: One of `METHODS`.
+        budget: Share of full training's visits to train, in (0, 1], for "Full at equal cost" in
+            (0, inf). None: "as published", whatever it comes to.
+
+    Raises:
+        ValueError: There is no such method, or the budget does not suit it.
+    """
+
+    method: str
+    budget: float | None
+
+    def __post_init__(self) -> None:
+        """Checks that the budget suits the method."""
+        if self.method not in METHODS:
+            raise ValueError(f"method must be one of {', '.join(METHODS)}; got {self.method!r}")
+        if (self.budget is None) != (self.method in PUBLISHED):
+            raise ValueError(
+                f"budget of {self.method!r} is {self.budget!r}: 'as published' runs have None, "
+                "all others a share of full training's visits"
+            )
+        most = float("inf") if self.method == EQUAL_COST else 1.0
+        if self.budget is not None and not 0 < self.budget <= most:
+            raise ValueError(
+                f"budget of {self.method!r} must lie in (0, {most}], got {self.budget!r}: the "
+                "share of full training's visits, 0.7 to save 30 %"
+            )
+
+    @property
+    def name(self) -> str:
+        """What a person reads: the method, and the budget where there is a choice."""
+        chosen = self.budget is not None and self.method != FULL
+        return f"{self.method} {self.budget:g}" if chosen else self.method
+
+    @property
+    def needs_classes(self) -> bool:
+        """Whether the loader has to know the class of each sample."""
+        return self.method in NEED_CLASSES
+
+    def epochs(self, full: int) -> int:
+        """Returns the epochs of a run where full training has `full`."""
+        return ceil(self._exact() * full) if self.method == EQUAL_COST else full
+
+    def visits(self, n: int, full: int) -> int:
+        """Returns the samples that a run trains, of n; without a budget the most that it can."""
+        return int(self._exact() * n * full) if self.budget is not None else n * full
+
+    def shares(self, full: int) -> float | list[float] | None:
+        """Returns the `budget` of the loader: one for all epochs, one for each, or None."""
+        if self.method == EQUAL_COST:
+            epochs = self.epochs(full)
+            # All of each epoch, and of the last what is left of b x full.
+            rest = 1 - (epochs - self._exact() * full)
+            return [1.0] * (epochs - 1) + [float(rest)]
+        return None if self.method == FULL else self.budget
+
+    def policy(self, full: int) -> Policy:
+        """Returns the policy of a run where full training has `full` epochs.
+
+        Raises:
+            ValueError: This version of seta does not have the method.
+        """
+        if self.method in (FULL, EQUAL_COST):
+            return make_policy(FULL)
+        if self.budget is None:
+            return make_policy(PUBLISHED[self.method])
+        return make_policy(self.method, **_arguments(self.method, self.budget, full))
+
+    def _exact(self) -> Fraction:
+        """The budget, 0.7 as 7/10 and not as the binary fraction nearest to it."""
+        return Fraction(1.0 if self.budget is None else self.budget).limit_denominator(10**9)
+
+
+def make_policy(name: str, **arguments: Any) -> Policy:
+    """Returns the policy of that name.
+
+    Raises:
+        ValueError: seta has none; the message lists those that it has.
+    """
+    if name not in REGISTRY:
+        raise ValueError(
+            f"this version of seta has no method {name!r}: choose among {', '.join(REGISTRY)} by "
+            "--methods, or install a version that has it"
+        )
+    return REGISTRY[name](**arguments)
+
+
+def contenders(
+    methods: Iterable[str], budgets: Sequence[float], curve: Sequence[float] = ()
+) -> list[Contender]:
+    """Returns the contenders in the order in which they are run: Full first, then by budget.
+
+    Args:
+        methods: Of `METHODS`.
+        budgets: At which the methods are compared.
+        curve: More budgets of "Full at equal cost", for its curve; they come last.
+    """
+    asked = list(methods)
+    found = [Contender(FULL, 1.0)] if FULL in asked else []
+    at_budget = [method for method in asked if method not in (FULL, *PUBLISHED)]
+    found += [Contender(method, budget) for budget in budgets for method in at_budget]
+    found += [Contender(method, None) for method in asked if method in PUBLISHED]
+    if EQUAL_COST in asked:
+        found += [Contender(EQUAL_COST, budget) for budget in curve if budget not in budgets]
+    return found

@@ -1,0 +1,177 @@
+"""What is seen while runs are made: bars on a terminal, lines elsewhere.
+
+On a terminal there is a bar over all visits, with the time left, and a line per worker with its
+run, its epoch and the accuracy so far. Elsewhere (a log, a pipe) there is a line per run that ends,
+and at most two a minute in between.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from benchmarks.accuracy.lines import Line
+from benchmarks.accuracy.plan import Job
+from benchmarks.accuracy.runner import Watcher
+
+_SECONDS_BETWEEN_LINES = 30.0
+_SPEED_SECONDS = 6 * 3600.0  # epochs may take minutes: the speed is taken over all that was seen
+
+
+@contextmanager
+def display(console: Console, jobs: Sequence[Job], already: int) -> Iterator[Watcher]:
+    """Shows runs while they are made.
+
+    Args:
+        console: Where to show.
+        jobs: The runs to make.
+        already: Runs that have a line from before.
+    """
+    if not console.is_terminal or console.is_dumb_terminal:
+        yield _Lines(console, jobs, already)
+        return
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[state]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        speed_estimate_period=_SPEED_SECONDS,
+    )
+    with progress:
+        yield _Bars(progress, jobs, already)
+
+
+def result(line: Line) -> str:
+    """What a run came to, in a few words."""
+    return (
+        f"accuracy {100 * line['accuracy']:.2f} %, {line['visits']:,} visits "
+        f"({100 * line['saved']:.1f} % saved), {line['seconds']:.1f} s"
+    )
+
+
+class _Visits:
+    """Counts runs and visits done, of all that are to be made."""
+
+    def __init__(self, jobs: Sequence[Job], already: int) -> None:
+        self.total = sum(job.visits for job in jobs)
+        self.runs, self.all_runs = already, already + len(jobs)
+        self._ended = 0
+        self._open: dict[int, int] = {}
+        self._began = time.monotonic()
+
+    @property
+    def done(self) -> int:
+        """Visits of the runs that ended, as planned, and of those under way."""
+        return self._ended + sum(self._open.values())
+
+    def reach(self, worker: int, visits: int) -> None:
+        """Notes how far a worker is in its run."""
+        self._open[worker] = visits
+
+    def end(self, worker: int, job: Job) -> None:
+        """Notes that a run is over: it counts what was planned, so that the sum comes out."""
+        self._open.pop(worker, None)
+        self._ended += job.visits
+        self.runs += 1
+
+    @property
+    def left(self) -> str:
+        """Minutes left, at the speed so far."""
+        if not self.done:
+            return "time left unknown"
+        seconds = (time.monotonic() - self._began) * (self.total - self.done) / self.done
+        return f"{seconds / 60:.0f} min left"
+
+
+class _Bars:
+    """A bar over all, and one per worker."""
+
+    def __init__(self, progress: Progress, jobs: Sequence[Job], already: int) -> None:
+        self._progress = progress
+        self._visits = _Visits(jobs, already)
+        self._all = progress.add_task("all runs", total=self._visits.total, state="")
+        self._tasks: dict[int, TaskID] = {}
+        self._show()
+
+    def started(self, worker: int, job: Job) -> None:
+        self.remove(worker)
+        epochs = job.contender.epochs(job.epochs)
+        self._tasks[worker] = self._progress.add_task(job.name, total=epochs, state="")
+
+    def epoch(self, worker: int, job: Job, done: int, visits: int, accuracy: float | None) -> None:
+        self._visits.reach(worker, visits)
+        state = f"epoch {done}/{job.contender.epochs(job.epochs)}"
+        if accuracy is None:
+            self._progress.update(self._tasks[worker], completed=done)
+        else:
+            state += f", {100 * accuracy:.2f} %"
+            self._progress.update(self._tasks[worker], completed=done, state=state)
+        self._show()
+
+    def finished(self, worker: int, job: Job, line: Line) -> None:
+        self._end(worker, job, f"{job.name}: {result(line)}")
+
+    def failed(self, worker: int, job: Job, reason: str) -> None:
+        self._end(worker, job, f"{job.name}: FAILED, {reason.strip().splitlines()[-1]}")
+
+    def remove(self, worker: int) -> None:
+        """Takes the line of a worker off the screen."""
+        if worker in self._tasks:
+            self._progress.remove_task(self._tasks.pop(worker))
+
+    def _end(self, worker: int, job: Job, text: str) -> None:
+        self._visits.end(worker, job)
+        self.remove(worker)
+        self._progress.console.print(text, markup=False, highlight=False)
+        self._show()
+
+    def _show(self) -> None:
+        state = f"{self._visits.runs}/{self._visits.all_runs} runs"
+        self._progress.update(self._all, completed=self._visits.done, state=state)
+
+
+class _Lines:
+    """A line per run that ends, and now and then one in between."""
+
+    def __init__(self, console: Console, jobs: Sequence[Job], already: int) -> None:
+        self._console = console
+        self._visits = _Visits(jobs, already)
+        self._last = time.monotonic()
+
+    def started(self, worker: int, job: Job) -> None:
+        """Says nothing: there will be a line soon enough."""
+
+    def epoch(self, worker: int, job: Job, done: int, visits: int, accuracy: float | None) -> None:
+        self._visits.reach(worker, visits)
+        if time.monotonic() - self._last >= _SECONDS_BETWEEN_LINES:
+            measured = "" if accuracy is None else f", accuracy {100 * accuracy:.2f} %"
+            epochs = job.contender.epochs(job.epochs)
+            self._print(f"{job.name}: epoch {done} of {epochs}{measured}; {self._visits.left}")
+
+    def finished(self, worker: int, job: Job, line: Line) -> None:
+        self._visits.end(worker, job)
+        self._print(f"{job.name}: {result(line)}; {self._visits.left}")
+
+    def failed(self, worker: int, job: Job, reason: str) -> None:
+        self._visits.end(worker, job)
+        self._print(f"{job.name}: FAILED, {reason.strip().splitlines()[-1]}")
+
+    def _print(self, text: str) -> None:
+        self._last = time.monotonic()
+        count = f"[{self._visits.runs}/{self._visits.all_runs}]"
+        self._console.print(f"{count} {text}", markup=False, highlight=False, soft_wrap=True)

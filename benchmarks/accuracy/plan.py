@@ -1,0 +1,123 @@
+"""The runs that a suite still has to make, in an order that may be stopped anywhere.
+
+Seed after seed, so that whatever there is when it stops is a comparison of equals; of each seed
+Full first, which all others are compared with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.accuracy.contenders import METHODS, Contender, contenders
+from benchmarks.accuracy.lines import Key, key
+from benchmarks.accuracy.suites import Suite, Variant
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run that is to be made."""
+
+    suite: str
+    variant: str
+    contender: Contender
+    seed: int
+    epochs: int
+    samples: int
+
+    @property
+    def key(self) -> Key:
+        """The key of its line."""
+        return (
+            self.suite,
+            self.variant,
+            self.contender.method,
+            self.contender.budget,
+            self.seed,
+        )
+
+    @property
+    def visits(self) -> int:
+        """Samples that it trains; where that is an outcome, the most that it can."""
+        return self.contender.visits(self.samples, self.epochs)
+
+    @property
+    def name(self) -> str:
+        """What a person reads."""
+        return ", ".join(filter(None, (self.variant, self.contender.name, f"seed {self.seed}")))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is asked of a suite; None: all that it has.
+
+    Args:
+        methods: Of the suite's methods.
+        budgets: In place of the suite's; then full training's curve is left out.
+        seeds: Number of seeds.
+        variants: Of the suite's variants.
+        epochs: Of full training, in place of every variant's own.
+    """
+
+    methods: Sequence[str] | None = None
+    budgets: Sequence[float] | None = None
+    seeds: int | None = None
+    variants: Sequence[str] | None = None
+    epochs: int | None = None
+
+
+def jobs(suite: Suite, choice: Choice) -> list[Job]:
+    """Returns all runs that are asked for, in order.
+
+    Raises:
+        ValueError: Something is asked for that the suite does not have, or seta does not.
+    """
+    for name, known in (("methods", METHODS), ("variants", tuple(suite.variants))):
+        unknown = sorted(set(getattr(choice, name) or ()) - set(known))
+        if unknown:
+            raise ValueError(f"{name} must be of {', '.join(known)}; got {', '.join(unknown)}")
+    for name in ("seeds", "epochs"):
+        value = getattr(choice, name)
+        if value is not None and value < 1:
+            raise ValueError(
+                f"{name} must be at least 1, got {value}: leave it out for the suite's"
+            )
+    seeds = suite.seeds if choice.seeds is None else choice.seeds
+    chosen = {name: suite.variants[name] for name in choice.variants or suite.variants}
+    found = [
+        Job(suite.name, name, contender, seed, choice.epochs or variant.epochs, variant.samples)
+        for seed in range(seeds)
+        for name, variant in chosen.items()
+        for contender in _contenders(suite, variant, choice)
+    ]
+    for job in found:
+        job.contender.policy(job.epochs)  # a missing method is told before hours of runs
+    return found
+
+
+def _contenders(suite: Suite, variant: Variant, choice: Choice) -> list[Contender]:
+    budgets = suite.budgets if choice.budgets is None else choice.budgets
+    curve = suite.curve if choice.budgets is None else ()
+    found = contenders(choice.methods or suite.methods, budgets, curve)
+    return [one for one in found if variant.classes or not one.needs_classes]
+
+
+def left(planned: Iterable[Job], lines: Iterable[Mapping[str, Any]]) -> list[Job]:
+    """Returns the runs that have no line yet.
+
+    Raises:
+        ValueError: A line comes from a run of another length, which cannot be compared.
+    """
+    by_key = {key(line): line for line in lines}
+    missing = []
+    for job in planned:
+        line = by_key.get(job.key)
+        if line is None:
+            missing.append(job)
+        elif line["full_epochs"] != job.epochs:
+            raise ValueError(
+                f"epochs is {job.epochs}, but the file has a run of {line['full_epochs']} "
+                f"({job.name}): choose another folder by --out, or the same epochs"
+            )
+    return missing

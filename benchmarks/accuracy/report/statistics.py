@@ -1,0 +1,202 @@
+"""Means, spreads, and differences between methods, paired by seed.
+
+A run and its reference share a seed: the net that they begin with, the order, the augmentation. So
+the difference is taken seed by seed, and its interval is Student's t over these differences: as
+narrow as the pairing makes it, and wide where there are few seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import sqrt
+from statistics import fmean, median, stdev
+from typing import Any
+
+from scipy.stats import t as student
+
+from benchmarks.accuracy.contenders import EQUAL_COST
+from benchmarks.accuracy.report.studies import Cell, Line, Study
+
+CONFIDENCE = 0.95
+NO_WIDTH = 1e-9
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A mean difference, paired by seed.
+
+    Attributes:
+        mean: Of the differences, in the unit of the values.
+        half: Half of the width of the 95 % interval; None with one pair, which gives no interval.
+        seeds: Number of pairs.
+        interpolated: Whether the reference lies between two runs, and was not run itself.
+    """
+
+    mean: float
+    half: float | None
+    seeds: int
+    interpolated: bool = False
+
+    @property
+    def low(self) -> float | None:
+        """The lower end of the interval."""
+        return None if self.half is None else self.mean - self.half
+
+    @property
+    def high(self) -> float | None:
+        """The upper end of the interval."""
+        return None if self.half is None else self.mean + self.half
+
+    @property
+    def sign(self) -> int:
+        """1 or -1 if the whole interval lies above or below zero; 0 if zero is in it, or none.
+
+        Equal differences, which accuracies counted on few samples may have, give an interval of no
+        width, and no verdict: that seeds agree by chance says nothing of the next one.
+        """
+        if self.half is None or self.half < NO_WIDTH or abs(self.mean) <= self.half:
+            return 0
+        return 1 if self.mean > 0 else -1
+
+
+def paired_difference(
+    values: Mapping[int, float], reference: Mapping[int, float], *, interpolated: bool = False
+) -> Difference | None:
+    """The mean of `values - reference` over the seeds that both have.
+
+    Args:
+        values: By seed.
+        reference: By seed.
+        interpolated: Handed on to the result.
+
+    Returns:
+        None if they have no seed in common.
+    """
+    seeds = sorted(values.keys() & reference.keys())
+    if not seeds:
+        return None
+    differences = [values[seed] - reference[seed] for seed in seeds]
+    return Difference(fmean(differences), half_width(differences), len(seeds), interpolated)
+
+
+def half_width(values: Sequence[float]) -> float | None:
+    """Half of the width of Student's 95 % interval of a mean; None with a single value."""
+    if len(values) < 2:
+        return None
+    quantile = float(student.ppf((1 + CONFIDENCE) / 2, len(values) - 1))
+    return quantile * stdev(values) / sqrt(len(values))
+
+
+def values_of(cell: Cell, key: str) -> dict[int, float]:
+    """A figure by seed: a field of the line, or else an entry of its `metrics`; gaps left out."""
+    found = {}
+    for seed, line in cell.items():
+        value = line.get(key, (line.get("metrics") or {}).get(key))
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            found[seed] = float(value)
+    return found
+
+
+def mean_and_spread(values: Mapping[int, float]) -> tuple[float, float | None] | None:
+    """Mean and sample standard deviation over the seeds; None, for the spread, with one."""
+    numbers = list(values.values())
+    if not numbers:
+        return None
+    return fmean(numbers), stdev(numbers) if len(numbers) > 1 else None
+
+
+def to_full(study: Study, cell: Cell, key: str = "accuracy") -> Difference | None:
+    """How far a cell lies from full training."""
+    return paired_difference(values_of(cell, key), values_of(study.full, key))
+
+
+def to_curve(
+    study: Study, method: str, budget: float | None, key: str = "accuracy"
+) -> Difference | None:
+    """How far a cell lies from Full's own curve, at the visits that it took.
+
+    The reference is Full at equal cost of the same seed. Where Full was not run at that budget, it
+    is the straight line between the seed's two nearest lengths of Full; a curve that bends lies
+    above that line, so that the difference flatters the method a little.
+    """
+    cell, beside = study.cell(method, budget), {}
+    if budget is not None:
+        beside = values_of(study.cell(EQUAL_COST, budget), key)
+    values = values_of(cell, key)
+    if values.keys() & beside.keys():
+        return paired_difference(values, beside)
+    line = {seed: between(full_points(study, seed, key), share(cell[seed])) for seed in values}
+    known = {seed: value for seed, value in line.items() if value is not None}
+    return paired_difference(values, known, interpolated=True)
+
+
+def full_points(study: Study, seed: int, key: str) -> list[tuple[float, float]]:
+    """Full's own curve of one seed: (share of Full's visits, figure), the shortest run first."""
+    cells = [study.full, *(study.cell(*at) for at in study.cells if at[0] == EQUAL_COST)]
+    own = [{seed: cell[seed]} for cell in cells if seed in cell]
+    return sorted((share(cell[seed]), v) for cell in own for v in values_of(cell, key).values())
+
+
+def between(points: Sequence[tuple[float, float]], x: float) -> float | None:
+    """The straight line between the two points around x; None outside of them.
+
+    >>> between([(0.5, 70.0), (1.0, 80.0)], 0.6)
+    72.0
+    """
+    for (left, low), (right, high) in pairwise(points):
+        if left <= x <= right:
+            return high if right == left else low + (high - low) * (x - left) / (right - left)
+    return None
+
+
+def share(line: Line) -> float:
+    """Samples that a run trained, as a share of those that Full trains."""
+    return float(line["visits"]) / float(line["full_visits"])
+
+
+def same_conditions(line: Line, other: Line) -> bool:
+    """Whether the times of two runs may be compared: processor, device, threads and jobs are."""
+
+    def conditions(of: Line) -> tuple[Any, ...]:
+        machine = of.get("machine") or {}
+        where = (machine.get(name) for name in ("processor", "device", "device_name"))
+        return *where, of.get("threads"), of.get("jobs")
+
+    return conditions(line) == conditions(other)
+
+
+def time_ratios(
+    study: Study, cell: Cell, key: str = "seconds", *, per_visit: bool = False
+) -> list[float]:
+    """Time of a run beside that of Full, one ratio per seed that both have.
+
+    Args:
+        study: Where Full is.
+        cell: The runs.
+        key: `seconds` (wall), `cpu_seconds`, or `without selection` (wall).
+        per_visit: Whether both are divided by the samples trained.
+    """
+    ratios = []
+    for seed in sorted(cell.keys() & study.full.keys()):
+        line, full = cell[seed], study.full[seed]
+        time, beside = seconds_of(line, key), seconds_of(full, key)
+        if same_conditions(line, full) and time and beside:
+            visits = line["visits"] / full["visits"] if per_visit else 1.0
+            ratios.append(time / beside / visits)
+    return ratios
+
+
+def seconds_of(line: Line, key: str) -> float | None:
+    """A time of a run, named as for `time_ratios`; None if the line does not say."""
+    if key != "without selection":
+        return line.get(key)
+    wall, select = line.get("seconds"), line.get("select_seconds")
+    return None if wall is None or select is None else wall - select
+
+
+def saved_time(study: Study, cell: Cell, key: str = "seconds") -> float | None:
+    """The share of Full's time that was saved, in the median over the seeds."""
+    ratios = time_ratios(study, cell, key)
+    return 1 - median(ratios) if ratios else None

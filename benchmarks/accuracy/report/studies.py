@@ -1,0 +1,186 @@
+"""The lines of results put together: a study is a task, a cell a method at a budget.
+
+Stands between the runs, which append a JSON line each, and the statistics, tables and plots, which
+look up cells. What is not there is named: a file that cannot be read, a run that a suite plans.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.accuracy import lines as files
+from benchmarks.accuracy.contenders import EQUAL_COST, FULL, METHODS, contenders
+from benchmarks.accuracy.suites import Suite
+
+Line = Mapping[str, Any]
+Cell = Mapping[int, Line]
+Key = tuple[str, "float | None"]
+
+WHOLE: Key = (FULL, 1.0)
+REFERENCES = (FULL, EQUAL_COST)
+
+
+@dataclass(frozen=True)
+class Study:
+    """All runs of one task: a suite, and a variant of it.
+
+    Attributes:
+        suite: Name of the suite.
+        variant: Which task of the suite; empty where it has one.
+        cells: By (method, budget), the runs by seed. A budget of None is an outcome, not a setting.
+    """
+
+    suite: str
+    variant: str
+    cells: Mapping[Key, Cell]
+
+    @property
+    def title(self) -> str:
+        """The suite and the variant, as a heading."""
+        return title(self.suite, self.variant)
+
+    @property
+    def slug(self) -> str:
+        """The title as the name of a file: lower case letters, digits, `-`, `.` and `_`."""
+        kept = (c if c.isascii() and (c.isalnum() or c in "._-") else " " for c in self.title)
+        return "-".join("".join(kept).lower().split())
+
+    def cell(self, method: str, budget: float | None) -> Cell:
+        """The runs of a method at a budget, by seed; empty if there are none."""
+        return self.cells.get((method, budget), {})
+
+    @property
+    def full(self) -> Cell:
+        """The runs on all samples in all epochs."""
+        return self.cell(*WHOLE)
+
+    @property
+    def lines(self) -> list[Line]:
+        """All runs."""
+        return [line for cell in self.cells.values() for line in cell.values()]
+
+    @property
+    def budgets(self) -> list[float]:
+        """The budgets that methods were run at, the largest first, those of Full left out."""
+        found = {budget for method, budget in self.cells if method not in REFERENCES}
+        return sorted((budget for budget in found if budget is not None), reverse=True)
+
+    @property
+    def methods(self) -> list[str]:
+        """The methods that were run, in the order of `METHODS`."""
+        return ordered({method for method, _ in self.cells})
+
+    def pruning(self, *budgets: float | None) -> list[str]:
+        """The methods but for Full that were run at one of these budgets, in the same order."""
+        pruned = (method for method in self.methods if method not in REFERENCES)
+        return [method for method in pruned if any(self.cell(method, at) for at in budgets)]
+
+    @property
+    def wrong_share(self) -> float:
+        """The share of the training samples that have a wrong label, in [0, 1]."""
+        return max((line.get("wrong_share_of_data") or 0.0 for line in self.lines), default=0.0)
+
+
+def read(folder: Path, order: Sequence[str]) -> tuple[list[Study], list[str]]:
+    """Reads every `*.jsonl` of a folder.
+
+    Args:
+        folder: It may hold none.
+        order: Suites that come first, in this order; others follow by name.
+
+    Returns:
+        The studies; and what is wrong with files that are left out for it, one text each.
+    """
+    found: list[Line] = []
+    faults = []
+    for path in sorted(folder.glob("*.jsonl")):
+        try:
+            found += files.read(path)
+        except ValueError as error:
+            faults.append(f"`{path.name}` is left out: {error}")
+    return studies(found, order), faults
+
+
+def studies(some: Iterable[Line], order: Sequence[str] = ()) -> list[Study]:
+    """Puts lines together by suite and variant."""
+    found: dict[tuple[str, str], dict[Key, dict[int, Line]]] = {}
+    for line in some:
+        cells = found.setdefault((line["suite"], line["variant"]), {})
+        cells.setdefault((line["method"], line["budget"]), {})[line["seed"]] = line
+    made = [Study(suite, variant, cells) for (suite, variant), cells in found.items()]
+    return sorted(made, key=lambda study: (_place(study.suite, order), study.variant))
+
+
+def missing(suites: Iterable[Suite], found: Iterable[Study]) -> Iterator[str]:
+    """Names the runs that suites plan and that have no line, as briefly as can be."""
+    by_name = {(study.suite, study.variant): study for study in found}
+    for suite in suites:
+        absent = {
+            variant: _absent(planned, by_name.get((suite.name, variant)))
+            for variant, planned in _planned(suite).items()
+        }
+        if all(text == NO_RUNS for text in absent.values()):
+            yield f"{suite.name}: {NO_RUNS}"
+            continue
+        yield from (f"{title(suite.name, of)}: {text}" for of, text in absent.items() if text)
+
+
+NO_RUNS = "no runs yet"
+
+
+def _planned(suite: Suite) -> dict[str, dict[Key, set[int]]]:
+    """By variant, the seeds of each cell that a suite plans."""
+    every = contenders(suite.methods, suite.budgets, suite.curve)
+    return {
+        name: {
+            (one.method, one.budget): set(range(suite.seeds))
+            for one in every
+            if variant.classes or not one.needs_classes
+        }
+        for name, variant in suite.variants.items()
+    }
+
+
+def _absent(planned: Mapping[Key, set[int]], study: Study | None) -> str:
+    """What a study lacks: whole seeds first, then cell by cell; empty if nothing."""
+    if study is None:
+        return NO_RUNS
+    lacking = {key: seeds - study.cell(*key).keys() for key, seeds in planned.items()}
+    everywhere = set.intersection(*lacking.values()) if lacking else set()
+    texts = [f"of {_seeds(everywhere)} all"] if everywhere else []
+    by_seeds: dict[str, dict[str, list[str]]] = {}
+    for (method, budget), seeds in lacking.items():
+        if rest := seeds - everywhere:
+            at = "" if budget is None or method == FULL else f"{100 * budget:g} %"
+            by_seeds.setdefault(_seeds(rest), {}).setdefault(method, []).append(at)
+    for seeds, methods in by_seeds.items():
+        named = (f"{method} {', '.join(at)}".strip() for method, at in methods.items())
+        texts.append(f"of {seeds}: {' / '.join(named)}")
+    return "; ".join(texts)
+
+
+def title(suite: str, variant: str) -> str:
+    """A suite and a variant of it, as a heading."""
+    return f"{suite}, {variant}" if variant else suite
+
+
+def ordered(methods: Iterable[str]) -> list[str]:
+    """Methods in the order of `METHODS`, unknown ones after them by name."""
+    return sorted(methods, key=lambda method: _place(method, METHODS))
+
+
+def distinct(texts: Iterable[str]) -> list[str]:
+    """The different ones, in the order in which they first appear."""
+    return list(dict.fromkeys(texts))
+
+
+def _place(name: str, order: Sequence[str]) -> tuple[int, str]:
+    return (list(order).index(name) if name in order else len(order), name)
+
+
+def _seeds(seeds: Iterable[int]) -> str:
+    numbers = sorted(seeds)
+    return f"seed{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"

@@ -1,0 +1,225 @@
+"""The tables of the page, in Markdown: methods at a budget, Full's own curve, overviews.
+
+Every figure comes from `statistics`; here it is only written down. What is clearly better or worse,
+its interval being on one side of zero, is bold and says so in a word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from statistics import fmean, median
+
+from benchmarks.accuracy.contenders import FULL
+from benchmarks.accuracy.report.measures import ACCURACY, EXTRA, Measure
+from benchmarks.accuracy.report.statistics import (
+    Difference,
+    mean_and_spread,
+    paired_difference,
+    saved_time,
+    share,
+    to_curve,
+    to_full,
+    values_of,
+)
+from benchmarks.accuracy.report.studies import REFERENCES, WHOLE, Cell, Key, Study, ordered
+
+NONE = "–"  # noqa: RUF001
+OVERVIEW = 0.5
+SIGNS = {0: "", 1: " ▲", -1: " ▼"}
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, words: int = 1) -> str:
+    """A Markdown table with aligned pipes, ending in a line break.
+
+    Args:
+        headers: One per column.
+        rows: One text per header and row; pipes are escaped.
+        words: How many columns, from the left, are words; the others are figures, to the right.
+    """
+    texts = [[_escaped(text) for text in row] for row in (headers, *rows)]
+    widths = [max(3, *map(len, column)) for column in zip(*texts, strict=True)]
+
+    def line(row: Sequence[str]) -> str:
+        cells = zip(row, widths, strict=True)
+        padded = [t.ljust(w) if i < words else t.rjust(w) for i, (t, w) in enumerate(cells)]
+        return f"| {' | '.join(padded)} |\n"
+
+    rule = ["-" * w if i < words else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
+    return "".join(line(row) for row in (texts[0], rule, *texts[1:]))
+
+
+def at_budget(study: Study, budget: float) -> str:
+    """All methods at one budget, the best first, with Full and Full at equal cost among them."""
+    keys = [key for key in study.cells if key[1] == budget and key != WHOLE]
+    return methods_table(study, [WHOLE, *keys] if study.full else keys)
+
+
+def as_published(study: Study) -> str:
+    """The methods whose saving is an outcome; empty if none was run."""
+    keys = [(method, None) for method in study.methods if study.cell(method, None)]
+    return methods_table(study, keys) if keys else ""
+
+
+def methods_table(study: Study, keys: Sequence[Key]) -> str:
+    """A row per cell, by mean accuracy; columns that nothing is known for are left out."""
+    accuracies = {key: mean_and_spread(values_of(study.cell(*key), "accuracy")) for key in keys}
+    ranked = sorted(keys, key=lambda key: -(accuracies[key] or (0.0,))[0])
+    rows = [_method_row(study, *key) for key in ranked]
+    headers = list(rows[0])
+    known = [h for h in headers if any(row[h] not in (NONE, "reference") for row in rows)]
+    return table(known, [[row[header] for header in known] for row in rows])
+
+
+def _method_row(study: Study, method: str, budget: float | None) -> dict[str, str]:
+    cell = study.cell(method, budget)
+    row = {"method": method, "seeds": str(len(cell))} | _measured(study, method, budget, ACCURACY)
+    row["saved: samples %"] = percent(fmean(1 - share(line) for line in cell.values()), 1)
+    row["wall time %"] = percent(saved_time(study, cell), 0)
+    row["CPU time %"] = percent(saved_time(study, cell, "cpu_seconds"), 0)
+    for measure in EXTRA.get(study.suite, ()):
+        row |= _measured(study, method, budget, measure)
+    wrong = mean_and_spread(values_of(cell, "wrong_share"))
+    row["wrong labels among trained %"] = percent(wrong and wrong[0], 1)
+    row["hardest group: precision / recall %"] = hardest(cell)
+    return row
+
+
+def _measured(study: Study, method: str, budget: float | None, of: Measure) -> dict[str, str]:
+    """A figure, and its distances to Full and to Full's own curve."""
+    cell = study.cell(method, budget)
+    full = "reference" if method == FULL else difference(to_full(study, cell, of.key), of)
+    curve = "reference" if method in REFERENCES else NONE
+    if method not in REFERENCES:
+        curve = difference(to_curve(study, method, budget, of.key), of)
+    prefix = "" if of is ACCURACY else f"{of.name}: "
+    return {
+        of.name: level(cell, of),
+        f"{prefix}to Full": full,
+        f"{prefix}to Full at equal cost": curve,
+    }
+
+
+def full_curve(study: Study) -> str:
+    """Full's own accuracy against epochs, the longest run first."""
+    cells = [study.cell(*key) for key in study.cells if key[0] in REFERENCES]
+    rows = []
+    for cell in sorted(cells, key=lambda cell: -_mean_share(cell)):
+        epochs = {line["epochs"] for line in cell.values() if "epochs" in line}
+        whole = cell is study.full
+        rows.append(
+            (
+                f"{100 * _mean_share(cell):.1f} %",
+                ", ".join(f"{count:g}" for count in sorted(epochs)) or NONE,
+                str(len(cell)),
+                level(cell, ACCURACY),
+                "reference" if whole else difference(to_full(study, cell), ACCURACY),
+            )
+        )
+    headers = ("visits, of Full's", "epochs", "seeds", "accuracy %", "to Full")
+    return table(headers, rows) if rows else ""
+
+
+def overview(studies: Sequence[Study], *, curve: bool) -> str:
+    """Tasks x methods at half of Full's visits: the mean difference, marked where it is clear.
+
+    Args:
+        studies: Rows; those without runs at that budget are left out.
+        curve: Whether the distance is to Full at equal cost; to Full otherwise.
+    """
+    shown = [study for study in studies if OVERVIEW in study.budgets]
+    left_out = REFERENCES if curve else (FULL,)
+    found = {m for s in shown for m, budget in s.cells if budget == OVERVIEW and m not in left_out}
+    methods = ordered(found)
+    rows, signs = [], {method: [0, 0, 0] for method in methods}
+    for study in shown:
+        row = [study.title]
+        for method in methods:
+            cell = study.cell(method, OVERVIEW)
+            way = to_curve(study, method, OVERVIEW) if curve else to_full(study, cell)
+            row.append(short(way))
+            if way is not None and way.half is not None:
+                signs[method][way.sign + 1] += 1
+        rows.append(row)
+    rows.append(["worse / even / better", *("{} / {} / {}".format(*signs[m]) for m in methods)])
+    return table(["task", *methods], rows) if shown else ""
+
+
+def level(cell: Cell, of: Measure) -> str:
+    """Mean and sample standard deviation, such as `81.70 ± 0.20`."""
+    figures = mean_and_spread(values_of(cell, of.key))
+    if figures is None:
+        return NONE
+    mean, spread = figures
+    text = f"{of.scale * mean:.{of.digits}f}"
+    return text if spread is None else f"{text} ± {of.scale * spread:.{of.digits}f}"
+
+
+def difference(way: Difference | None, of: Measure) -> str:
+    """A difference and its interval, such as `-0.35 (-0.81 to 0.11)`; bold where it is clear."""
+    if way is None:
+        return NONE
+    text = number(way.mean * of.scale, of.digits, signed=True)
+    if way.low is not None and way.high is not None:
+        ends = (number(end * of.scale, of.digits) for end in (way.low, way.high))
+        text += " ({} to {})".format(*ends)
+    text = f"~ {text}" if way.interpolated else text
+    sign = -way.sign if of.lower_is_better else way.sign
+    return {0: text, 1: f"**{text} better**", -1: f"**{text} worse**"}[sign]
+
+
+def short(way: Difference | None) -> str:
+    """A difference in points of accuracy, with a mark where it is clear."""
+    return NONE if way is None else number(100 * way.mean, 2, signed=True) + SIGNS[way.sign]
+
+
+def number(value: float, digits: int, *, signed: bool = False) -> str:
+    """A figure with a fixed number of digits; nothing is written as -0.00."""
+    rounded = round(value, digits) + 0.0
+    return f"{rounded:{'+' if signed and rounded else ''}.{digits}f}"
+
+
+def percent(value: float | None, digits: int) -> str:
+    """A share in percent, without its sign."""
+    return NONE if value is None else number(100 * value, digits)
+
+
+def hardest(cell: Cell) -> str:
+    """Precision and recall of the hardest group against the wrong labels, in percent."""
+    kinds = [hardest_share(cell, kind) for kind in ("precision", "recall")]
+    return " / ".join(percent(kind, 0) for kind in kinds) if kinds != [None, None] else NONE
+
+
+def hardest_share(cell: Cell, kind: str) -> float | None:
+    """`precision` or `recall` of the hardest group, in the mean over the runs that know it."""
+    found = [(line.get("hardest") or {}).get(kind) for line in cell.values()]
+    known = [value for value in found if value is not None]
+    return fmean(known) if known else None
+
+
+def spread_of(values: Sequence[float], digits: int = 3) -> str:
+    """Median and range, such as `1.013 (0.998 to 1.031)`."""
+    if not values:
+        return NONE
+    return f"{median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+
+
+def clear_differences(studies: Sequence[Study]) -> tuple[int, int]:
+    """How many intervals to Full's own curve there are, and how many of them leave out zero."""
+    keys = [(s, key) for s in studies for key in s.cells if key[0] not in REFERENCES]
+    ways = [way for study, key in keys if (way := to_curve(study, *key)) is not None]
+    judged = [way for way in ways if way.half is not None]
+    return len(judged), sum(way.sign != 0 for way in judged)
+
+
+def paired_to(study: Study, key: Key, other: Key, measure: Measure) -> Difference | None:
+    """The difference between any two cells of a study."""
+    cells = (values_of(study.cell(*at), measure.key) for at in (key, other))
+    return paired_difference(*cells)
+
+
+def _mean_share(cell: Cell) -> float:
+    return fmean(share(line) for line in cell.values())
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,176 @@
+"""The suites by name: which tasks, for how many epochs, with which contenders and seeds.
+
+A suite names its tasks as "module:callable" and imports nothing before a run needs it, so that a
+list of the runs takes no second, and needs neither data nor the libraries of other suites.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.accuracy.contenders import METHODS
+from benchmarks.accuracy.task import Task
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One task of a suite.
+
+    Args:
+        task: "module:callable"; called with the data folder (a Path, or None) and `options`, it
+            returns a `Task`. On another device than the CPU it is given `device`, too.
+        epochs: Of full training.
+        samples: Size of the training data, to tell the visits of a run before the data is read.
+        options: Keyword arguments of the callable.
+        classes: Whether the task has classes; where not, methods that need them are left out.
+    """
+
+    task: str
+    epochs: int
+    samples: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+    classes: bool = True
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Tasks, and the contenders and seeds that run on each of them.
+
+    Args:
+        name: Of the suite, and of the file of its lines.
+        variants: By name; "" where there is one.
+        methods: Of `contenders.METHODS`.
+        budgets: Shares of full training's visits at which methods are compared.
+        curve: More shares for "Full at equal cost": full training's curve of accuracy by epochs.
+        seeds: Runs per contender, with the seeds 0, 1, ...
+        needs_data: Whether `--data` has to be given.
+    """
+
+    name: str
+    variants: Mapping[str, Variant]
+    methods: tuple[str, ...] = METHODS
+    budgets: tuple[float, ...] = (0.7, 0.5, 0.3)
+    curve: tuple[float, ...] = ()
+    seeds: int = 3
+    needs_data: bool = True
+
+
+def _named(*suites: Suite) -> dict[str, Suite]:
+    return {suite.name: suite for suite in suites}
+
+
+_IMAGES = "benchmarks.accuracy.image_suites:"
+_CURVE = (0.1, 0.2, 0.85, 1.5)
+_FEW = (
+    "Full",
+    "Full at equal cost",
+    "SeTa",
+    "InfoBatch",
+    "Random",
+    "RS2",
+    "UCB",
+)
+"""For suites that ask something else than which method is best: one of each kind."""
+
+SUITES = _named(
+    Suite(
+        "digits",
+        {
+            "improving": Variant(_IMAGES + "digits", epochs=5, samples=1078),
+            "saturated": Variant(_IMAGES + "digits", epochs=60, samples=1078),
+        },
+        curve=_CURVE,
+        seeds=5,
+        needs_data=False,
+    ),
+    Suite(
+        "cifar10-small",
+        {
+            "improving": Variant(_IMAGES + "small", epochs=10, samples=50_000),
+            "saturated": Variant(
+                _IMAGES + "small", epochs=60, samples=2_500, options={"train": 2_500}
+            ),
+        },
+        curve=_CURVE,
+    ),
+    Suite(
+        "cifar10-resnet18",
+        {"improving": Variant(_IMAGES + "resnet", epochs=30, samples=50_000)},
+        curve=_CURVE,
+    ),
+    Suite(
+        "noise",
+        {
+            f"wrong={wrong:g}": Variant(
+                _IMAGES + "noise", epochs=8, samples=20_000, options={"wrong": wrong}
+            )
+            for wrong in (0.0, 0.1, 0.2, 0.4)
+        },
+        methods=_FEW,
+        budgets=(0.5,),
+    ),
+    Suite(
+        "imbalance",
+        {"improving": Variant(_IMAGES + "imbalance", epochs=12, samples=12_408)},
+        methods=(*_FEW, "RCAP"),
+        budgets=(0.5,),
+        curve=(0.2, 1.5),
+    ),
+    Suite(
+        "redundant",
+        {"improving": Variant(_IMAGES + "redundant", epochs=4, samples=50_000)},
+        methods=(*_FEW, "SeTa as published", "InfoBatch as published"),
+        budgets=(0.5, 0.3),
+        curve=(0.75, 1.5),
+    ),
+)
+
+
+def get(name: str) -> Suite:
+    """Returns the suite of that name, or a suite of your own given as "module:attribute".
+
+    Raises:
+        ValueError: There is none; the message lists them all.
+    """
+    if ":" in name:
+        suite = _load(name)
+        if isinstance(suite, Suite):
+            return suite
+    if name not in SUITES:
+        raise ValueError(
+            f"suite must be one of {', '.join(SUITES)}, or module:attribute of a Suite; "
+            f"got {name!r}"
+        )
+    return SUITES[name]
+
+
+def make_task(variant: Variant, data: Path | None, device: str = "cpu") -> Task:
+    """Returns the task of a variant: reads the data, which may take minutes.
+
+    Args:
+        variant: Names it.
+        data: Folder of the data sets; None: the task needs none.
+        device: "cpu" or "cuda".
+    """
+    options = dict(variant.options)
+    if device != "cpu":
+        options["device"] = device
+    task: Task = _load(variant.task)(data, **options)
+    return task
+
+
+def _load(path: str) -> Any:
+    """Returns what "module:attribute" names.
+
+    Raises:
+        ValueError: There is no such module or attribute.
+    """
+    module, _, attribute = path.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ModuleNotFoundError, AttributeError) as error:
+        raise ValueError(f"{path!r} must name a module and what is in it: {error}") from error

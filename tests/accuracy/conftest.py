@@ -1,0 +1,12 @@
+"""Runs of these tests are tiny: a second thread costs more than it gives."""
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -1,0 +1,103 @@
+"""All methods at a budget train equally many samples; Full at equal cost is exact."""
+
+import pytest
+
+from benchmarks.accuracy.contenders import (
+    AT_BUDGET,
+    EQUAL_COST,
+    METHODS,
+    Contender,
+    contenders,
+    make_policy,
+)
+from benchmarks.accuracy.plan import Choice, jobs
+from benchmarks.accuracy.suites import SUITES, Suite, Variant
+from seta.engine.budget import epoch_lengths
+from seta.policies import REGISTRY
+
+HERE = [method for method in AT_BUDGET if method in REGISTRY]
+
+
+@pytest.mark.parametrize("method", HERE)
+@pytest.mark.parametrize("budget", [0.7, 0.5, 0.3])
+def test_every_method_has_a_policy_at_every_budget(method, budget):
+    contender = Contender(method, budget)
+    assert type(contender.policy(40)).__name__ == method
+    assert contender.shares(40) == budget and contender.epochs(40) == 40
+
+
+@pytest.mark.parametrize("budget", [0.1, 0.3, 0.5, 0.7, 0.85, 1.0, 1.5, 2.0])
+@pytest.mark.parametrize("full", [7, 12, 40])
+@pytest.mark.parametrize("n", [100, 1437])
+def test_full_at_equal_cost_trains_exactly_the_visits_of_the_budget(budget, full, n):
+    contender = Contender(EQUAL_COST, budget)
+    lengths = epoch_lengths(contender.shares(full), n, contender.epochs(full))
+    assert lengths[:-1] == [n] * (len(lengths) - 1)
+    assert sum(lengths) == contender.visits(n, full)
+    assert 0 <= budget * n * full - sum(lengths) + 1e-6 < 1.001
+    if budget <= 1:
+        assert sum(lengths) == sum(epoch_lengths(budget, n, full))
+
+
+def test_full_has_no_budget_and_published_runs_have_none():
+    assert Contender("Full", 1.0).shares(10) is None
+    published = Contender("InfoBatch as published", None)
+    assert published.shares(10) is None and published.policy(10) == REGISTRY["InfoBatch"]()
+
+
+def test_full_comes_first_and_the_curve_last():
+    found = contenders(METHODS, (0.7, 0.3), curve=(0.7, 1.5))
+    assert [one.name for one in found[:3]] == ["Full", "Full at equal cost 0.7", "SeTa 0.7"]
+    assert found[-1] == Contender(EQUAL_COST, 1.5)
+    assert len(set(found)) == len(found) == 1 + 2 * 13 + 2 + 1
+
+
+@pytest.mark.parametrize(
+    ("method", "budget", "message"),
+    [
+        ("Fulll", 1.0, "method must be one of Full, .*; got 'Fulll'"),
+        ("SeTa", None, "budget of 'SeTa' is None"),
+        ("SeTa as published", 0.5, "budget of 'SeTa as published' is 0.5"),
+        ("SeTa", 1.5, "budget of 'SeTa' must lie in (0, 1.0], got 1.5"),
+        (EQUAL_COST, 0.0, "must lie in (0, inf], got 0.0"),
+    ],
+)
+def test_what_makes_no_contender_is_refused(method, budget, message):
+    pattern = message.replace("(", r"\(").replace("]", r"\]")
+    with pytest.raises(ValueError, match=pattern):
+        Contender(method, budget)
+
+
+def test_a_method_that_seta_lacks_is_named():
+    with pytest.raises(ValueError, match="no method 'Nobody': choose among SeTa, .* by --methods"):
+        make_policy("Nobody")
+
+
+def test_methods_that_need_classes_are_left_out_where_there_are_none(monkeypatch):
+    monkeypatch.setitem(REGISTRY, "RCAP", lambda prune_ratio: None)
+    variants = {"text": Variant("m:t", 3, 10, classes=False), "images": Variant("m:i", 3, 10)}
+    suite = Suite("mixed", variants, methods=("Full", "RCAP"), seeds=1)
+    found = [(job.variant, job.contender.method) for job in jobs(suite, Choice(budgets=(0.5,)))]
+    assert found == [("text", "Full"), ("images", "Full"), ("images", "RCAP")]
+
+
+@pytest.mark.parametrize("suite", SUITES.values(), ids=lambda suite: suite.name)
+def test_the_runs_of_every_suite_are_distinct_and_in_the_order_of_seeds(suite):
+    methods = [method for method in suite.methods if method not in AT_BUDGET or method in HERE]
+    found = jobs(suite, Choice(methods=methods))
+    assert len({job.key for job in found}) == len(found)
+    assert [job.seed for job in found] == sorted(job.seed for job in found)
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        (Choice(methods=["SeTa", "Sata"]), "methods must be of Full, .*; got Sata"),
+        (Choice(variants=["other"]), "variants must be of improving, saturated; got other"),
+        (Choice(seeds=0), "seeds must be at least 1, got 0"),
+        (Choice(epochs=0), "epochs must be at least 1, got 0"),
+    ],
+)
+def test_what_a_suite_does_not_have_is_refused(choice, message):
+    with pytest.raises(ValueError, match=message):
+        jobs(SUITES["digits"], choice)
