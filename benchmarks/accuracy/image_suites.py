@@ -48,7 +48,7 @@ def resnet(data: Path | None, *, device: str = "cpu") -> ImageTask:
     return ImageTask("CIFAR-10", images, test, resnet18, recipe, device=device)
 
 
-def noise(data: Path | None, *, wrong: float, train: int = 20_000) -> ImageTask:
+def noise(data: Path | None, *, wrong: float, train: int = 10_000) -> ImageTask:
     """CIFAR-10, a share of whose labels is replaced by another class each."""
     images, test = cifar10.read(data)
     pictures, labels = cifar10.subset(images, train)
@@ -75,7 +75,7 @@ def imbalance(data: Path | None, *, ratio: float = 100.0) -> ImageTask:
 
 
 def redundant(
-    data: Path | None, *, originals: int = 8000, samples: int = 50_000, wrong: float = 0.1
+    data: Path | None, *, originals: int = 6400, samples: int = 40_000, wrong: float = 0.1
 ) -> ImageTask:
     """CIFAR-10 images repeated 1 to 50 times, most of them seldom, each copy augmented anew.
 

@@ -64,7 +64,7 @@ def _named(*suites: Suite) -> dict[str, Suite]:
 
 
 _IMAGES = "benchmarks.accuracy.image_suites:"
-_CURVE = (0.1, 0.2, 0.85, 1.5)
+_CURVE = (0.15, 0.85, 1.5)
 _FEW = (
     "Full",
     "Full at equal cost",
@@ -90,9 +90,9 @@ SUITES = _named(
     Suite(
         "cifar10-small",
         {
-            "improving": Variant(_IMAGES + "small", epochs=10, samples=50_000),
+            "improving": Variant(_IMAGES + "small", epochs=8, samples=50_000),
             "saturated": Variant(
-                _IMAGES + "small", epochs=60, samples=2_500, options={"train": 2_500}
+                _IMAGES + "small", epochs=50, samples=2_000, options={"train": 2_000}
             ),
         },
         curve=_CURVE,
@@ -106,7 +106,7 @@ SUITES = _named(
         "noise",
         {
             f"wrong={wrong:g}": Variant(
-                _IMAGES + "noise", epochs=8, samples=20_000, options={"wrong": wrong}
+                _IMAGES + "noise", epochs=8, samples=10_000, options={"wrong": wrong}
             )
             for wrong in (0.0, 0.1, 0.2, 0.4)
         },
@@ -122,7 +122,7 @@ SUITES = _named(
     ),
     Suite(
         "redundant",
-        {"improving": Variant(_IMAGES + "redundant", epochs=4, samples=50_000)},
+        {"improving": Variant(_IMAGES + "redundant", epochs=4, samples=40_000)},
         methods=(*_FEW, "SeTa as published", "InfoBatch as published"),
         budgets=(0.5, 0.3),
         curve=(0.75, 1.5),
