@@ -110,7 +110,8 @@ class ImageTask:
     @property
     def settings(self) -> dict[str, Any]:
         """What makes it what it is."""
-        count = sum(parameter.numel() for parameter in self.net().parameters())
+        with torch.device("meta"):  # counts, and draws no weights
+            count = sum(parameter.numel() for parameter in self.net().parameters())
         return {
             "data": self.name,
             "train": len(self.dataset),

@@ -105,6 +105,7 @@ def test_equal_seeds_make_equal_runs_and_others_do_not(folder):
         return result.tolist()
 
     before = torch.random.get_rng_state()
+    assert task.settings["parameters"] > 0
     assert losses(0) == losses(0) != losses(1)
     assert torch.equal(before, torch.random.get_rng_state())
 
