@@ -9,7 +9,7 @@ from typing import Any
 from seta.report.units import in_bytes, in_time
 
 FOLDER = Path(__file__).resolve().parent
-ORDER = ("epoch_start", "budget", "batch", "import_time", "scale", "ranks")
+ORDER = ("epoch_start", "methods", "budget", "batch", "import_time", "scale", "ranks")
 
 HEAD = """# Benchmarks
 
@@ -24,6 +24,8 @@ pair of processes; absolute times go with the machine, and no test asserts one.
   losses, two threads; beside the published way of doing the same (`published.py`, written by us:
   scikit-learn's k-means over all scores, and a Python loop over the samples into groups), and
   beside a copy of the loss array.
+- `methods`: an epoch start of each method beside that of Random, what recording a batch of 128
+  takes, and what is held per sample; with 1,000 classes.
 - `budget`: what an exact budget adds to that, and what saving a state in mid-epoch costs.
 - `batch`: `update` on a batch of 128, and loading alone, beside a plain `DataLoader`.
 - `import_time`: `import seta` beside `import numpy`.
@@ -33,6 +35,10 @@ pair of processes; absolute times go with the machine, and no test asserts one.
   parts; in turns with the published way on the same samples, which gathers index and loss in every
   step (`exchange.py`, written by us). `docs/scale.md` has bytes and memory beside what `seta plan`
   computes.
+
+Whether the methods keep the accuracy, on real data, is another question, and hours:
+`python -m benchmarks.accuracy --suite NAME --data DIR` makes the runs, one line each, and
+[docs/results.md](../docs/results.md) is made of the lines.
 """
 
 
@@ -112,7 +118,21 @@ def _exchanges(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-TABLES = {"epoch_start": _epoch_starts, "scale": _steps, "ranks": _exchanges}
+def _methods(rows: list[dict[str, Any]]) -> str:
+    lines = [
+        "| method | epoch start | beside Random | recording a batch | held |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for row in rows:
+        lines.append(
+            f"| {row['method']} | {row['start_seconds'] / row['n'] * 1e9:.3g} ns/sample | "
+            f"{row['start_ratio']:.2f} x | {row['record_seconds_per_batch'] * 1e6:.0f} µs | "
+            f"{row['bytes']:.3g} bytes/sample |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+TABLES = {"epoch_start": _epoch_starts, "methods": _methods, "scale": _steps, "ranks": _exchanges}
 
 
 def stored(folder: Path = FOLDER / "results") -> list[dict[str, Any]]:

@@ -181,7 +181,7 @@ def test_figures_of_code_that_changed_meanwhile_are_not_written(monkeypatch, tmp
 def test_an_unknown_benchmark_is_refused_with_the_names(capsys):
     with pytest.raises(SystemExit):
         main(["speed"])
-    names = "epoch_start, budget, batch, import_time, scale, ranks"
+    names = "epoch_start, methods, budget, batch, import_time, scale, ranks"
     assert f"NAME must be one of {names}; got speed" in capsys.readouterr().err
 
 
