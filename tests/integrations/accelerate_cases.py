@@ -152,6 +152,37 @@ def large_index(folder):
     return {"seen": seen, "recorded": np.flatnonzero(table == 4).tolist(), "odd": odd}
 
 
+@dataclass(frozen=True)
+class OneClass:
+    """Keeps the samples of class 1."""
+
+    stratified = True
+
+    def __call__(self, histogram, epoch, epochs):
+        keep = np.zeros((len(histogram.by_stratum), histogram.bins))
+        keep[1] = 1.0
+        return seta.KeepCurve(keep, keep[:, 0])
+
+
+def classes(folder):
+    """A policy that looks at classes is given them."""
+    pruning = Pruning(
+        accelerator_of(),
+        Numbers(100),
+        OneClass(),
+        epochs=2,
+        budget=0.4,
+        batch_size=10,
+        strata=np.arange(100) % 2,
+    )
+    seen = []
+    for _ in range(2):
+        for samples, _ in pruning:
+            pruning.update(samples.float())
+            seen += samples.tolist()
+    return seen
+
+
 def metrics(folder):
     """`gather_for_metrics` in a training loop: every sample of every epoch."""
     out = []
@@ -581,6 +612,7 @@ def refused(folder):
 CASES = [
     walks,
     large_index,
+    classes,
     metrics,
     repeated_reads,
     left_alone,

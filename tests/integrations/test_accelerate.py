@@ -237,6 +237,12 @@ def test_trap_14_indices_beyond_float32_stay_exact(case, world):
         assert one["recorded"] == [one["odd"]]
 
 
+@each_world
+def test_a_policy_that_looks_at_classes_is_given_them(case, world):
+    seen = [sample for one in case("classes", world) for sample in one]
+    assert len(seen) == 80 and {sample % 2 for sample in seen} == {1}
+
+
 def test_trap_21_no_collective_hides_in_the_sampler(case):
     """Dispatching, process 0 alone pulls samples: with a collective there this would hang."""
     for name in ("dispatch", "dispatch, split", "budget, dispatch"):

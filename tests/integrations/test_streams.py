@@ -23,6 +23,7 @@ from datasets import Dataset, Features, Image, IterableDataset, Value
 
 import seta
 from seta.integrations.streams import KeepSet, PrunedStream
+from tests.integrations.one_class import OneClass
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:This DataLoader will create"),
@@ -269,6 +270,12 @@ def test_the_source_is_told_the_epoch():
 
 def test_a_function_is_a_source():
     walk(stream_of(lambda: Rows().__iter__()), EPOCHS)
+
+
+def test_a_policy_that_looks_at_classes_is_given_them():
+    classes = np.arange(N) % 2
+    for batches in walk(stream_of(policy=OneClass(), budget=0.3, strata=classes), EPOCHS):
+        assert {sample % 2 for sample in flat(batches)} == {1}
 
 
 def test_the_loop_is_that_of_the_loader():

@@ -28,6 +28,7 @@ from transformers import (
 
 from seta.integrations.transformers import SeTaArguments, SeTaTrainer, SeTaTrainerMixin
 from seta.integrations.transformers.losses import Shares, weighted
+from tests.integrations.one_class import OneClass
 from tests.integrations.trainer_cases import (
     LeftOver,
     Probe,
@@ -710,6 +711,13 @@ def test_a_warm_start_and_samples_that_are_always_kept(tmp_path):
     assert trainer.pruner.kept_counts[[3, 5]].tolist() == [3, 3]
     assert trainer.pruner.history[0]["unseen"] == 0 and trainer.pruner.seed == 7
     assert trainer_of(tmp_path, data_seed=11).get_train_dataloader() is not None
+
+
+def test_a_policy_that_looks_at_classes_is_given_them(tmp_path):
+    classes = np.arange(41) % 2
+    trainer = trainer_of(tmp_path, policy=OneClass(), budget=0.3, strata=classes, count_kept=True)
+    trainer.train()
+    assert set(classes[trainer.pruner.kept_counts > 0]) == {1}
 
 
 @pytest.mark.parametrize(

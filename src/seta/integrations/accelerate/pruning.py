@@ -59,6 +59,7 @@ class Pruning:
             `update(losses, indices=indices)`.
         always_keep: Indices of samples that are never pruned.
         losses: Float (N,), a warm start: an earlier run's `pruner.losses`.
+        strata: Integers (N,), the class of each sample, for a policy that looks at classes.
         reorder: Takes an epoch's indices in random order and returns a permutation of them.
         on_epoch: Called in each process with the row of each epoch that ends; one or several.
         count_kept: Whether to count how often each sample was kept (`pruner.kept_counts`).
@@ -90,6 +91,7 @@ class Pruning:
         with_indices: bool = False,
         always_keep: ArrayLike | None = None,
         losses: ArrayLike | None = None,
+        strata: ArrayLike | None = None,
         reorder: Callable[[NDArray[Any]], ArrayLike] | None = None,
         on_epoch: Callable[[Row], object] | Iterable[Callable[[Row], object]] | None = None,
         count_kept: bool = False,
@@ -124,6 +126,7 @@ class Pruning:
             unit=self._global_batch if self._drop_last or processes > 1 else 1,
             always_keep=always_keep,
             losses=losses,
+            strata=strata,
             reorder=reorder,
             on_epoch=on_epoch,
             count_kept=count_kept,

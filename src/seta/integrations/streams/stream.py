@@ -68,6 +68,7 @@ class PrunedStream:
         seed: Of the selections.
         always_keep: Indices of samples that are never pruned.
         losses: Float (n,), a warm start.
+        strata: Integers (n,), the class of each sample, for a policy that looks at classes.
         on_epoch: Called with the row of each epoch that ends; one function or several.
         process_group: The processes that train together; None: all of `torch.distributed`.
         **options: Of torch's `DataLoader`: `num_workers`, `persistent_workers`, `prefetch_factor`,
@@ -92,6 +93,7 @@ class PrunedStream:
         seed: int = 0,
         always_keep: ArrayLike | None = None,
         losses: ArrayLike | None = None,
+        strata: ArrayLike | None = None,
         on_epoch: Callable[[Row], object] | Iterable[Callable[[Row], object]] | None = None,
         process_group: ProcessGroup | DeviceMesh | None = None,
         **options: Any,
@@ -121,6 +123,7 @@ class PrunedStream:
             unit=batch_size * self._ranks,
             always_keep=always_keep,
             losses=losses,
+            strata=strata,
             on_epoch=[ledger.close, *listeners],
             ranks=ranks,
             sharding="replicated",

@@ -29,6 +29,7 @@ class SeTaArguments:
         seed: Of the selections; None: `data_seed` of the training arguments, else their `seed`.
         always_keep: Indices of samples that are never pruned.
         losses: Float (N,), a warm start: an earlier run's `trainer.pruner.losses`.
+        strata: Integers (N,), the class of each sample, for a policy that looks at classes.
         reorder: Takes an epoch's indices in random order and returns a permutation of them.
         on_epoch: Called with the row of each epoch that ends; one function or several.
         count_kept: Whether to count how often each sample was kept.
@@ -46,6 +47,7 @@ class SeTaArguments:
     seed: int | None = None
     always_keep: ArrayLike | None = None
     losses: ArrayLike | None = None
+    strata: ArrayLike | None = None
     reorder: Reorder | None = None
     on_epoch: Listener | Iterable[Listener] | None = None
     count_kept: bool = False

@@ -97,6 +97,7 @@ class PrunedEpochs(_Base):
             unit=unit,
             always_keep=seta.always_keep,
             losses=seta.losses,
+            strata=seta.strata,
             reorder=self._order_of(dataset, steps),
             on_epoch=seta.on_epoch,
             count_kept=seta.count_kept,
