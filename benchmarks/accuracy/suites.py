@@ -92,7 +92,7 @@ SUITES = _named(
         {
             "improving": Variant(_IMAGES + "small", epochs=8, samples=50_000),
             "saturated": Variant(
-                _IMAGES + "small", epochs=50, samples=2_000, options={"train": 2_000}
+                _IMAGES + "small", epochs=60, samples=1_500, options={"train": 1_500}
             ),
         },
         curve=_CURVE,
