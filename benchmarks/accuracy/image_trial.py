@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 Batch = tuple[Tensor, Tensor]
 MakeNet = Callable[[], nn.Module]
+Groups = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,8 @@ class Recipe:
 
     Attributes:
         batch_size: Samples per batch.
-        rate: Highest learning rate, of SGD with Nesterov's momentum.
-        momentum: Of SGD.
+        rate: Highest learning rate.
+        momentum: Nesterov's, of SGD; the first beta of AdamW.
         weight_decay: Of the weights; none of biases and normalisations.
         warmup: Share of the run over which the rate rises, before a cosine takes it to 0.
         smoothing: Of the labels in the training loss.
@@ -45,6 +46,23 @@ class Recipe:
     smoothing: float = 0.1
     shift: int = 2
     mirror: bool = True
+
+
+def sgd(groups: Groups, recipe: Recipe) -> torch.optim.Optimizer:
+    """Returns SGD with Nesterov's momentum."""
+    return torch.optim.SGD(
+        groups,
+        lr=recipe.rate,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        nesterov=True,
+    )
+
+
+def adamw(groups: Groups, recipe: Recipe) -> torch.optim.Optimizer:
+    """Returns AdamW."""
+    betas = (recipe.momentum, 0.999)
+    return torch.optim.AdamW(groups, lr=recipe.rate, betas=betas, weight_decay=recipe.weight_decay)
 
 
 class Images(torch.utils.data.Dataset[Batch]):
@@ -75,6 +93,7 @@ class ImageTask:
         test: The same, held out.
         net: Makes the net.
         recipe: How it is trained.
+        optimizer: Makes the optimizer: `sgd` or `adamw`.
         true_labels: Integers (n,), where the labels of `train` are partly wrong.
         rare: Classes whose accuracy is measured on its own.
         notes: What else makes the task what it is.
@@ -86,6 +105,7 @@ class ImageTask:
     test: tuple[NDArray[np.uint8], NDArray[np.int64]]
     net: MakeNet
     recipe: Recipe
+    optimizer: Callable[[Groups, Recipe], torch.optim.Optimizer] = sgd
     true_labels: NDArray[np.int64] | None = None
     rare: tuple[int, ...] = ()
     notes: dict[str, Any] = field(default_factory=dict)
@@ -110,13 +130,11 @@ class ImageTask:
     @property
     def settings(self) -> dict[str, Any]:
         """What makes it what it is."""
-        with torch.device("meta"):  # counts, and draws no weights
-            count = sum(parameter.numel() for parameter in self.net().parameters())
         return {
             "data": self.name,
             "train": len(self.dataset),
             "test": len(self.held_out),
-            "parameters": count,
+            "parameters": parameter_count(self.net),
             "precision": "bfloat16" if low_precision(self.device) else "float32",
             **asdict(self.recipe),
             **self.notes,
@@ -142,18 +160,7 @@ class ImageTrial:
             net = task.net()
         self.net = net.to(device=task.device, memory_format=torch.channels_last)
         self._shifts = torch.Generator().manual_seed(seed)
-        plain = [p for p in self.net.parameters() if p.ndim <= 1]
-        groups = [
-            {"params": [p for p in self.net.parameters() if p.ndim > 1]},
-            {"params": plain, "weight_decay": 0.0},
-        ]
-        self._optimizer = torch.optim.SGD(
-            groups,
-            lr=recipe.rate,
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,
-            nesterov=True,
-        )
+        self._optimizer = task.optimizer(parameter_groups(self.net), recipe)
 
     def losses(self, batch: Batch) -> Tensor:
         """Returns cross-entropies: float32 (B,)."""
@@ -166,11 +173,8 @@ class ImageTrial:
 
     def step(self, loss: Tensor, progress: float) -> None:
         """Goes one step down, at the rate that the progress calls for."""
-        for group in self._optimizer.param_groups:
-            group["lr"] = one_cycle(progress, self._task.recipe.rate, self._task.recipe.warmup)
-        self._optimizer.zero_grad()
-        loss.backward()
-        self._optimizer.step()
+        recipe = self._task.recipe
+        descend(self._optimizer, loss, one_cycle(progress, recipe.rate, recipe.warmup))
 
     def evaluate(self) -> dict[str, float]:
         """Returns accuracy and mean loss on the held-out images; of the rare classes too."""
@@ -227,6 +231,30 @@ def shifted(images: Tensor, shift: int, mirror: bool, generator: torch.Generator
     padded = F.pad(images, (shift, shift, shift, shift)).permute(0, 2, 3, 1)
     at = (torch.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :])
     return padded[tuple(part.to(images.device) for part in at)].permute(0, 3, 1, 2)
+
+
+def parameter_count(make: MakeNet) -> int:
+    """Returns how many parameters a net has."""
+    with torch.device("meta"):  # counts, and draws no weights
+        return sum(parameter.numel() for parameter in make().parameters())
+
+
+def parameter_groups(net: nn.Module) -> Groups:
+    """Returns the weights, and what is never decayed: biases and normalisations."""
+    plain = [p for p in net.parameters() if p.ndim <= 1]
+    return [
+        {"params": [p for p in net.parameters() if p.ndim > 1]},
+        {"params": plain, "weight_decay": 0.0},
+    ]
+
+
+def descend(optimizer: torch.optim.Optimizer, loss: Tensor, rate: float) -> None:
+    """Goes one step down at a learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
 
 
 def one_cycle(progress: float, peak: float, warmup: float) -> float:
