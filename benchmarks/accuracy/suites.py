@@ -64,6 +64,7 @@ def _named(*suites: Suite) -> dict[str, Suite]:
 
 
 _IMAGES = "benchmarks.accuracy.image_suites:"
+_BACKBONES = "benchmarks.accuracy.backbones:"
 _CURVE = (0.15, 0.85, 1.5)
 _FEW = (
     "Full",
@@ -126,6 +127,31 @@ SUITES = _named(
         methods=(*_FEW, "SeTa as published", "InfoBatch as published"),
         budgets=(0.5, 0.3),
         curve=(0.75, 1.5),
+    ),
+    Suite(
+        "backbones",
+        {
+            "resnet": Variant(_BACKBONES + "resnet", epochs=6, samples=10_000),
+            "vit": Variant(_BACKBONES + "vit", epochs=6, samples=10_000),
+            "swin": Variant(_BACKBONES + "swin", epochs=6, samples=10_000),
+            "mamba": Variant(_BACKBONES + "mamba", epochs=4, samples=6_920),
+        },
+        methods=("Full", "Full at equal cost", "SeTa", "InfoBatch", "Random", "UCB"),
+        budgets=(0.5,),
+    ),
+    Suite(
+        "instruction",
+        {
+            "improving": Variant(
+                "benchmarks.accuracy.instruction:instruction",
+                epochs=3,
+                samples=3_000,
+                classes=False,
+            )
+        },
+        methods=_FEW,
+        budgets=(0.5,),
+        curve=(1.5,),
     ),
 )
 

@@ -36,7 +36,11 @@ class Trial(Protocol):
         """
 
     def evaluate(self) -> dict[str, float]:
-        """Returns what is measured on held-out data; `accuracy`, in [0, 1], is always there."""
+        """Returns what is measured on held-out data; `accuracy`, in [0, 1], is always there.
+
+        A trial may have `evaluate_last` too: called in its place after the last epoch, it returns
+        the same and what costs too much to measure more than once.
+        """
 
 
 class Task(Protocol):
