@@ -134,7 +134,7 @@ SUITES = _named(
             "resnet": Variant(_BACKBONES + "resnet", epochs=6, samples=10_000),
             "vit": Variant(_BACKBONES + "vit", epochs=6, samples=10_000),
             "swin": Variant(_BACKBONES + "swin", epochs=6, samples=10_000),
-            "mamba": Variant(_BACKBONES + "mamba", epochs=4, samples=6_920),
+            "mamba": Variant(_BACKBONES + "mamba", epochs=3, samples=6_920),
         },
         methods=("Full", "Full at equal cost", "SeTa", "InfoBatch", "Random", "UCB"),
         budgets=(0.5,),
@@ -145,7 +145,8 @@ SUITES = _named(
             "improving": Variant(
                 "benchmarks.accuracy.instruction:instruction",
                 epochs=3,
-                samples=3_000,
+                samples=2_000,
+                options={"train": 2_000},
                 classes=False,
             )
         },
