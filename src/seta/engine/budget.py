@@ -119,7 +119,7 @@ def fit(curve: KeepCurve, histogram: LossHistogram, n: int) -> Fit:
     counts = histogram.cells
     window = int(counts[keep > 0].sum())
     if window > n:
-        factor, widened = _factor(keep, counts, n), 0
+        factor, widened = factor_of(keep, counts, n), 0
         fitted = np.minimum(factor * keep, 1.0)
     else:
         factor, widened = np.inf, n - window
@@ -131,8 +131,14 @@ def fit(curve: KeepCurve, histogram: LossHistogram, n: int) -> Fit:
     return Fit(curve.with_cells(fitted, weight), float(factor), widened)
 
 
-def _factor(keep: NDArray[np.float64], counts: NDArray[np.int64], n: int) -> float:
-    """Solves sum(counts * min(1, f * keep)) = n for f; n is less than the samples with keep > 0."""
+def factor_of(keep: NDArray[np.float64], counts: NDArray[np.int64], n: float) -> float:
+    """Solves sum(counts * min(1, f * keep)) = n for f.
+
+    Args:
+        keep: float64 (cells,), at least 0.
+        counts: int64 (cells,), samples of each.
+        n: Less than the samples with keep > 0.
+    """
     inside = (keep > 0) & (counts > 0)
     values, which = np.unique(keep[inside], return_inverse=True)
     values = values[::-1]

@@ -66,13 +66,14 @@ class LossTable:
         self.begin_columns(slice(None))
 
     def begin_columns(self, rows: slice) -> None:
-        """Makes the columns of rows as if their losses had been the first."""
+        """Makes the columns of rows, if there are any, as if their losses had been the first."""
+        if self._scored is None:
+            return
         for column in self.kept.values():
             column[rows] = np.nan
         for block in parallel.blocks(range(*rows.indices(len(self)))):
-            seen = np.arange(block.start, block.stop)[~np.isnan(self.values[block])]
-            if self._scored is not None:
-                self._fold(self._scored, seen, self.values[seen], first=True)
+            seen = block.start + np.flatnonzero(~np.isnan(self.values[block]))
+            self._fold(self._scored, seen, self.values[seen])
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -116,13 +117,8 @@ class LossTable:
         scored: KeepsScore,
         indices: NDArray[np.integer[Any]],
         losses: NDArray[np.float32],
-        *,
-        first: bool = False,
     ) -> None:
-        old: Columns = {
-            name: np.full(len(indices), np.nan, np.float32) if first else column[indices]
-            for name, column in self.kept.items()
-        }
+        old: Columns = {name: column[indices] for name, column in self.kept.items()}
         for name, changed in scored.fold(old, losses).items():
             self.kept[name][indices] = changed
 

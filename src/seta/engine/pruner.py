@@ -22,7 +22,7 @@ from seta.engine.exchange import digest_of
 from seta.engine.histogram import LossHistogram
 from seta.engine.ledger import Ledger
 from seta.engine.open_epoch import OpenEpoch
-from seta.engine.policy import Policy, curve_of, in_batch, score_of
+from seta.engine.policy import Policy, SeesBatch, curve_of, in_batch, score_of
 from seta.engine.ranks import Ranks
 from seta.engine.rows import Row, open_row
 from seta.engine.table import Sharding, Table
@@ -117,6 +117,8 @@ class Pruner:
         self._count_kept = count_kept
         self.sharding = arguments.sharding(sharding, self.n, ranks)
         self._scored = score_of(self.policy)
+        # Asked once: it takes longer than recording a batch should.
+        self._sees_batch = self.policy if isinstance(self.policy, SeesBatch) else None
         self._strata = arguments.strata(strata, self.n, self.policy)
         self._table = self._make_table(losses)
         self._open: OpenEpoch | None = None
@@ -325,7 +327,9 @@ class Pruner:
         """
         if self._open is None:
             raise RuntimeError("no epoch is open: call begin_epoch() before record()")
-        values = in_batch(self.policy, np.asarray(losses))
+        values = np.asarray(losses)
+        if self._sees_batch is not None:
+            values = in_batch(self._sees_batch, values)
         recorded = self._table.record(np.asarray(indices), values, self._open.epoch)
         self._ledger.record(self._open.row, np.size(indices), recorded)
 

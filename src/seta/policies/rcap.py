@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from seta.engine.budget import factor_of
 from seta.engine.curve import KeepCurve
 from seta.engine.histogram import LossHistogram
 from seta.policies import checks
@@ -63,9 +64,9 @@ class RCAP:
         quotas = _quotas(np.sqrt(means * sizes), sizes, (1 - self.prune_ratio) * sizes.sum())
         keep = np.ones(counts.shape)
         for row, mean, quota, of_class in zip(keep, means, quotas, counts, strict=True):
-            row[:] = np.exp((np.append(losses, mean) - most) / self.temperature)
-            row *= _factor(row, of_class, quota)
-        np.minimum(keep, 1.0, out=keep)
+            row[:] = _filled(
+                np.exp((np.append(losses, mean) - most) / self.temperature), of_class, quota
+            )
         if histogram.by_stratum is None:
             return KeepCurve(keep[0, :-1], float(keep[0, -1]))
         return KeepCurve(keep[:, :-1], keep[:, -1])
@@ -75,19 +76,15 @@ def _quotas(
     wanted: NDArray[np.float64], sizes: NDArray[np.int64], total: float
 ) -> NDArray[np.float64]:
     """Returns shares of the total in proportion to what is wanted, none above its size."""
-    full = (wanted <= 0) & (sizes > 0)
-    wanted = np.where(full, 1e-9 * max(1.0, float(wanted.max())), wanted)
-    return np.minimum(wanted * _factor(wanted / np.maximum(sizes, 1), sizes, total), sizes)
+    least = np.finfo(float).tiny * 2.0**50  # a class of losses of 0 comes last, but comes
+    wanted = np.maximum(wanted, least) / np.maximum(sizes, 1)
+    return sizes * _filled(wanted, sizes, total)
 
 
-def _factor(weights: NDArray[np.float64], counts: NDArray[np.int64], total: float) -> float:
-    """Solves sum(counts * min(1, f * weights)) = total for f."""
-    held = np.flatnonzero(counts)
-    if not len(held) or total >= counts.sum():
-        return float(1 / weights[held].min()) if len(held) else 1.0
-    order = held[np.argsort(-weights[held], kind="stable")]
-    sizes, values = counts[order], weights[order]
-    certain = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    mass = np.cumsum((sizes * values)[::-1])[::-1]
-    factors = (total - certain) / mass
-    return float(factors[np.argmax(factors * values <= 1)])
+def _filled(
+    weights: NDArray[np.float64], counts: NDArray[np.int64], total: float
+) -> NDArray[np.float64]:
+    """Returns probabilities in proportion to weights above 0, cut at 1, that make up the total."""
+    if total >= counts.sum():
+        return np.ones(len(weights))
+    return np.minimum(factor_of(weights, counts, total) * weights, 1.0)
