@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 Batch = tuple[Tensor, Tensor]
 MakeNet = Callable[[], nn.Module]
 Groups = list[dict[str, Any]]
+Net = TypeVar("Net", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -155,9 +156,7 @@ class ImageTrial:
 
     def __init__(self, task: ImageTask, seed: int) -> None:
         self._task, recipe = task, task.recipe
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            net = task.net()
+        net = seeded(task.net, seed)
         self.net = net.to(device=task.device, memory_format=torch.channels_last)
         self._shifts = torch.Generator().manual_seed(seed)
         self._optimizer = task.optimizer(parameter_groups(self.net), recipe)
@@ -231,6 +230,13 @@ def shifted(images: Tensor, shift: int, mirror: bool, generator: torch.Generator
     padded = F.pad(images, (shift, shift, shift, shift)).permute(0, 2, 3, 1)
     at = (torch.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :])
     return padded[tuple(part.to(images.device) for part in at)].permute(0, 3, 1, 2)
+
+
+def seeded(make: Callable[[], Net], seed: int) -> Net:
+    """Returns a net with the first weights of a seed, torch's random state left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return make()
 
 
 def parameter_count(make: MakeNet) -> int:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.accuracy import gsm8k
-from benchmarks.accuracy.image_trial import low_precision, parameter_count
+from benchmarks.accuracy.image_trial import low_precision, parameter_count, seeded
 from benchmarks.accuracy.text import Descent, TextRecipe, padded
 from seta.extras import require
 from seta.torch import token_losses
@@ -197,10 +197,7 @@ class InstructionTrial:
 
     def __init__(self, task: InstructionTask, seed: int) -> None:
         self._task = task
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            net = task.net()
-        self.net = net.to(task.device)
+        self.net = seeded(task.net, seed).to(task.device)
         self._descent = Descent(self.net, task.recipe)
 
     def losses(self, batch: Batch) -> Tensor:

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.accuracy.image_trial import parameter_count
+from benchmarks.accuracy.image_trial import parameter_count, seeded
 from benchmarks.accuracy.text import Descent, TextRecipe, find, padded
 
 Batch = tuple[Tensor, Tensor, Tensor]
@@ -163,10 +163,7 @@ class SentenceTrial:
 
     def __init__(self, task: SentenceTask, seed: int) -> None:
         self._task = task
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            net = task.net()
-        self.net = net.to(task.device)
+        self.net = seeded(task.net, seed).to(task.device)
         self._descent = Descent(self.net, task.recipe)
 
     def losses(self, batch: Batch) -> Tensor:
