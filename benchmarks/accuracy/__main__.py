@@ -18,6 +18,7 @@ from benchmarks.accuracy import lines, suites
 from benchmarks.accuracy.display import display
 from benchmarks.accuracy.plan import Choice, Job, jobs, left
 from benchmarks.accuracy.runner import Circumstances, make_runs
+from seta.commands import heed_interrupts
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "accuracy"
@@ -112,6 +113,7 @@ def _make(
     console: Console, missing: list[Job], planned: int, circumstances: Circumstances, path: Path
 ) -> int:
     """Makes the runs and returns the exit status."""
+    heed_interrupts()
     try:
         with display(console, missing, planned - len(missing)) as watcher:
             failures = make_runs(

@@ -210,15 +210,19 @@ def plan(
             print_plan(planned, calibration, console)
 
 
+def heed_interrupts() -> None:
+    """Lets `kill -INT` stop a background job, which a shell starts with interrupts ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @contextmanager
 def _told_kindly() -> Iterator[None]:
     """Turn errors that the user can mend into a line on standard error and exit code 2."""
     from seta.demo.settings import DemoError
     from seta.plan.request import PlanError
 
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        # A shell starts background jobs like this; `kill -INT` shall stop them all the same.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    heed_interrupts()
     try:
         yield
     except (DemoError, PlanError, MissingExtra) as error:

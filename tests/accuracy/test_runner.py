@@ -23,13 +23,14 @@ FAKE = "tests.accuracy.fake_task:SUITE"
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def start(*arguments):
+def start(*arguments, interrupts=signal.SIG_DFL):
     return subprocess.Popen(
         [sys.executable, "-m", "benchmarks.accuracy", *map(str, arguments)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, interrupts),
     )
 
 
@@ -105,8 +106,10 @@ def test_a_run_that_fails_is_told_and_the_others_go_on(tmp_path):
     assert len(jobs(BROKEN, Choice())) == 4
 
 
-def test_ctrl_c_ends_the_workers_and_says_how_to_go_on(tmp_path):
-    process = start("--suite", FAKE, "--out", tmp_path)
+@pytest.mark.parametrize("interrupts", [signal.SIG_DFL, signal.SIG_IGN], ids=["shown", "hidden"])
+def test_ctrl_c_ends_the_workers_and_says_how_to_go_on(tmp_path, interrupts):
+    """In the background too, where a shell starts programs with interrupts ignored."""
+    process = start("--suite", FAKE, "--out", tmp_path, interrupts=interrupts)
     path = tmp_path / "fake.jsonl"
     wait_for(path.exists, "the first line")
     os.kill(process.pid, signal.SIGINT)
