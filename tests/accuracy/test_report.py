@@ -361,13 +361,23 @@ def test_every_figure_can_be_asked_for_and_is_absent_where_nothing_was_run(every
         "metric_difference": (*at, "loss"), "best": (*at[:2], 0.5), "ranking": (*at[:2], 0.5),
         "worse": (*at[:2], 0.5), "better": (*at[:2], 0.5, "Full at equal cost"),
         "hardest": (*at, "precision"), "time_per_sample": at[:2], "across": ("SeTa", 0.5),
-        "runs": ("noise",), "seeds": at, "intervals": (), "clear_intervals": (),
+        "tally": ("SeTa", 0.5, -1), "runs": ("noise",), "seeds": at, "intervals": (),
+        "clear_intervals": (),
     }  # fmt: skip
     full, empty = Figures(every).functions(), Figures([]).functions()
     assert asked.keys() == full.keys()
     for name, arguments in asked.items():
         assert ABSENT not in full[name](*arguments), name
         assert empty[name](*arguments) in (ABSENT, "0"), name
+
+
+@pytest.mark.parametrize("to", ["Full", "Full at equal cost"])
+def test_the_tally_is_what_the_overview_counts(every, to):
+    header, *rows = cells_of(overview(every, curve=to != "Full"))
+    counted = rows[-1][header.index("SeTa")].split(" / ")
+    tallies = [Figures(every).tally("SeTa", 0.5, sign, to) for sign in (-1, 0, 1)]
+    assert [text.split(" of ")[0] for text in tallies] == counted
+    assert {text.split(" of ")[1] for text in tallies} == {str(sum(map(int, counted)))}
 
 
 def test_a_figure_of_nothing_known_says_the_rule():

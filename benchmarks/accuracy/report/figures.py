@@ -160,6 +160,16 @@ class Figures:
         middle = number(median(means), 2, signed=True)
         return f"{middle} points ({ends} over {len(means)} tasks)"
 
+    def tally(self, method: str, budget: float | None, sign: int, to: str = "Full") -> str:
+        """In how many tasks a method is clearly worse (-1), not told apart (0), or better (1).
+
+        Returns:
+            Such as `12 of 15`.
+        """
+        ways = [_way(study, method, budget, to) for study in self.studies]
+        signs = [way.sign for way in ways if way]
+        return f"{signs.count(sign)} of {len(signs)}" if signs else ABSENT
+
     def runs(self, suite: str | None = None) -> str:
         """How many runs there are, in all or of a suite."""
         chosen = [s for s in self.studies if suite in (None, s.suite)]
