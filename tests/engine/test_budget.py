@@ -277,7 +277,10 @@ def test_draws_do_not_depend_on_threads():
         ({"budget": [0.5, 0.5]}, "budget must have one share for each of the 3 epochs, got 2"),
         ({"budget": 0.05}, "budget leaves epoch 0 without a sample: 0.05 of 10 units"),
         ({"budget": 0.3, "unit": 5}, "leaves epoch 0 without a batch: 0.3 of 2 units of 5 samples"),
-        ({"budget": 0.5, "unit": 11}, "unit must be at most the 10 samples of the dataset, got 11"),
+        (
+            {"budget": 0.5, "unit": 11},
+            "the 10 samples of the dataset, got 11: choose a smaller",
+        ),
         ({"budget": 0.5, "unit": 0}, "unit must be at least 1, got 0"),
         ({"budget": 0.3, "always_keep": range(4)}, "always_keep has 4 samples, more than the 3"),
     ],

@@ -87,7 +87,11 @@ def lengths(
     if budget is None:
         return None
     if unit > n:
-        raise ValueError(f"unit must be at most the {n} samples of the dataset, got {unit}")
+        raise ValueError(
+            f"unit, the samples of one global batch (batch size x ranks), must be at most the {n} "
+            f"samples of the dataset, got {unit}: choose a smaller batch size, or, on one process, "
+            "drop_last=False"
+        )
     result = epoch_lengths(budget, n, epochs, unit)
     if always_keep is not None and len(always_keep) > min(result):
         raise ValueError(
