@@ -48,7 +48,7 @@ from torch.utils.data import DataLoader, Dataset
 
 import seta
 
-DEFAULTS = Settings(samples=8000, epochs=6, batch_size=32)
+DEFAULTS = Settings(samples=7500, epochs=6, batch_size=32)
 WORDS = 3000
 """In the lexicon for training, and in that for testing."""
 WRONG = 0.04
