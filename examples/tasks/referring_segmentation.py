@@ -9,8 +9,8 @@ paints the pixels of that thing. At the end a table compares full training, full
 cost of the others, InfoBatch and SeTa. "Mean IoU %" is the mean over new pictures of the overlap of
 the net's mask and the true one, by what the two cover together; "IoU > 0.5 %" is the share of
 pictures where it is more than a half, so that the right thing was painted. Expect a mean
-IoU of some 85 of full training, and under 80 at 60 % of its cost; who paints any one of the things has
-about a third.
+IoU of some 85 of full training, and under 80 at 60 % of its cost; who paints any one of the things
+has about a third.
 
 Samples are drawn: one of 2,000 scenes with two to four things, the first ones often, each time
 placed and lit a little differently, and one of many expressions for one of its things. Most
