@@ -3,7 +3,26 @@
 import sys
 from pathlib import Path
 
+import pytest
+import torch
+
 FOLDER = str(Path(__file__).parents[2] / "examples" / "tasks")
 
 if FOLDER not in sys.path:
     sys.path.insert(0, FOLDER)
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "tests/tasks/" in item.path.as_posix():
+            # Python 3.12 and later, wherever a process with threads forks
+            item.add_marker(pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"))
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """The cores are for the workers."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
