@@ -48,6 +48,10 @@ import seta
 from seta.extras import require
 from seta.torch import token_losses
 
+require("examples/tasks/captioning.py", "sacrebleu", extra="tasks")  # before training, not after
+
+from sacrebleu import corpus_bleu  # noqa: E402
+
 DEFAULTS = Settings(samples=8000, epochs=6, batch_size=32)
 
 SCENES = 4000  # for training; the first ones are common, the last ones rare
@@ -301,9 +305,6 @@ def evaluate(settings: Settings, net: nn.Module) -> dict[str, float]:
     Returns:
         "Facts %", in [0, 100], where facts are known; "BLEU", in [0, 100].
     """
-    require("captioning.py", "sacrebleu", extra="tasks")
-    from sacrebleu import corpus_bleu
-
     data = test_set(settings)
     texts = [text for images, _ in DataLoader(data, 100) for text in write(net, images)]
     references = [data.references(index) for index in range(len(data))]

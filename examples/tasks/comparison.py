@@ -14,7 +14,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -159,11 +159,12 @@ def compare(
         metrics = evaluate(settings, net)
         full = len(counts) * settings.epochs
         rows.append(Row(method, metrics, visits, full, seconds, share))
+        path = write(title, settings, rows, wrong)  # after each: what was measured is not lost
         first, *_ = metrics.items()
         console.print(f"{method}: {first[0]} {first[1]:.3g}, {visits:,} visits, {seconds:.0f} s")
     console.print(table(title, rows, None if wrong is None else float(wrong.mean())))
     console.print(f"Predictions of the last net: {show(settings, net)}")
-    console.print(f"Figures, and all that made them: {write(title, settings, rows, wrong)}")
+    console.print(f"Figures, and all that made them: {path}")
     return rows
 
 
@@ -285,17 +286,18 @@ def options(
 
 
 def _share(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"{text}: a share of the visits, in (0, 1]")
-    return value
+    with suppress(ValueError):
+        if 0 < float(text) <= 1:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text}: must be a share of the visits, in (0, 1]")
 
 
 def _at_least(least: int) -> Callable[[str], int]:
     def whole(text: str) -> int:
-        if (value := int(text)) < least:
-            raise argparse.ArgumentTypeError(f"{text}: a whole number from {least} on")
-        return value
+        with suppress(ValueError):
+            if int(text) >= least:
+                return int(text)
+        raise argparse.ArgumentTypeError(f"{text}: must be a whole number from {least} on")
 
     return whole
 

@@ -215,7 +215,7 @@ class Own(Dataset[Sample]):
         row = self.rows[index]
         sample: Sample = {"text": encode(row["text"], self.length, self.numbers)}
         for name in ("reference", "target"):
-            pixels = folder.image(self.root / row[name], (SIZE, SIZE)).copy()
+            pixels = folder.image(self.root / row[name], (SIZE, SIZE))
             sample[name] = torch.from_numpy(pixels).permute(2, 0, 1)
             sample[f"{name} key"] = zlib.crc32(row[name].encode())
         return sample

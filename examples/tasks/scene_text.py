@@ -110,7 +110,7 @@ class FolderWords(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         row = self.rows[index]
         image = folder.image(self.path / row["image"], (words.WIDTH, words.HEIGHT), "L")
-        return torch.from_numpy(image.copy()), spelled(row["text"], self.letters)
+        return torch.from_numpy(image), spelled(row["text"], self.letters)
 
 
 def letters_of(data: Path | None) -> str:

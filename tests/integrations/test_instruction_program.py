@@ -25,6 +25,10 @@ def test_samples_are_functions_of_their_index(checks, tmp_path):
     checks.samples_are_functions_of_their_index(NAME, tmp_path)
 
 
+def test_labels_are_wrong_where_it_is_said(checks, tmp_path, monkeypatch):
+    checks.labels_are_wrong_where_it_is_said(NAME, tmp_path, monkeypatch)
+
+
 def test_the_program_runs_to_its_end(checks, tmp_path, monkeypatch, capsys):
     checks.the_program_runs_to_its_end(NAME, tmp_path, monkeypatch, capsys)
 

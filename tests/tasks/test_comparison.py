@@ -113,11 +113,22 @@ def test_options_are_those_given_and_the_defaults_of_the_program(tmp_path):
     assert settings == Settings(7, 3, 2, 9, 0.5, 4, 2, tmp_path, Path("there"))
 
 
+def test_what_was_measured_before_a_failure_is_in_the_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["lines.py"])
+    settings = replace(SETTINGS, out=tmp_path)
+    with pytest.raises(ValueError, match="unknown method 'Nothing'"):
+        run(settings, ["Full", "Nothing"])
+    file = json.loads((tmp_path / "lines.json").read_text())
+    assert [row["method"] for row in file["rows"]] == ["Full"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--budget", "1.5"], "1.5: a share of the visits, in (0, 1]"),
-        (["--epochs", "0"], "0: a whole number from 1 on"),
+        (["--budget", "1.5"], "1.5: must be a share of the visits, in (0, 1]"),
+        (["--budget", "half"], "half: must be a share of the visits, in (0, 1]"),
+        (["--epochs", "0"], "0: must be a whole number from 1 on"),
+        (["--workers", "two"], "two: must be a whole number from 0 on"),
         (["--data", "nowhere"], "nowhere: there is no such folder"),
         (["--method", "Best"], "invalid choice: 'Best'"),
     ],

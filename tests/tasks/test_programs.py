@@ -33,6 +33,11 @@ def test_samples_are_functions_of_their_index(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
+def test_labels_are_wrong_where_it_is_said(name, tmp_path, monkeypatch):
+    checks.labels_are_wrong_where_it_is_said(name, tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
 def test_the_program_runs_to_its_end(name, tmp_path, monkeypatch, capsys):
     checks.the_program_runs_to_its_end(name, tmp_path, monkeypatch, capsys)
 
