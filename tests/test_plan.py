@@ -94,8 +94,10 @@ def test_a_budget_too_small_for_a_batch_is_refused():
 
 
 def test_epochs_too_short_for_the_ranks_are_refused():
-    with pytest.raises(PlanError, match=r"--ranks 90: an epoch of about 70 samples leaves a rank "):
-        _ = plan(samples=100, ranks=90, policy="random").epochs
+    # 1,000 of 2,000 samples are a global batch, but a rank that owns 2 of 240 shards has 8 of them.
+    message = r"--ranks 100: an epoch of about 1,000 samples leaves a rank without a batch of 10"
+    with pytest.raises(PlanError, match=message):
+        _ = plan(samples=2000, ranks=100, batch_size=10, policy="random", sharding="sharded").epochs
 
 
 @pytest.mark.parametrize(
@@ -115,7 +117,7 @@ def test_losses_are_sharded_where_the_loader_shards_them(samples, ranks, shardin
 
 def test_lengths_under_a_budget_are_whole_global_batches():
     run = plan(samples=1000, epochs=3, ranks=4, batch_size=10, budget=0.5)
-    # 25 units of 40 samples, 12.5 of them per epoch: 12, 13, 12
+    # 12.5 global batches of 40 samples per epoch: 12, 13, 12
     assert [epoch.chosen for epoch in run.epochs] == [480, 520, 480]
     assert [epoch.share for epoch in run.epochs] == [120, 130, 120]
     assert [epoch.steps for epoch in run.epochs] == [12, 13, 12]
@@ -132,6 +134,13 @@ def test_steps_are_those_of_the_loader(drop_last, batch_size):
     )  # fmt: skip
     assert [epoch.chosen for epoch in run.epochs] == loader.pruner.lengths
     assert run.steps == loader.total_steps
+
+
+def test_estimated_lengths_are_whole_global_batches():
+    run = plan(samples=1000, epochs=8, policy="random", batch_size=16, ranks=2)
+    # 700 expected: 22 batches of 16 on each of 2 ranks are the nearest.
+    assert {(epoch.chosen, epoch.share, epoch.steps) for epoch in run.epochs} == {(704, 352, 22)}
+    assert not run.exact
 
 
 def test_without_a_budget_an_incomplete_batch_is_a_step_unless_it_is_dropped():
@@ -171,7 +180,7 @@ def test_sharded_ranks_train_what_the_rank_with_the_fewest_shards_has():
 
 def test_sharded_ranks_that_divide_the_shards_leave_nothing_over():
     run = plan(samples=10**9, epochs=3, ranks=1024, batch_size=64, budget=0.6)
-    assert [epoch.share for epoch in run.epochs] == [585_856, 585_920, 585_920]
+    assert [epoch.share for epoch in run.epochs] == [585_920] * 3  # 9,155 batches of 64
     assert run.visits == sum(epoch.chosen for epoch in run.epochs)
     assert run.left_over == 0
 
@@ -182,6 +191,7 @@ def test_sharded_ranks_that_divide_the_shards_leave_nothing_over():
 def test_memory_by_hand():
     held = model.memory(1000, 1000, 600, epochs=10, logged=150, exchanged=600, threads=2)
     assert (held.table, held.mask, held.order) == (6000, 125, 2400)
+    assert held.weights == 0
     assert (held.log, held.received) == (150 * 20, 600 * 12)
     assert held.bins == 4 * 8 * 2**17
     assert held.open == 6000 + 125 + 2400 + held.bins
@@ -194,7 +204,9 @@ def test_wide_indices_long_runs_and_weights_take_more():
     assert model.memory(2**32 - 1, 8, 8, epochs=10).order == 32
     assert model.memory(2**32, 8, 8, epochs=10).order == 64
     assert model.memory(2**32, 8, 8, epochs=10, logged=1, exchanged=1).log == 28
-    assert model.memory(8, 8, 8, epochs=10, weighted=True).order == 64
+    weighted = model.memory(8, 8, 8, epochs=10, weighted=True)
+    assert (weighted.order, weighted.weights) == (64, 8)
+    assert weighted.open == model.memory(8, 8, 8, epochs=10).open + 8 * 4 + 8
     for epochs in (0xFFFE, 0xFFFF):
         table = LossTable(8, epochs)
         real = table.values.nbytes + table.last_trained.nbytes
@@ -309,7 +321,7 @@ def train_on_threads(ranks, sharding, n):
     def work(rank):
         link = CountingRanks(rank, ranks, barrier, board)
         pruner = seta.Pruner(
-            n, "SeTa", epochs=3, budget=0.6, unit=ranks * 10, ranks=link, sharding=sharding
+            n, "SeTa", epochs=3, budget=0.6, batch_size=10, ranks=link, sharding=sharding
         )
         for _ in range(2):
             link.received = 0

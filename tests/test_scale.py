@@ -77,7 +77,7 @@ def test_virtual_ranks_have_what_the_plan_says(simulation, ranks):
     planned = row["planned"]
     assert row["rows_of_rank"][1] == planned["rows"]
     assert row["chosen"] == planned["chosen"]
-    assert row["chosen_of_rank"][0] == planned["share"]
+    assert row["share_of_rank"] == planned["share"]
     assert row["steps_of_rank"] == planned["steps"]
     assert row["merged_is_whole"] and row["same_as_one_rank"]
 

@@ -169,7 +169,10 @@ def plan(
         ),
     ] = None,
     drop_last: Annotated[
-        bool, typer.Option("--drop-last", help="Leave incomplete batches out.")
+        bool,
+        typer.Option(
+            "--drop-last", help="Leave out what is no whole batch where all samples are kept."
+        ),
     ] = False,
     bandwidth: Annotated[
         str | None,

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 import seta
 from seta import KeepCurve, LossHistogram, Pruner
-from seta.engine.budget import epoch_lengths, fit
 from seta.engine.exact import draw_exactly
+from seta.engine.fit import fit
+from seta.engine.steps import Steps
 from seta.policies import REGISTRY
 
 LOSSES = {
@@ -37,40 +38,60 @@ def window_of(low, high, weight=None):
     st.integers(1, 10**9),
     st.lists(st.floats(0.001, 1), min_size=1, max_size=30),
     st.integers(1, 64),
+    st.booleans(),
 )
-def test_lengths_add_up_to_the_budget_within_one_unit(n, shares, unit):
-    units = n // unit
+def test_lengths_add_up_to_the_budget_within_one_batch(n, shares, batch, drop_last):
+    steps = Steps(n, batch, drop_last=drop_last)
     try:
-        lengths = epoch_lengths(shares, n, len(shares), unit)
+        lengths = steps.lengths(shares, len(shares))
     except ValueError:
-        return  # an epoch would be left without a unit
-    exact = sum(Fraction(s).limit_denominator(10**9) for s in shares) * units
-    assert exact - 1 < sum(lengths) // unit <= exact
-    assert all(length % unit == 0 and unit <= length <= units * unit for length in lengths)
+        return  # an epoch would be left without a batch
+    exact = sum(Fraction(s).limit_denominator(10**9) for s in shares) * steps.most
+    assert exact - batch < sum(lengths) <= exact
+    assert all(length % batch == 0 or length == steps.most for length in lengths)
+    assert all(0 < length <= steps.most for length in lengths)
+
+
+@given(
+    st.integers(1, 500),
+    st.integers(1, 40),
+    st.integers(1, 4),
+    st.booleans(),
+    st.integers(1, 60),
+    st.floats(0.05, 1),
+)
+def test_a_run_of_so_many_batches_has_exactly_those(n, batch, ranks, drop_last, batches, budget):
+    steps = Steps(n, batch, ranks, drop_last)
+    if n < ranks or steps.most < steps.global_batch or budget * steps.most < steps.global_batch:
+        return
+    lengths = steps.run_of(batches, budget)
+    assert sum(map(steps.batches, lengths)) == batches
+    assert lengths[:-1] == steps.lengths(budget, len(lengths))[:-1]
 
 
 @given(st.floats(0.01, 1), st.integers(10, 10**9), st.integers(1, 300))
 def test_one_share_gives_lengths_that_differ_by_one_at_most(budget, n, epochs):
     if budget * n < 1:
         return
-    lengths = epoch_lengths(budget, n, epochs)
+    lengths = Steps(n).lengths(budget, epochs)
     assert max(lengths) - min(lengths) <= 1
 
 
 def test_shares_mean_the_decimals_they_are_written_as():
-    assert epoch_lengths(0.6, 5, 3) == [3, 3, 3]
-    assert epoch_lengths(0.7, 10, 100) == [7] * 100
-    assert epoch_lengths(lambda epoch: 0.1 * (epoch + 1), 10, 3) == [1, 2, 3]
-    assert epoch_lengths([1, 0.5], 8, 2) == [8, 4]
+    assert Steps(5).lengths(0.6, 3) == [3, 3, 3]
+    assert Steps(10).lengths(0.7, 100) == [7] * 100
+    assert Steps(10).lengths(lambda epoch: 0.1 * (epoch + 1), 3) == [1, 2, 3]
+    assert Steps(8).lengths([1, 0.5], 2) == [8, 4]
 
 
 @pytest.mark.parametrize("name", REGISTRY)
 @pytest.mark.parametrize("losses", LOSSES)
-@pytest.mark.parametrize("budget, unit", [(0.3, 1), (0.77, 1), (0.5, 32), (1.0, 1)])
-def test_every_method_keeps_the_budget_on_any_losses(name, losses, budget, unit):
+@pytest.mark.parametrize("budget, batch", [(0.3, 1), (0.77, 1), (0.5, 32), (1.0, 1), (1.0, 32)])
+def test_every_method_keeps_the_budget_on_any_losses(name, losses, budget, batch):
     values = LOSSES[losses].astype(np.float32)
     strata = np.arange(997) % 3
-    pruner = Pruner(997, name, epochs=7, losses=values, budget=budget, unit=unit, strata=strata)
+    options = {"epochs": 7, "budget": budget, "batch_size": batch, "strata": strata}
+    pruner = Pruner(997, name, losses=values, **options)
     for epoch in range(7):
         selection = pruner.begin_epoch()
         assert len(selection) == pruner.lengths[epoch]
@@ -80,7 +101,7 @@ def test_every_method_keeps_the_budget_on_any_losses(name, losses, budget, unit)
         pruner.record(selection.indices, reported)
         pruner.end_epoch()
     trained = sum(row["trained"] for row in pruner.history)
-    assert abs(trained / unit - budget * 7 * (997 // unit)) < 1
+    assert abs(trained - budget * 7 * 997) < batch
 
 
 @pytest.mark.parametrize("n", [10, 1000, 1_000_000])
@@ -275,13 +296,16 @@ def test_draws_do_not_depend_on_threads():
         ({"budget": 1.2}, r"budget must lie in \(0, 1\], got 1.2"),
         ({"budget": float("nan")}, r"budget must lie in \(0, 1\], got nan"),
         ({"budget": [0.5, 0.5]}, "budget must have one share for each of the 3 epochs, got 2"),
-        ({"budget": 0.05}, "budget leaves epoch 0 without a sample: 0.05 of 10 units"),
-        ({"budget": 0.3, "unit": 5}, "leaves epoch 0 without a batch: 0.3 of 2 units of 5 samples"),
+        ({"budget": 0.05}, "budget leaves epoch 0 without a sample, got 0.05 of 10 samples"),
         (
-            {"budget": 0.5, "unit": 11},
-            "the 10 samples of the dataset, got 11: choose a smaller",
+            {"budget": 0.3, "batch_size": 5},
+            "leaves epoch 0 without a batch of 5, got 0.3 of 10 samples; every epoch needs one",
         ),
-        ({"budget": 0.5, "unit": 0}, "unit must be at least 1, got 0"),
+        (
+            {"budget": 0.5, "batch_size": 11},
+            "without a batch of 11, got 0.5 of 10 samples; .* choose a smaller batch size",
+        ),
+        ({"budget": 0.5, "batch_size": 0}, "batch_size must be at least 1, got 0"),
         ({"budget": 0.3, "always_keep": range(4)}, "always_keep has 4 samples, more than the 3"),
     ],
 )

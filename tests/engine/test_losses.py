@@ -18,22 +18,26 @@ def test_the_latest_finite_loss_of_each_sample_stays(batches):
     for epoch, batch in enumerate(batches):
         indices = np.array([i for i, _ in batch], np.int64)
         losses = np.array([loss for _, loss in batch], np.float32)
-        bad = table.record(indices, losses, epoch)
-        assert bad == np.count_nonzero(~np.isfinite(losses))
+        new = [i for i, _ in batch if trained.get(i) != epoch]
+        bad = np.count_nonzero(~np.isfinite(losses))
+        assert table.record(indices, losses, epoch) == (len(new), bad)
         for index, loss in zip(indices, losses, strict=True):
             trained[index] = epoch
             if np.isfinite(loss):
                 expected[index] = loss
+        visits = table.visits(epoch)
+        assert visits.trained == len({i for i, _ in batch})
+        assert visits.never == 10 - len(trained)
+        assert visits.longest_left_out == table.left_out(epoch).max()
     values = np.array([expected.get(i, np.nan) for i in range(10)], np.float32)
     assert np.array_equal(table.values, values, equal_nan=True)
     last = len(batches)
     assert table.left_out(last).tolist() == [last - trained.get(i, -1) for i in range(10)]
-    assert table.longest_left_out(last) == table.left_out(last).max()
 
 
 def test_losses_beyond_float32_are_not_finite():
     table = LossTable(2, 1)
-    assert table.record(np.array([0, 1]), np.array([1e300, 1.0]), 0) == 1
+    assert table.record(np.array([0, 1]), np.array([1e300, 1.0]), 0) == (2, 1)
     assert np.isnan(table.values[0])
     assert table.last_trained.tolist() == [1, 1]
 

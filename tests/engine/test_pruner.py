@@ -380,7 +380,7 @@ class PrunerMachine(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self.pruner = Pruner(20, seta.SeTa(0.3, 3, 0.6), epochs=6, seed=1)
-        self.losses, self.trained, self.plan = {}, 0, None
+        self.losses, self.trained, self.plan, self.now = {}, 0, None, set()
 
     @precondition(lambda self: self.pruner.epoch is not None or self.pruner.next_epoch < 6)
     @rule()
@@ -399,7 +399,8 @@ class PrunerMachine(RuleBasedStateMachine):
             st.lists(st.floats(width=32), min_size=len(indices), max_size=len(indices))
         )
         self.pruner.record(np.array(indices, np.int64), np.array(values, np.float32))
-        self.trained += len(indices)
+        self.trained += len(set(indices) - self.now)
+        self.now |= set(indices)
         finite = zip(indices, values, strict=True)
         self.losses.update({i: v for i, v in finite if np.isfinite(v)})
 
@@ -408,7 +409,8 @@ class PrunerMachine(RuleBasedStateMachine):
     def end(self):
         row = self.pruner.end_epoch()
         assert row["kept"] + row["pruned"] == 20
-        self.plan = None
+        assert row["trained"] == len(self.now)
+        self.plan, self.now = None, set()
 
     @rule()
     def reload(self):

@@ -5,12 +5,12 @@ import logging
 import numpy as np
 import pytest
 
-from seta import LossHistogram, Pruner, SeTa, load, save
+from seta import KeepCurve, LossHistogram, Pruner, SeTa, load, save
 from seta.engine.partition import Partition, shards_of
 from seta.engine.rows import CLOCKED
 from tests.virtual_ranks import on_ranks
 
-N, EPOCHS, BATCH = 1200, 6, 5
+N, EPOCHS, BATCH = 1200, 6, 60
 
 
 def loss_of(samples, epoch):
@@ -18,9 +18,10 @@ def loss_of(samples, epoch):
     return ((samples * 7919) % 1021 / 64 + epoch / 1024).astype(np.float32)
 
 
-def walk(pruner, ranks, *, batch=BATCH, done=0, stop=None):
+def walk(pruner, *, stop=None):
     """Trains the open epoch's share, or `stop` batches of it; returns the samples."""
-    share = pruner.share(done).astype(np.int64)
+    batch = pruner.sizes.batch_size
+    share = pruner.share().astype(np.int64)
     share = share if stop is None else share[: stop * batch]
     for start in range(0, len(share), batch):
         samples = share[start : start + batch]
@@ -35,7 +36,7 @@ def run(make, *, epochs=EPOCHS):
         pruner, found = make(ranks), []
         for _ in range(epochs):
             selection = pruner.begin_epoch().indices.copy()
-            share = walk(pruner, ranks)
+            share = walk(pruner)
             found.append((share, selection, without_times(pruner.end_epoch())))
         return found, pruner
 
@@ -47,12 +48,12 @@ def without_times(row):
 
 
 def maker(**options):
-    """Makes the pruner of one rank; a global batch has 60 samples, whatever the ranks."""
+    """Makes the pruner of one rank; a global batch has 60 samples, if the ranks divide them."""
 
     def make(ranks):
-        unit = {"unit": 60} if "budget" in options else {}
         arguments = {"n": N, "policy": "SeTa", "epochs": EPOCHS, "seed": 3, "threads": 1}
-        return Pruner(**{**arguments, **unit, **options}, ranks=ranks)
+        arguments["batch_size"] = BATCH // (1 if ranks is None else ranks.size)
+        return Pruner(**{**arguments, **options}, ranks=ranks)
 
     return make
 
@@ -70,11 +71,12 @@ def test_ranks_train_disjoint_samples_equally_many_and_keep_equal_rows(size, bud
         assert len({len(share) for share in shares}) == 1
         assert len(np.unique(trained)) == len(trained) == rows[0]["trained"]
         assert all(row == rows[0] for row in rows)
-        if size in (1, 2, 3, 4):  # they divide the shards, and a global batch
-            tail = size - 1 if budget is None else 0
-            assert rows[0]["kept"] - len(trained) <= tail
-    if budget is not None and size != 7:
-        assert sum(row["trained"] for row in (found[2] for found in results[0][0])) == N * 3
+        if size != 7:  # they divide the shards, and a global batch
+            assert rows[0]["kept"] == len(trained)
+            assert len(shares[0]) % (BATCH // size) == 0
+    if budget is not None and (size != 7 or sharding == "replicated"):
+        total = sum(found[2]["trained"] for found in results[0][0])
+        assert 0 <= N * 3 - total < (1 if size != 7 else 7 * (BATCH // 7))
 
 
 @pytest.mark.parametrize("sharding", ["replicated", "sharded"])
@@ -82,7 +84,7 @@ def test_ranks_train_disjoint_samples_equally_many_and_keep_equal_rows(size, bud
 def test_the_selection_is_the_same_for_any_number_of_ranks(policy, sharding):
     sets, orders = [], []
     for size in (1, 2, 3, 4):
-        # A budget in global batches of 60, which all of them divide: nothing is left out.
+        # All of them divide the global batch of 60: nothing is left out.
         make = maker(policy=policy, budget=0.65, sharding=sharding)
         results, _ = on_ranks(size, run(make))
         shares = [[found[epoch][0] for found, _ in results] for epoch in range(EPOCHS)]
@@ -108,18 +110,19 @@ def test_a_share_is_every_sizeth_sample_of_the_selection():
     results, _ = on_ranks(4, run(maker(), epochs=2))
     for epoch in range(2):
         selection = results[0][0][epoch][1]
-        whole = selection[: len(selection) // 4 * 4]
         for rank, (found, _) in enumerate(results):
-            assert found[epoch][0].tolist() == whole[rank::4].tolist()
+            assert found[epoch][0].tolist() == selection[rank::4].tolist()
 
 
 def test_one_exchange_per_epoch_and_its_bytes():
     size = 4
     results, group = on_ranks(size, run(maker()))
-    assert {what for what, _ in group.calls} == {f"end_epoch() of epoch {e}" for e in range(EPOCHS)}
+    made, *calls = group.calls
+    assert made[0] == "the making of a Pruner"
+    assert {what for what, _ in calls} == {f"end_epoch() of epoch {e}" for e in range(EPOCHS)}
     trained = sum(found[2]["trained"] for found in results[0][0])
     header = EPOCHS * size * 4 * 8
-    assert sum(sent for _, sent in group.calls) == header + 8 * trained
+    assert sum(sent for _, sent in calls) == header + 8 * trained
 
 
 @pytest.mark.parametrize("n", [20_000, 2_000_000])
@@ -134,7 +137,7 @@ def test_a_sharded_epoch_exchanges_a_megabyte_whatever_the_size(n):
             pruner.end_epoch()
 
     _, group = on_ranks(2, one_epoch)
-    per_rank_and_epoch = sum(sent for _, sent in group.calls) / 2 / 2
+    per_rank_and_epoch = sum(sent for _, sent in group.calls[1:]) / 2 / 2
     assert per_rank_and_epoch <= 2 * 2**20 + 200
 
 
@@ -155,7 +158,7 @@ def test_of_a_sample_recorded_twice_the_last_rank_counts_on_all(sharding):
     if sharding == "replicated":
         assert [found[7] for found, _ in results] == [3.0, 3.0, 3.0]
     assert losses[8] == 5.0  # what is not finite does not count
-    assert all(row["trained"] == 6 and row["nonfinite"] == 2 for row in rows)
+    assert all(row["trained"] == 2 and row["nonfinite"] == 2 for row in rows)
 
 
 def test_losses_recorded_elsewhere_reach_the_rank_that_holds_them():
@@ -183,7 +186,7 @@ def test_the_merged_histogram_is_that_of_all_losses():
     def epochs(ranks):
         pruner = maker(sharding="sharded")(ranks)
         for _ in range(3):
-            walk(pruner, ranks)
+            walk(pruner)
             pruner.end_epoch()
         pruner.begin_epoch()
         present = pruner.held < N
@@ -229,13 +232,41 @@ def test_samples_that_are_always_kept_are_in_every_epoch(size, sharding):
 # Agreement.
 
 
-def test_ranks_with_other_arguments_are_told_apart():
+@pytest.mark.parametrize(
+    "name, mine, other, shown",
+    [
+        ("n", N, 10 * N, ("n=1200", "n=12000")),
+        ("seed", 3, 30, ("seed=3", "seed=30")),
+        ("batch_size", 2, 20, ("batch_size=2", "batch_size=20")),
+        ("drop_last", False, True, ("drop_last=False", "drop_last=True")),
+        ("policy", SeTa(), SeTa(window=0.2), ("policy='SeTa(", "policy='SeTa(")),
+        ("always_keep", None, [3], ("always_keep=None", "always_keep='1 samples (")),
+    ],
+)
+def test_ranks_made_with_other_arguments_are_named_at_once(name, mine, other, shown):
+    def differ(ranks):
+        value = other if ranks.rank == 2 else mine
+        with pytest.raises(RuntimeError) as error:
+            maker(**{name: value})(ranks)
+        return str(error.value)
+
+    first, second, third = on_ranks(3, differ)[0]
+    begin = "the making of a Pruner: the processes do not agree: process"
+    end = "Give each the same dataset and the same arguments"
+    assert f"{begin} 0 has {shown[0]}" in first and f"and process 2 has {shown[1]}" in first
+    assert f"{begin} 2 has {shown[1]}" in third and f"and process 0 has {shown[0]}" in third
+    assert first.endswith(end) and second == first.replace("process 0", "process 1")
+
+
+def test_a_dataset_that_grew_on_one_rank_alone_is_told():
     def other(ranks):
-        walk(pruner := maker(seed=ranks.rank)(ranks), ranks)
+        pruner = maker()(ranks)
+        pruner.resize(N + BATCH * ranks.rank)
+        walk(pruner)
         pruner.end_epoch()
 
     with pytest.raises(
-        RuntimeError, match=r"end_epoch\(\) of epoch 0: .* process 1 has another se"
+        RuntimeError, match=r"end_epoch\(\) of epoch 0: .*: process 1 has another settings"
     ):
         on_ranks(2, other)
 
@@ -244,7 +275,7 @@ def test_ranks_whose_tables_came_apart_are_told():
     def apart(ranks):
         losses = np.linspace(0, 1, N)
         losses[3] += ranks.rank // 2
-        walk(pruner := maker(losses=losses)(ranks), ranks)
+        walk(pruner := maker(losses=losses)(ranks))
         pruner.end_epoch()
 
     message = r"processes 2, 3 have another selection of the epoch than process 0"
@@ -258,24 +289,35 @@ def test_a_rank_without_a_loss_is_named_and_nothing_is_lost(sharding):
         pruner = maker(sharding=sharding)(ranks)
         share = pruner.share()
         if ranks.rank != 1:
-            walk(pruner, ranks)
+            walk(pruner)
         with pytest.raises(RuntimeError, match=r"process 1 has no losses of this epoch, while oth"):
             pruner.end_epoch()
         if ranks.rank == 1:
-            walk(pruner, ranks)
+            walk(pruner)
         return len(share), pruner.end_epoch()["trained"]
 
     results, _ = on_ranks(3, idle)
     assert {trained for _, trained in results} == {sum(count for count, _ in results)}
 
 
-def test_an_epoch_of_fewer_samples_than_ranks_is_refused():
+def test_fewer_samples_than_ranks_are_refused():
     def tiny(ranks):
-        pruner = Pruner(3, "Full", epochs=2, ranks=ranks)
-        with pytest.raises(RuntimeError, match="epoch 0 keeps too few samples for 4 ranks: of 3 "):
-            pruner.share()
+        with pytest.raises(ValueError, match="must be at least one for each of the 4 ranks, got 3"):
+            Pruner(3, "Full", epochs=2, ranks=ranks)
 
     on_ranks(4, tiny)
+
+
+def test_an_epoch_that_would_leave_a_rank_without_a_batch_is_refused():
+    """Of 7 ranks some own fewer of the 240 shards: of 7 samples they choose none."""
+
+    def tiny(ranks):
+        options = {"epochs": 2, "ranks": ranks, "sharding": "sharded"}
+        pruner = Pruner(2000, lambda h, e, n: KeepCurve.constant(h, 0.0), **options)
+        with pytest.raises(RuntimeError, match="epoch 0 keeps too few samples for 7 ranks: of "):
+            pruner.share()
+
+    on_ranks(7, tiny)
 
 
 def test_processes_that_train_one_share_count_once():
@@ -286,7 +328,7 @@ def test_processes_that_train_one_share_count_once():
         shares = []
         for _ in range(3):
             if ranks.process % 2:
-                shares.append(walk(pruner, ranks))
+                shares.append(walk(pruner))
             else:
                 shares.append(pruner.share().astype(np.int64))
             row = pruner.end_epoch()
@@ -346,10 +388,10 @@ def parts_after(make, size, epochs, batches, folder=None, **how):
     def train(ranks):
         pruner = make(ranks)
         for _ in range(epochs):
-            walk(pruner, ranks)
+            walk(pruner)
             pruner.end_epoch()
-        share = walk(pruner, ranks, stop=batches) if batches else np.empty(0, np.int64)
-        state = pruner.state_dict(**how)
+        share = walk(pruner, stop=batches) if batches else np.empty(0, np.int64)
+        state = pruner.state_dict(done=batches * pruner.sizes.global_batch, **how)
         if folder is None:
             return state, share
         save(state, folder / f"{ranks.rank}.seta")
@@ -359,19 +401,19 @@ def parts_after(make, size, epochs, batches, folder=None, **how):
     return [state for state, _ in results], [share for _, share in results]
 
 
-def rest_of(make, size, states, done):
+def rest_of(make, size, states):
     """Goes on from the states to the end; returns the rest of the open epoch, rows, and losses."""
 
     def train(ranks):
         pruner = make(ranks)
-        same_order = pruner.load_state_dict(states)
-        rest = walk(pruner, ranks, done=done if same_order else 0)
+        pruner.load_state_dict(states)
+        rest = walk(pruner)
         rows = [without_times(pruner.end_epoch())]
         shares = []
         while pruner.next_epoch < EPOCHS:
-            shares.append(walk(pruner, ranks).tolist())
+            shares.append(walk(pruner).tolist())
             rows.append(without_times(pruner.end_epoch()))
-        return rest, rows, shares, same_order
+        return rest, rows, shares
 
     return on_ranks(size, train)[0]
 
@@ -388,7 +430,7 @@ def test_a_run_resumes_in_mid_epoch_on_another_number_of_ranks(
     if how == "gathered":
         assert all(state["parts"] == 1 for state in states)
         states = [states[-1]]  # any rank's will do
-    results = rest_of(make, after, states, done=7 * BATCH * before)
+    results = rest_of(make, after, states)
     rest = np.concatenate([result[0] for result in results])
     everything = np.concatenate([*trained, rest])
     assert len(np.unique(everything)) == len(everything)
@@ -396,14 +438,13 @@ def test_a_run_resumes_in_mid_epoch_on_another_number_of_ranks(
     assert all(other == rows[0] for other in rows)
     kept = int(N * 0.6)
     # The rest is dealt out evenly; where shards are dealt out anew, to the least.
-    slack = 0 if before == after else after - 1 if how != "sharded" else 0.2 * kept
+    slack = 0.2 * kept if before != after and how == "sharded" else 0
     assert kept - slack <= len(everything) <= kept
     assert rows[0][0]["trained"] == len(everything) and rows[0][0]["kept"] == kept
     if before == after:
         whole, _ = on_ranks(before, run(make))
         assert [without_times(row) for row in rows[0]] == [f[2] for f in whole[0][0][2:]]
-        for (_, _, shares, same_order), (found, _) in zip(results, whole, strict=True):
-            assert same_order
+        for (_, _, shares), (found, _) in zip(results, whole, strict=True):
             assert shares == [f[0].tolist() for f in found[3:]]
 
 
@@ -413,8 +454,9 @@ def test_where_ranks_were_unequally_far_the_least_counts(sharding):
 
     def train(ranks):
         pruner = maker(sharding=sharding)(ranks)
-        share = walk(pruner, ranks, stop=4 + 2 * ranks.rank)
-        return pruner.state_dict(gather=False), share
+        batches = 4 + 2 * ranks.rank
+        share = walk(pruner, stop=batches)
+        return pruner.state_dict(done=batches * BATCH, gather=False), share
 
     results, _ = on_ranks(2, train)
     states = [state for state, _ in results]
@@ -422,16 +464,17 @@ def test_where_ranks_were_unequally_far_the_least_counts(sharding):
     def go_on(ranks):
         pruner = maker(sharding=sharding)(ranks)
         pruner.load_state_dict(states)
-        rest = walk(pruner, ranks, done=4 * BATCH * 2)
+        assert pruner.done == 4 * BATCH
+        rest = walk(pruner)
         return rest, pruner.end_epoch(), pruner.history
 
     rests = on_ranks(2, go_on)[0]
-    first = [set(share[: 4 * BATCH].tolist()) for _, share in results]
-    again = set(results[1][1][4 * BATCH :].tolist())
+    first = [set(share[: 4 * BATCH // 2].tolist()) for _, share in results]
+    again = set(results[1][1][4 * BATCH // 2 :].tolist())
+    assert len(again) == 2 * BATCH // 2
     assert again <= set(rests[1][0].tolist())
     assert not set(rests[0][0].tolist()) & first[0] and not set(rests[1][0].tolist()) & first[1]
-    kept, visits = rests[0][1]["kept"], rests[0][1]["trained"]
-    assert kept - 1 <= visits - len(again) <= kept
+    assert rests[0][1]["kept"] == rests[0][1]["trained"]  # each sample once
 
 
 def test_one_of_several_parts_is_not_enough():
@@ -454,7 +497,13 @@ def test_one_of_several_parts_is_not_enough():
 def test_between_epochs_any_rank_saves_alone():
     states, _ = parts_after(maker(), 3, 2, 0)
     assert all(state["parts"] == 1 for state in states)
-    assert on_ranks(2, lambda ranks: maker()(ranks).load_state_dict(states[2]))[0] == [True, True]
+
+    def next_of(ranks):
+        pruner = maker()(ranks)
+        pruner.load_state_dict(states[2])
+        return pruner.next_epoch, pruner.epoch, pruner.done
+
+    assert on_ranks(2, next_of)[0] == [(2, None, 0)] * 2
 
 
 def test_a_state_of_the_other_sharding_is_refused():
@@ -472,7 +521,7 @@ def test_hundreds_of_ranks_get_equal_shares_and_agree(size):
 
     def epochs(ranks):
         options = {"epochs": 2, "ranks": ranks, "sharding": "sharded", "threads": 1, "budget": 0.5}
-        pruner = Pruner(n, "InfoBatch", unit=size * 5, **options)
+        pruner = Pruner(n, "InfoBatch", batch_size=5, **options)
         shares = []
         for epoch in range(2):
             share = pruner.share().astype(np.int64)

@@ -138,7 +138,14 @@ def test_several_processes_keep_the_scores_of_one(sharding, policy):
 
     def columns_of(ranks):
         pruner = Pruner(
-            n, policy, epochs=4, ranks=ranks, sharding=sharding, budget=0.5, unit=4, threads=1
+            n,
+            policy,
+            epochs=4,
+            ranks=ranks,
+            sharding=sharding,
+            budget=0.5,
+            batch_size=4 // ranks.size,
+            threads=1,
         )
         for epoch in range(4):
             pruner.begin_epoch()

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 import seta
 from seta import KeepCurve, LossHistogram
 from seta.engine import parallel
-from seta.engine.budget import fit
 from seta.engine.coins import Coins, Purpose
+from seta.engine.fit import fit
 from seta.engine.partition import Partition, shards_of
 from seta.engine.sharded_draw import count_shards, draw_shards
 

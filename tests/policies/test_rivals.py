@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import seta
 from seta import LossHistogram, Pruner
+from seta.policies import REGISTRY
 
 RNG = np.random.default_rng(0)
 LOSSES = RNG.gamma(0.5, 1, 4000).astype(np.float32)
@@ -89,6 +90,63 @@ def test_a_choice_stays_for_its_epochs(method, budget):
         assert np.array_equal(kept[start], kept[start + 2])
     assert not np.array_equal(kept[2], kept[3])
     assert not np.array_equal(kept[5], kept[6])
+
+
+scored = pytest.mark.parametrize("name", ["UCB", "EpsilonGreedy"])
+
+
+@scored
+@pytest.mark.parametrize("budget", [None, 0.5])
+@pytest.mark.parametrize("epochs", [3, 10])
+def test_short_runs_choose_by_loss_by_default(name, budget, epochs):
+    pruner = Pruner(N, REGISTRY[name](0.5), epochs=epochs, budget=budget)
+    train(pruner, LOSSES, epochs - 1)
+    pruner.begin_epoch()
+    tried = ~np.isnan(pruner.losses)
+    chosen = np.zeros(N, bool)
+    chosen[pruner.selection.indices] = True
+    assert tried.mean() > 0.4 and chosen[~tried].all()
+    hard = tried & (pruner.losses > np.nanmedian(pruner.losses))
+    assert chosen[hard].mean() > 2 * chosen[tried & ~hard].mean() or chosen[hard].all()
+
+
+@scored
+@pytest.mark.parametrize("epochs, every", [(1, 1), (10, 1), (39, 1), (40, 2), (200, 10)])
+def test_by_default_samples_are_chosen_twenty_times_in_a_run(name, epochs, every):
+    histogram = LossHistogram.from_losses(LOSSES)
+    starts = {REGISTRY[name]()(histogram, epoch, epochs).coin_epoch for epoch in range(epochs)}
+    assert starts == set(range(0, epochs, every))
+
+
+@scored
+@pytest.mark.parametrize("epochs", [2, 9, 10])
+def test_a_choice_that_would_never_be_by_loss_is_refused(name, epochs):
+    method = REGISTRY[name](every=10)
+    message = rf"policy.every must be less than epochs={epochs}, got 10 of {name}.* or None to"
+    with pytest.raises(ValueError, match=message):
+        Pruner(N, method, epochs=epochs)
+    Pruner(N, method, epochs=11)
+    Pruner(N, method, epochs=1)  # which nothing could choose by loss
+    warm = Pruner(N, REGISTRY[name](0.5, every=10), epochs=epochs, losses=LOSSES)
+    assert LOSSES[warm.begin_epoch().indices].mean() > 1.5 * LOSSES.mean()
+
+
+@pytest.mark.parametrize("name", ["UCB", "EpsilonGreedy", "RS2"])
+@pytest.mark.parametrize("epochs, budget", [(2, 0.6), (3, 0.5)])
+def test_short_runs_by_these_methods_train_nearly_every_sample(name, epochs, budget):
+    method = REGISTRY[name](round(1 - budget, 9))
+    pruner = Pruner(N, method, epochs=epochs, budget=budget, count_kept=True)
+    train(pruner, LOSSES, epochs)
+    assert np.count_nonzero(pruner.kept_counts == 0) <= 0.02 * N
+    assert pruner.saved == pytest.approx(1 - budget)
+
+
+@pytest.mark.parametrize("name", sorted(set(REGISTRY) - {"RCAP"}))
+def test_a_whole_first_epoch_leaves_no_sample_untrained(name):
+    pruner = Pruner(N, name, epochs=3, budget=[1, 0.25, 0.25], count_kept=True)
+    train(pruner, LOSSES, 3)
+    assert (pruner.kept_counts > 0).all()
+    assert pruner.saved == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("epsilon", [0.0, 0.2, 1.0])

@@ -9,15 +9,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from seta.engine.budget import Budget, epoch_lengths
 from seta.engine.losses import check_indices
 from seta.engine.policy import Policy, get, is_stratified
 from seta.engine.ranks import Ranks
 from seta.engine.rows import Row
+from seta.engine.steps import Budget, Steps
 from seta.engine.table import SHARDED_FROM, Sharding
 
 Reorder = Callable[[NDArray[Any]], ArrayLike]
 Listener = Callable[[Row], object]
+
+_EPOCHS = "give the number of epochs of the whole run"
 
 
 def policy(policy: Policy | str) -> Policy:
@@ -32,7 +34,7 @@ def policy(policy: Policy | str) -> Policy:
     return policy
 
 
-def integer(name: str, value: int, least: int, remedy: str) -> int:
+def integer(name: str, value: Any, least: int, remedy: str) -> int:
     """Returns an integer of at least `least`, as an int."""
     try:
         number = operator.index(value)
@@ -50,6 +52,11 @@ def always_keep(indices: ArrayLike | None, n: int) -> NDArray[np.int64] | None:
     array = np.asarray(indices)
     if not array.size:
         return None
+    if array.dtype == np.bool_:
+        raise ValueError(
+            f"always_keep must be indices, got a mask of shape {array.shape}: give "
+            "numpy.flatnonzero(mask)"
+        )
     check_indices(array, n, name="always_keep")
     return np.unique(array).astype(np.int64)
 
@@ -79,26 +86,108 @@ def strata(
     return array.astype(np.min_scalar_type(int(array.max()))) if is_stratified(policy) else None
 
 
-def lengths(
-    budget: Budget | None, n: int, epochs: int, unit: int, always_keep: NDArray[np.int64] | None
-) -> list[int] | None:
-    """Returns the samples of each epoch under a budget; None where there is none."""
-    unit = integer("unit", unit, 1, "the samples of one global batch")
-    if budget is None:
-        return None
-    if unit > n:
+def epochs(epochs: int | None) -> int:
+    """Returns the length of the run."""
+    return integer("epochs", epochs, 1, _EPOCHS)
+
+
+def sizes(n: int, batch_size: int, drop_last: bool, ranks: Ranks | None) -> Steps:
+    """Returns the sizes of a run; refuses those under which an epoch would be empty."""
+    batch_size = integer("batch_size", batch_size, 1, "the samples of one batch on each rank")
+    result = Steps(n, batch_size, 1 if ranks is None else ranks.size, bool(drop_last))
+    if n < result.ranks:
         raise ValueError(
-            f"unit, the samples of one global batch (batch size x ranks), must be at most the {n} "
-            f"samples of the dataset, got {unit}: choose a smaller batch size, or, on one process, "
-            "drop_last=False"
+            f"n, the samples of the dataset, must be at least one for each of the {result.ranks} "
+            f"ranks, got {n}: train on fewer ranks"
         )
-    result = epoch_lengths(budget, n, epochs, unit)
-    if always_keep is not None and len(always_keep) > min(result):
+    if not result.most:
         raise ValueError(
-            f"always_keep has {len(always_keep)} samples, more than the {min(result)} of the "
-            "shortest epoch under the budget: raise the budget, or keep fewer"
+            "batch_size must leave a whole global batch with drop_last=True, got batch_size="
+            f"{batch_size} on {result.ranks} {'rank' if result.ranks == 1 else 'ranks'} for {n} "
+            "samples: choose a smaller one, or drop_last=False"
         )
     return result
+
+
+def lengths(
+    sizes: Steps,
+    budget: Budget | None,
+    epochs: int | None,
+    steps: int | None,
+    always_keep: NDArray[np.int64] | None,
+) -> list[int] | None:
+    """Returns the samples of each epoch under a budget; None where there is none.
+
+    Args:
+        sizes: Of the run.
+        budget: Share of full training's visits.
+        epochs: Length of the run; or
+        steps: Its batches, on each rank.
+        always_keep: Samples of every epoch.
+    """
+    if always_keep is not None and len(always_keep) > sizes.most:
+        raise ValueError(
+            f"always_keep has {len(always_keep)} samples, more than the {sizes.most} of an epoch "
+            "with drop_last=True: keep fewer, or drop_last=False"
+        )
+    if (epochs is None) == (steps is None):
+        raise ValueError(
+            f"either epochs or steps must be given, got epochs={epochs} and steps={steps}: the "
+            "length of the whole run, in epochs, or under a budget in batches"
+        )
+    if budget is None:
+        if steps is not None:
+            raise ValueError(
+                f"steps={steps} needs a budget, since without one nobody knows how many epochs "
+                "that is: give budget=, or epochs= in place of steps="
+            )
+        return None
+    result = (
+        sizes.lengths(budget, integer("epochs", epochs, 1, _EPOCHS))
+        if epochs is not None
+        else sizes.run_of(integer("steps", steps, 1, "the batches of the whole run"), budget)
+    )
+    _check_always_keep(always_keep, result)
+    return result
+
+
+def resized_lengths(
+    sizes: Steps,
+    budget: Budget,
+    lengths: list[int],
+    before: int,
+    own: Steps,
+    always_keep: NDArray[np.int64] | None,
+) -> list[int]:
+    """Returns the samples of each epoch of a run of so many steps whose sizes change on its way.
+
+    Args:
+        sizes: From now on.
+        budget: Share of full training's visits.
+        lengths: As they were laid out.
+        before: How many epochs are over.
+        own: The sizes up to now.
+        always_keep: Samples of every epoch.
+    """
+    over, left = lengths[:before], lengths[before:]
+    if left:
+        left = sizes.run_of(sum(map(own.batches, left)), budget, before)
+        _check_always_keep(always_keep, left)
+    if len(over + left) != len(lengths):
+        raise ValueError(
+            f"n={sizes.n} makes the steps of this run {len(over + left)} epochs, and it was laid "
+            f"out over {len(lengths)}: make a new Pruner with losses= of this one"
+        )
+    return over + left
+
+
+def _check_always_keep(always_keep: NDArray[np.int64] | None, lengths: list[int]) -> None:
+    """Refuses more samples of every epoch than an epoch has."""
+    if always_keep is not None and len(always_keep) > min(lengths):
+        raise ValueError(
+            f"always_keep has {len(always_keep)} samples, more than the {min(lengths)} of the "
+            "shortest epoch under the budget: raise the budget, or keep fewer"
+        )
 
 
 def sharding(sharding: Sharding | None, n: int, ranks: Ranks | None) -> Sharding:

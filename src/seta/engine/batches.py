@@ -1,7 +1,7 @@
 """The batches of the open epoch, for a training loop that has no loader: numpy, JAX, anything.
 
     while pruner.next_epoch < pruner.epochs:
-        for indices, weights in batches(pruner, 32):
+        for indices, weights in batches(pruner):
             losses = step(images[indices], labels[indices], weights)
             pruner.record(indices, losses)
         pruner.end_epoch()
@@ -18,44 +18,41 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seta.engine import arguments
 from seta.engine.pruner import Pruner
 
 
 def batches(
-    pruner: Pruner, batch_size: int, *, done: int = 0
+    pruner: Pruner,
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
     """Returns what this process trains of the open epoch, in order; begins one if none is open.
 
-    Under a budget with `unit=batch_size` (of all ranks together) every batch is full, so that a
-    compiled step has one shape; else the last one of an epoch may be smaller.
+    Every batch has the pruner's `batch_size`, so that a compiled step has one shape; only of an
+    epoch that keeps all samples the last one may be smaller (never with `drop_last=True`). After
+    `Pruner.load_state_dict` it is the rest of the epoch.
 
     Args:
         pruner: The pruner.
-        batch_size: Samples per batch, on each rank, >= 1.
-        done: Samples, over all ranks, that were trained before a resume: the first of the epoch.
 
     Returns:
         An iterator of pairs: the samples, int64 (B,), and the factors of their losses, float32
         (B,), for the loss `(weights * losses).mean()`.
 
     Raises:
-        TypeError, ValueError: `batch_size` or `done` is not allowed, or all epochs are over.
+        ValueError: All epochs are over.
         RuntimeError: From the iterator, where its epoch has ended.
 
     Examples:
-        >>> pruner = Pruner(5, "Full", epochs=1)
-        >>> [len(indices) for indices, weights in batches(pruner, 2)]
+        >>> pruner = Pruner(5, "Full", epochs=1, batch_size=2)
+        >>> [len(indices) for indices, weights in batches(pruner)]
         [2, 2, 1]
     """
-    batch_size = arguments.integer("batch_size", batch_size, 1, "the samples of one step")
-    done = arguments.integer("done", done, 0, "the samples of this epoch that are trained already")
-    return _walk(pruner, pruner.share(done), batch_size, pruner.epoch)
+    return _walk(pruner, pruner.share(), pruner.epoch)
 
 
 def _walk(
-    pruner: Pruner, order: NDArray[np.unsignedinteger[Any]], batch_size: int, epoch: int | None
+    pruner: Pruner, order: NDArray[np.unsignedinteger[Any]], epoch: int | None
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    batch_size = pruner.sizes.batch_size
     for start in range(0, len(order), batch_size):
         if pruner.epoch != epoch:
             raise RuntimeError(

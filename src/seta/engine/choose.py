@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seta.engine.budget import fit
 from seta.engine.curve import KeepCurve
 from seta.engine.draw import draw_mask, set_bits
 from seta.engine.exact import draw_exactly
+from seta.engine.fit import fit
 from seta.engine.histogram import LossHistogram
+from seta.engine.steps import Steps
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ def choose(
     curve: KeepCurve,
     *,
     count: int | None,
+    sizes: Steps,
     always_keep: NDArray[np.int64] | None,
     seed: int,
     epoch: int,
@@ -49,11 +51,15 @@ def choose(
 ) -> Choice:
     """Chooses the samples of an epoch.
 
+    Without a count, that is as many as the curve keeps in expectation, to the nearest whole global
+    batch; where a batch is one sample, as many as the coins say.
+
     Args:
         losses: float32 (N,), NaN = unseen.
         histogram: Of these losses.
         curve: The policy's, made for the histogram.
-        count: How many samples to choose; None: as many as the coins say, but at least one.
+        count: How many samples to choose; None: as many as the curve says, but at least one.
+        sizes: Of the run.
         always_keep: Sorted indices of samples that are chosen whatever the curve says.
         seed: Of the run.
         epoch: The epoch.
@@ -61,6 +67,12 @@ def choose(
         strata: Unsigned integers (N,), of a histogram that has strata; None: it has none.
     """
     curve = curve.for_histogram(histogram)
+    others, always = histogram, 0 if always_keep is None else len(always_keep)
+    if always_keep is not None:
+        gone = None if strata is None else strata[always_keep]
+        others = _without(histogram, losses[always_keep], gone)
+    if count is None and sizes.global_batch > 1:
+        count = count_of(curve, others, always, sizes)
     if count is None:
         mask = draw_mask(
             losses,
@@ -73,16 +85,12 @@ def choose(
         )
         figures: dict[str, Any] = dict.fromkeys(("fit_factor", "fit_widened", "fit_trimmed"))
     else:
-        if always_keep is not None:
-            gone = None if strata is None else strata[always_keep]
-            histogram = _without(histogram, losses[always_keep], gone)
-            count -= len(always_keep)
-        fitted = fit(curve, histogram, count)
+        fitted = fit(curve, others, count - always)
         curve = fitted.curve
         mask, trimmed = draw_exactly(
-            count,
+            count - always,
             losses,
-            histogram,
+            others,
             curve,
             seed=seed,
             epoch=epoch,
@@ -105,6 +113,21 @@ def choose(
         )  # fmt: skip
         set_bits(mask, one)
     return Choice(mask, curve, figures)
+
+
+def count_of(curve: KeepCurve, others: LossHistogram, always: int, sizes: Steps) -> int:
+    """Returns how many samples an epoch has without a budget, in whole global batches.
+
+    Args:
+        curve: The policy's.
+        others: The samples that it decides on.
+        always: How many are chosen beside them, whatever it says.
+        sizes: Of the run.
+    """
+    count = sizes.nearest(always + curve.expected(others))
+    if count < always:  # rounded down
+        count = min(count + sizes.global_batch, sizes.most)
+    return count
 
 
 def _without(

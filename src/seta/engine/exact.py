@@ -39,7 +39,7 @@ def draw_exactly(
     band around the curve, of which the smallest ratios are taken.
 
     Args:
-        count: Samples to draw; what the curve keeps in expectation (`budget.fit`).
+        count: Samples to draw; what the curve keeps in expectation (`fit.fit`).
         losses: float32 (N,), NaN = unseen.
         histogram: Of the samples that take part.
         curve: Keep probabilities, made for it.

@@ -11,7 +11,8 @@ much from each of the others.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,25 @@ class RecordLog:
         """Returns copies."""
         indices, losses = self.arrays()
         return {"indices": indices.copy(), "losses": losses.copy()}
+
+
+def agree(ranks: Ranks, settings: Mapping[str, Any], what: str) -> None:
+    """Compares what all processes must have in common.
+
+    Raises:
+        RuntimeError: They differ: the first difference is named, with both values.
+    """
+    own = {name: repr(value) for name, value in settings.items()}
+    told = np.frombuffer(json.dumps(own).encode(), np.uint8)
+    for process, other in enumerate(ranks.gather(told, what)):
+        theirs = json.loads(other.tobytes())
+        for name, value in own.items():
+            if theirs[name] != value:
+                raise RuntimeError(
+                    f"{what}: the processes do not agree: process {ranks.process} has {name}="
+                    f"{value}, and process {process} has {name}={theirs[name]}. Give each the same "
+                    "dataset and the same arguments"
+                )
 
 
 def digest_of(*parts: bytes) -> int:

@@ -290,6 +290,34 @@ def loss_range(
     return low, high
 
 
+def codes_of(
+    losses: NDArray[np.float32],
+    codes: NDArray[Any],
+    binning: Binning,
+    threads: int,
+    strata: NDArray[np.unsignedinteger[Any]] | None = None,
+) -> NDArray[Any]:
+    """Returns what is said of the cells for each sample: (N + 1,), the last as of one unseen.
+
+    Args:
+        losses: float32 (N,), NaN = unseen.
+        codes: (cells,).
+        binning: The cells'.
+        threads: Threads to use.
+        strata: Unsigned integers (N,), of cells that have strata; None: they have none.
+    """
+    result = np.empty(losses.size + 1, codes.dtype)
+    result[-1] = codes[binning.size]
+
+    def look_up(span: range) -> None:
+        for block in parallel.blocks(span):
+            cells = binning.cells_of(losses[block], None if strata is None else strata[block])
+            result[block] = codes.take(cells, mode="clip")
+
+    parallel.run(look_up, parallel.spans(losses.size, threads), threads)
+    return result
+
+
 def _bins_for(strata: int) -> int:
     """Returns how many bins each of so many strata gets at most."""
     share = 1 << (_MAX_CELLS // strata).bit_length() - 1 if strata <= _MAX_CELLS else 1

@@ -8,8 +8,8 @@ from typing import Any
 
 from seta.engine.arguments import Listener
 from seta.engine.exchange import refuse_dealt_again
+from seta.engine.losses import Recorded, Visits
 from seta.engine.rows import Row, close_row
-from seta.engine.table import Recorded
 
 
 class Ledger:
@@ -54,6 +54,11 @@ class Ledger:
         """Notes that so many samples were given out, all of this rank's share."""
         self._given = given
 
+    @property
+    def came(self) -> int:
+        """Losses of the open epoch that were recorded by this process."""
+        return self._came
+
     def check_share(self, size: int) -> None:
         """Raises if the share came back as if dealt out among so many ranks again.
 
@@ -63,10 +68,11 @@ class Ledger:
         if self._given:
             refuse_dealt_again(self._came, self._given, self._largest, size)
 
-    def close(self, row: Row, longest_left_out: int) -> None:
-        """Notes that an epoch is over."""
-        self._full += row["samples"]
-        close_row(row, 1 - self._trained / self._full, longest_left_out)
+    def close(self, row: Row, visits: Visits, full: int) -> None:
+        """Notes that an epoch is over, of which full training would have trained `full` samples."""
+        self._full += full
+        self._trained += visits.trained - row["trained"]
+        close_row(row, 1 - self._trained / self._full, visits)
         self.history.append(row)
 
     def tell(self, row: Row) -> None:

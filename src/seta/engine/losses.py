@@ -7,16 +7,43 @@ keeps. Then the policy's score stands in place of the latest loss.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from seta.engine import parallel
-from seta.engine.policy import Columns, KeepsScore
+from seta.engine.policy import Columns, KeepsScore, period
 
 _PREFIX = "column."
+
+
+class Recorded(NamedTuple):
+    """What became of losses that were handed over.
+
+    Attributes:
+        trained: How many samples count as trained that did not before, in this epoch; one that
+            comes twice at once counts twice, until `visits` counts them all.
+        nonfinite: How many losses were not finite.
+    """
+
+    trained: int
+    nonfinite: int
+
+
+class Visits(NamedTuple):
+    """What the samples' last visits add up to, at the end of an epoch.
+
+    Attributes:
+        trained: How many samples were trained in it.
+        never: How many were in no epoch.
+        longest_left_out: The most epochs that any sample has not been trained for.
+    """
+
+    trained: int
+    never: int
+    longest_left_out: int
 
 
 class LossTable:
@@ -49,6 +76,7 @@ class LossTable:
         self.last_trained = np.zeros(n, np.uint16 if epochs < 0xFFFF else np.uint32)
         self.kept_counts = np.zeros(n, np.uint32) if count_kept else None
         self._scored = scored
+        self._every = 1 if scored is None else period(scored.every, epochs)
         names = () if scored is None else scored.columns
         self.kept = {name: np.full(n, np.nan, np.float32) for name in names}
         if losses is not None:
@@ -79,7 +107,9 @@ class LossTable:
         """Number of samples."""
         return len(self.values)
 
-    def record(self, indices: NDArray[np.integer[Any]], losses: NDArray[Any], epoch: int) -> int:
+    def record(
+        self, indices: NDArray[np.integer[Any]], losses: NDArray[Any], epoch: int
+    ) -> Recorded:
         """Takes the losses of the given samples and marks them as trained.
 
         They overwrite the earlier ones, or go into the columns.
@@ -89,22 +119,20 @@ class LossTable:
             losses: Floats (B,). A non-finite one is left out; its sample still counts as trained.
             epoch: The epoch they were trained in.
 
-        Returns:
-            How many losses were not finite (as float32).
-
         Raises:
             ValueError, IndexError: The arrays do not fit; nothing is recorded then.
         """
         self.check(indices, losses)
         with np.errstate(over="ignore"):
             values = losses.astype(np.float32)
+        trained = int(np.count_nonzero(self.last_trained[indices] != epoch + 1))
         self.last_trained[indices] = epoch + 1
         finite = np.isfinite(values)
         if finite.all():
             self._take(indices, values)
-            return 0
+            return Recorded(trained, 0)
         self._take(indices[finite], values[finite])
-        return int(len(values) - np.count_nonzero(finite))
+        return Recorded(trained, int(len(values) - np.count_nonzero(finite)))
 
     def _take(self, indices: NDArray[np.integer[Any]], losses: NDArray[np.float32]) -> None:
         if self._scored is None:
@@ -130,7 +158,7 @@ class LossTable:
             epoch: The one to begin.
         """
         scored = self._scored
-        if scored is None or before // scored.every == epoch // scored.every:
+        if scored is None or before // self._every == epoch // self._every:
             return
         for block in parallel.blocks(range(len(self))):
             scores = scored.score({name: column[block] for name, column in self.kept.items()})
@@ -151,9 +179,9 @@ class LossTable:
         """Returns for each sample the epochs since it was last trained, at the end of `epoch`."""
         return epoch + 1 - self.last_trained.astype(np.int64)
 
-    def longest_left_out(self, epoch: int) -> int:
-        """Returns the maximum of `left_out(epoch)`."""
-        return epoch + 1 - int(self.last_trained.min())
+    def visits(self, epoch: int) -> Visits:
+        """Returns what the last visits add up to, at the end of `epoch`."""
+        return visits_of([self.last_trained], epoch)
 
     def state_dict(self, *, copy: bool = True) -> dict[str, NDArray[Any] | None]:
         """Returns the columns: copies, or views, which change with them."""
@@ -196,6 +224,25 @@ class LossTable:
                 column[here] = saved[_PREFIX + name][there]
         else:
             self.begin_columns(here)
+
+
+def visits_of(parts: Iterable[NDArray[Any]], epoch: int) -> Visits:
+    """Returns what some last visits add up to.
+
+    Args:
+        parts: Unsigned integers of any shape, 1 + the epoch that a sample was last trained in.
+        epoch: The one that ends.
+    """
+    trained, never, least = 0, 0, epoch + 1
+    for part in parts:
+        rows = max(1, parallel.BLOCK * len(part) // max(1, part.size))
+        for block in parallel.blocks(range(len(part) if part.size else 0), rows):
+            last = part[block]
+            trained += int(np.count_nonzero(last == epoch + 1))
+            lowest = int(last.min())
+            least = min(least, lowest)
+            never += last.size - int(np.count_nonzero(last)) if not lowest else 0
+    return Visits(trained, never, epoch + 1 - least)
 
 
 def check_indices(indices: NDArray[Any], n: int, *, name: str = "indices") -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,59 @@ from seta.engine.curve import KeepCurve
 from seta.engine.draw import Selection
 from seta.engine.histogram import Binning
 from seta.engine.rows import Row
+from seta.engine.table import Table
+
+
+class Weights:
+    """The weights of an epoch's samples, fixed when it begins: recording a loss changes none.
+
+    One byte per sample (two or four, where a curve has more than 256 weights).
+
+    Args:
+        by_cell: float64 (cells,), the curve's.
+        binning: Of the histogram that the curve was made for.
+        table: With the losses that the epoch began with.
+        always_keep: Indices of the samples whose weight is 1.
+        saved: The weights of the rows, from `packed`; None: as the losses say.
+    """
+
+    def __init__(
+        self,
+        by_cell: NDArray[np.float64],
+        binning: Binning,
+        table: Table,
+        always_keep: NDArray[np.int64] | None,
+        saved: NDArray[np.uint8] | None,
+    ) -> None:
+        values, cells = np.unique(np.append(by_cell, 1.0), return_inverse=True)
+        cells = cells.astype(np.min_scalar_type(len(values)))
+        self._table, self._values = table, values.astype(np.float32)
+        # Which of the values a row has; the last is for samples that other processes hold.
+        self._codes = table.by_cell(cells[:-1], binning)
+        if saved is not None:
+            self._unpack(saved)
+        elif always_keep is not None:
+            rows = table.rows_of(always_keep)
+            self._codes[rows[rows >= 0]] = cells[-1]
+
+    def of(self, indices: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+        """Returns the weights of samples: float32 (B,)."""
+        weights = np.empty(len(indices), np.float32)
+        for block in parallel.blocks(range(len(indices))):
+            weights[block] = self._values[self._codes[self._table.rows_of(indices[block])]]
+        return weights
+
+    def packed(self) -> NDArray[np.uint8]:
+        """Returns the weights of the rows: uint8 (bits, ceil(rows / 8)), as many bits as needed."""
+        bits = max(1, (len(self._values) - 1).bit_length())
+        codes = self._codes[:-1]
+        return np.stack([np.packbits((codes >> bit & 1).astype(np.uint8)) for bit in range(bits)])
+
+    def _unpack(self, saved: NDArray[np.uint8]) -> None:
+        codes = self._codes[:-1]
+        codes[:] = 0
+        for bit, plane in enumerate(saved):
+            codes |= np.unpackbits(plane, count=len(codes)).astype(codes.dtype) << bit
 
 
 class OpenEpoch:
@@ -22,17 +75,25 @@ class OpenEpoch:
         row: Its row, in the making.
         curve: Its keep curve.
         binning: Of the histogram that the curve was made for.
-        weights: float32 (cells,); None where all are 1.
         mask: uint8 (ceil(n / 8),), a bit for each sample, set if kept.
+        weights: Of the samples; None where all are 1.
         selection: The kept samples in training order; None until asked for.
     """
 
     def __init__(
-        self, row: Row, curve: KeepCurve, binning: Binning, mask: NDArray[np.uint8]
+        self,
+        row: Row,
+        curve: KeepCurve,
+        binning: Binning,
+        mask: NDArray[np.uint8],
+        table: Table,
+        always_keep: NDArray[np.int64] | None,
+        weights: NDArray[np.uint8] | None = None,
     ) -> None:
         self.row, self.curve, self.binning, self.mask = row, curve, binning, mask
-        weights = curve.weight_by_cell
-        self.weights = None if weights is None else weights.astype(np.float32)
+        self.weights: Weights | None = None
+        if curve.weight_by_cell is not None:
+            self.weights = Weights(curve.weight_by_cell, binning, table, always_keep, weights)
         self.selection: Selection | None = None
 
     @property
@@ -40,39 +101,23 @@ class OpenEpoch:
         """Its number."""
         return int(self.row["epoch"])
 
-    def weights_of(
-        self,
-        indices: NDArray[np.integer[Any]],
-        cells_of: Callable[[NDArray[np.integer[Any]], Binning], NDArray[np.intp]],
-        always_keep: NDArray[np.int64] | None,
-    ) -> NDArray[np.float32] | None:
-        """Returns the weights of samples: float32 (B,), None where all of the epoch are 1.
-
-        Args:
-            indices: Integers (B,).
-            cells_of: Returns the cells of samples, by their losses as the epoch found them.
-            always_keep: Sorted indices of the samples whose weight is 1.
-        """
-        if self.weights is None:
-            return None
-        weights = np.empty(len(indices), np.float32)
-        for block in parallel.blocks(range(len(indices))):
-            weights[block] = self.weights[cells_of(indices[block], self.binning)]
-        if always_keep is not None:
-            at = np.searchsorted(always_keep, indices).clip(max=len(always_keep) - 1)
-            weights[always_keep[at] == indices] = 1
-        return weights
-
     def state_dict(self) -> dict[str, Any]:
-        """Returns what recreates it: one bit per sample, and some bytes."""
+        """Returns what recreates it: one bit per sample (some more where there are weights)."""
         return {
             "row": dict(self.row),
             "mask": self.mask.copy(),
+            "weights": None if self.weights is None else self.weights.packed(),
             **state.pack_curve(self.curve, self.binning),
         }
 
     @classmethod
-    def from_state(cls, saved: Mapping[str, Any], mask: NDArray[np.uint8]) -> OpenEpoch:
-        """Inverse of `state_dict`, with the mask of the rows that are held now."""
+    def from_state(
+        cls,
+        saved: Mapping[str, Any],
+        mask: NDArray[np.uint8],
+        weights: NDArray[np.uint8] | None,
+        table: Table,
+    ) -> OpenEpoch:
+        """Inverse of `state_dict`, with the mask and the weights of the rows that are held now."""
         curve, binning = state.unpack_curve(saved)
-        return cls(dict(saved["row"]), curve, binning, mask)
+        return cls(dict(saved["row"]), curve, binning, mask, table, None, weights)

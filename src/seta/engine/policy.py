@@ -60,11 +60,11 @@ class KeepsScore(Protocol):
     Attributes:
         columns: Names of what is kept of a sample, each a float32, for 4 bytes a sample.
         every: Scores are taken anew when an epoch begins whose number divides by it, >= 1; from one
-            time to the next histogram and scores stay as they are.
+            time to the next histogram and scores stay as they are. None: see `period`.
     """
 
     columns: tuple[str, ...]
-    every: int
+    every: int | None
 
     def fold(self, columns: Columns, losses: NDArray[np.float32], /) -> Columns:
         """Takes losses into the columns, sample by sample.
@@ -105,16 +105,33 @@ def in_batch(policy: SeesBatch, losses: NDArray[Any]) -> NDArray[Any]:
     return values
 
 
-def score_of(policy: Policy) -> KeepsScore | None:
+def period(every: int | None, epochs: int) -> int:
+    """Returns the epochs from one choice to the next: as said, or else a twentieth of the run."""
+    return max(1, epochs // 20) if every is None else every
+
+
+def score_of(policy: Policy, epochs: int, *, warm: bool = False) -> KeepsScore | None:
     """Returns the policy if it keeps a score, else None.
 
+    Args:
+        policy: Any policy.
+        epochs: Length of the run.
+        warm: Whether losses are known before it.
+
     Raises:
-        ValueError: What it says of its columns does not hold.
+        ValueError: What it says of its columns does not hold; or it would never judge by them.
     """
     if not isinstance(policy, KeepsScore):
         return None
-    if policy.every != int(policy.every) or policy.every < 1:
-        raise ValueError(f"policy.every must be an integer of at least 1, got {policy.every!r}")
+    every = period(policy.every, epochs)
+    if every != int(every) or every < 1:
+        raise ValueError(f"policy.every must be an integer of at least 1, got {every!r}")
+    if every >= epochs > 1 and not warm:
+        raise ValueError(
+            f"policy.every must be less than epochs={epochs}, got {every} of {policy!r}: samples "
+            "are chosen anew in each epoch whose number divides by it, here only in epoch 0, when "
+            "no loss is known. Give a smaller one, or None to follow the length of the run"
+        )
     one = np.ones(1, np.float32)
     folded = policy.fold({name: one * np.nan for name in policy.columns}, one)
     if set(folded) != set(policy.columns) or np.shape(policy.score(folded)) != (1,):

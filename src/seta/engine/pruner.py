@@ -1,50 +1,69 @@
 """The pruner: loss table + policy + epoch, the one stateful object of the engine.
 
 `begin_epoch` counts the losses, asks the policy for a keep curve and draws the selection; `record`
-takes the losses that training has computed; `end_epoch` closes the epoch and writes its row.
+takes the losses that training has computed; `end_epoch` closes the epoch and writes its row. Losses
+that wait elsewhere, on a device, are collected first, whoever asks for what they change (`attach`).
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from seta.engine import arguments, parallel, state
 from seta.engine.arguments import Listener, Reorder
-from seta.engine.budget import Budget
 from seta.engine.curve import KeepCurve
 from seta.engine.draw import Selection
-from seta.engine.exchange import digest_of
+from seta.engine.exchange import agree, digest_of
 from seta.engine.histogram import LossHistogram
 from seta.engine.ledger import Ledger
 from seta.engine.open_epoch import OpenEpoch
 from seta.engine.policy import Policy, SeesBatch, curve_of, in_batch, score_of
 from seta.engine.ranks import Ranks
 from seta.engine.rows import Row, open_row
+from seta.engine.steps import Budget
 from seta.engine.table import Sharding, Table
 from seta.engine.tables import make_table
+
+logger = logging.getLogger(__name__)
+
+
+class Holder(Protocol):
+    """What holds losses back for a pruner, such as `seta.torch.LossBuffer`; see `Pruner.attach`."""
+
+    def drain(self) -> None:
+        """Records all that it holds."""
+
+    def clear(self) -> None:
+        """Forgets all that it holds."""
 
 
 class Pruner:
     """Chooses the samples of each epoch from the losses of the earlier ones.
 
     Memory: 6 bytes per sample, and while an epoch is open 4 bytes per kept sample and one bit per
-    sample. Time of an epoch start: 10 to 30 ns per sample on two cores.
+    sample (one byte more where the policy weights losses). Time of an epoch start: 10 to 30 ns per
+    sample on two cores.
 
     Args:
         n: Number of samples, >= 1.
         policy: Makes the keep curve: `seta.SeTa()`, any `(histogram, epoch, epochs) -> KeepCurve`,
             or the name of a registered method with its defaults.
-        epochs: Length of the run, >= 1.
+        epochs: Length of the run, >= 1. None: `steps` says it.
         seed: Of all random choices, an integer >= 0.
         budget: Share of full training's sample visits that the run may pay, in (0, 1]: one for all
             epochs, one for each, or a function of the epoch. Then the length of every epoch is
             known, in `lengths`. None: lengths vary, as the policy says.
-        unit: Under a budget, lengths are multiples of this many samples (a global batch).
+        steps: Under a budget, the length of the run in batches on each rank, >= 1, in place of
+            `epochs`; the last epoch is cut short where they end.
+        batch_size: Samples per batch on each rank, >= 1. Every epoch is a whole number of global
+            batches; only one that keeps all samples may have a remainder.
+        drop_last: Whether that remainder is left out, too (samples chosen at random).
         always_keep: Integers, the indices of samples that are never pruned; their weight is 1.
         losses: float (n,), a warm start from an earlier run's table (NaN = unseen).
         strata: Integers (n,), from 0 on, the class of each sample, for a policy that looks at
@@ -82,10 +101,12 @@ class Pruner:
         n: int,
         policy: Policy | str,
         *,
-        epochs: int,
+        epochs: int | None = None,
         seed: int = 0,
         budget: Budget | None = None,
-        unit: int = 1,
+        steps: int | None = None,
+        batch_size: int = 1,
+        drop_last: bool = False,
         always_keep: ArrayLike | None = None,
         losses: ArrayLike | None = None,
         strata: ArrayLike | None = None,
@@ -97,9 +118,6 @@ class Pruner:
         sharding: Sharding | None = None,
     ) -> None:
         self.n = arguments.integer("n", n, 1, "a dataset needs at least one sample")
-        self.epochs = arguments.integer(
-            "epochs", epochs, 1, "give the number of epochs of the whole run"
-        )
         self.seed = arguments.integer("seed", seed, 0, "give a fixed number, such as 0")
         self.threads = (
             parallel.available_threads()
@@ -108,21 +126,28 @@ class Pruner:
         )
         self.policy = arguments.policy(policy)
         self.always_keep = arguments.always_keep(always_keep, self.n)
-        self._budget, self._unit = budget, unit
+        self._budget, self._steps = budget, steps
+        self.sizes = arguments.sizes(self.n, batch_size, drop_last, ranks)
+        self.lengths = arguments.lengths(self.sizes, budget, epochs, steps, self.always_keep)
+        self.epochs = arguments.epochs(epochs) if self.lengths is None else len(self.lengths)
         self._budget_text = state.describe_budget(budget, self.epochs)
-        self.lengths = arguments.lengths(budget, self.n, self.epochs, unit, self.always_keep)
         self._reorder = reorder
         self._ledger = Ledger(arguments.listeners(on_epoch))
         self.ranks = ranks
         self._count_kept = count_kept
         self.sharding = arguments.sharding(sharding, self.n, ranks)
-        self._scored = score_of(self.policy)
+        self._scored = score_of(self.policy, self.epochs, warm=losses is not None)
         # Asked once: it takes longer than recording a batch should.
         self._sees_batch = self.policy if isinstance(self.policy, SeesBatch) else None
         self._strata = arguments.strata(strata, self.n, self.policy)
         self._table = self._make_table(losses)
+        self._holders: list[Holder] = []
         self._open: OpenEpoch | None = None
         self.next_epoch = 0
+        self.done = 0
+        self._resumed = False  # the open epoch was trained in part when it was saved
+        if ranks is not None:
+            agree(ranks, self._settings(), "the making of a Pruner")
         self.histogram: LossHistogram | None = None
         self.curve: KeepCurve | None = None
 
@@ -155,8 +180,9 @@ class Pruner:
         Of a policy that keeps a score: the scores.
 
         Alone it follows `record`, with ranks `end_epoch`. Of a sharded table the losses of the
-        samples `held`.
+        samples `held`. Waits for losses that are still on a device.
         """
+        self._collect()
         view = self._table.columns.values.view()
         view.flags.writeable = False
         return view
@@ -169,6 +195,7 @@ class Pruner:
     @property
     def left_out(self) -> NDArray[np.int64]:
         """Epochs since each sample was last trained: int64 (n,), 0 = in the latest epoch."""
+        self._collect()
         return self._table.columns.left_out(self._latest_epoch())
 
     @property
@@ -186,11 +213,30 @@ class Pruner:
     @property
     def saved(self) -> float:
         """1 - samples trained / samples that full training would have trained on, up to now."""
-        return self._ledger.saved(self.n if self._open is not None else 0)
+        self._collect()
+        return self._ledger.saved(self.sizes.most if self._open is not None else 0)
 
     def _latest_epoch(self) -> int:
         epoch = self.epoch
         return self.next_epoch - 1 if epoch is None else epoch
+
+    # Losses that wait elsewhere.
+
+    def attach(self, holder: Holder) -> None:
+        """Takes note of what holds losses back for this pruner, to collect them when they matter.
+
+        That is before an epoch ends, a state is saved or losses are looked at, whoever asks. Called
+        by `LossBuffer`; again for the same one it changes nothing.
+
+        Args:
+            holder: Its `drain()` hands over to `record` all that it holds.
+        """
+        if holder not in self._holders:
+            self._holders.append(holder)
+
+    def _collect(self) -> None:
+        for holder in self._holders:
+            holder.drain()
 
     # The life of an epoch.
 
@@ -206,11 +252,18 @@ class Pruner:
         """
         if self._open is not None and epoch in (None, self._open.epoch):
             return self._selection_of(self._open)
-        epoch = (
-            self.next_epoch
-            if epoch is None
-            else arguments.integer("epoch", epoch, 0, "count from 0")
-        )
+        epoch = self.check_epoch(self.next_epoch if epoch is None else epoch)
+        if self._open is not None:
+            self.end_epoch()
+        return self._begin(epoch)
+
+    def check_epoch(self, epoch: int) -> int:
+        """Returns the number of an epoch that may begin now.
+
+        Raises:
+            ValueError: The epoch is over already, or open, or the run has no such epoch.
+        """
+        epoch = arguments.integer("epoch", epoch, 0, "count from 0")
         if epoch >= self.epochs:
             raise ValueError(
                 f"epoch {epoch} lies beyond the run of epochs={self.epochs} (0 to "
@@ -221,9 +274,7 @@ class Pruner:
                 f"epoch {epoch} is over: the latest is {self._latest_epoch()}. Its losses have "
                 "been overwritten, so it cannot be drawn again; make a new Pruner, or load a state"
             )
-        if self._open is not None:
-            self.end_epoch()
-        return self._begin(epoch)
+        return epoch
 
     def _begin(self, epoch: int) -> Selection:
         started = time.perf_counter()
@@ -233,16 +284,19 @@ class Pruner:
             histogram,
             curve_of(self.policy, histogram, epoch, self.epochs),
             count=None if self.lengths is None else self.lengths[epoch],
+            sizes=self.sizes,
             epoch=epoch,
         )
         self.curve = choice.curve
-        if table.columns.kept_counts is not None:
-            table.columns.kept_counts += np.unpackbits(choice.mask, count=len(table.columns))
         row = open_row(epoch, self.n, histogram, choice)
-        self._open = OpenEpoch(row, choice.curve, histogram.binning, choice.mask)
+        self._open = OpenEpoch(
+            row, choice.curve, histogram.binning, choice.mask, table, self.always_keep
+        )
+        self._count_kept_samples(np.add)
         selection = self._selection_of(self._open)
         row["kept"] = len(selection) if choice.kept is None else choice.kept
         row["pruned"] = self.n - row["kept"]
+        row["kept_share"] = row["kept"] / self.n
         self._ledger.begin(row, started)
         return selection
 
@@ -256,14 +310,46 @@ class Pruner:
             open_epoch.selection = Selection(open_epoch.epoch, indices, weights)
         return open_epoch.selection
 
-    def share(self, done: int = 0) -> NDArray[np.unsignedinteger[Any]]:
+    def _count_kept_samples(self, change: np.ufunc) -> None:
+        counts = self._table.columns.kept_counts
+        if counts is not None and self._open is not None:
+            kept = np.unpackbits(self._open.mask, count=len(counts)).view(np.bool_)
+            # Of an epoch that a state without counts began, nothing was counted.
+            kept &= (counts > 0) | (change is np.add)
+            change(counts, np.uint32(1), out=counts, where=kept)
+
+    @property
+    def begun(self) -> bool:
+        """Whether any of the open epoch was trained; losses on a device are not waited for."""
+        if self._open is None:
+            return False
+        return bool(self._resumed or self.done or self._ledger.came or self._open.row["trained"])
+
+    def forget_epoch(self) -> None:
+        """Closes the open epoch as if it had not begun; nothing is exchanged.
+
+        For one of which nothing was trained: what a look at a batch opened. Drawn again, it is the
+        same.
+
+        Raises:
+            RuntimeError: No epoch is open, or losses of it were recorded.
+        """
+        self._collect()
+        if self._open is None or self.begun:
+            raise RuntimeError(
+                "forget_epoch() needs an open epoch without losses, got "
+                + ("none open" if self._open is None else f"epoch {self.epoch}, which has some")
+                + ": end_epoch() ends one that was trained"
+            )
+        self._count_kept_samples(np.subtract)
+        self._open = None
+
+    def share(self) -> NDArray[np.unsignedinteger[Any]]:
         """Returns what this process trains of the open epoch: equally many samples on each rank.
 
         With ranks and a whole table on each, rank r of W trains every W-th sample of the longest
         part of the selection that W divides, from the r-th on. Begins an epoch if none is open.
-
-        Args:
-            done: Samples, over all ranks, that are trained already: the first of the selection.
+        After a resume it is the rest: without the first `done` samples of the selection.
 
         Returns:
             uint32 (M,), uint64 from 2**32 samples on, in training order.
@@ -272,8 +358,9 @@ class Pruner:
             RuntimeError: The epoch has fewer samples than there are ranks.
         """
         selection = self.begin_epoch()
-        share = self._table.share(selection.indices, done)
-        if not len(share) and not done and self.ranks is not None:
+        share = self._table.share(selection.indices, self.done)
+        share = share[: self.sizes.whole(len(share), self.kept)]
+        if not len(share) and not self._resumed and self.ranks is not None:
             raise RuntimeError(
                 f"epoch {self.epoch} keeps too few samples for {self.ranks.size} ranks: of "
                 f"{len(selection)} each would get none. Train on fewer ranks, keep more samples, "
@@ -283,7 +370,7 @@ class Pruner:
 
     def share_size(self, kept: int) -> int:
         """Returns how many samples each rank trains of an epoch that keeps so many."""
-        return self._table.share_size(kept)
+        return self.sizes.whole(self._table.share_size(kept), kept)
 
     def walked(self, given: int) -> None:
         """Notes that this rank's share of the open epoch was given out to its end.
@@ -298,10 +385,10 @@ class Pruner:
     def weights_of(self, indices: NDArray[np.integer[Any]]) -> NDArray[np.float32] | None:
         """Returns the weights that the open epoch's curve gives to samples.
 
-        They follow from the losses that the curve was made for: ask before recording new ones.
+        They follow from the losses that the epoch began with, and stay as they are until it ends.
 
         Args:
-            indices: Integers (B,) in 0..n-1, samples not recorded yet in this epoch.
+            indices: Integers (B,) in 0..n-1.
 
         Returns:
             float32 (B,); None where all weights of the epoch are 1.
@@ -311,7 +398,7 @@ class Pruner:
         """
         if self._open is None:
             raise RuntimeError("no epoch is open: call begin_epoch() first")
-        return self._open.weights_of(indices, self._table.cells_of, self.always_keep)
+        return None if self._open.weights is None else self._open.weights.of(indices)
 
     def record(self, indices: ArrayLike, losses: ArrayLike) -> None:
         """Takes the losses of samples that have just been trained, a batch at a time.
@@ -345,13 +432,20 @@ class Pruner:
         """
         if self._open is None:
             raise RuntimeError("no epoch is open: call begin_epoch() before end_epoch()")
+        self._collect()
         row = self._open.row
         if self.ranks is not None:
             self._ledger.check_share(self.ranks.size)
-        self._ledger.count(row, self._table.exchange(row["epoch"], self._digests(self._open)))
-        self._ledger.close(row, self._table.longest_left_out(row["epoch"]))
+        row["nonfinite"] += self._table.exchange(row["epoch"], self._digests(self._open))
+        self._ledger.close(row, self._table.visits(row["epoch"]), self.sizes.most)
         self.next_epoch = row["epoch"] + 1
-        self._open = None
+        self._open, self.done, self._resumed = None, 0, False
+        if self.next_epoch == self.epochs and row["never_trained"]:
+            logger.warning(
+                "the run ends with %d of %d samples never trained: more epochs, a larger budget or "
+                "always_keep= would reach them",
+                row["never_trained"], self.n,
+            )  # fmt: skip
         self._ledger.tell(row)
         return dict(row)
 
@@ -360,38 +454,66 @@ class Pruner:
         selection = [self._table.digest(open_epoch.mask)]
         if self._reorder is not None and self.sharding == "replicated":
             selection.append(digest_of(self._selection_of(open_epoch).indices.tobytes()))
-        settings = {**self._identity(), "lengths": self.lengths, "epoch": open_epoch.epoch}
+        settings = {**self._settings(), "epoch": open_epoch.epoch}
         return [digest_of(repr(settings).encode()), digest_of(repr(selection).encode())]
+
+    def _settings(self) -> dict[str, Any]:
+        """Returns what all ranks must have in common."""
+        lengths = None if self.lengths is None else digest_of(repr(self.lengths).encode())
+        return {
+            **self._identity(),
+            "batch_size": self.sizes.batch_size,
+            "drop_last": self.sizes.drop_last,
+            "lengths of the epochs": lengths,
+        }
 
     # Saving and resuming.
 
-    def state_dict(self, *, gather: bool = True, copy: bool = True) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, Any]:
+        self._collect()
+        return vars(self)
+
+    def state_dict(
+        self, *, done: int = 0, begun: bool = False, gather: bool = True, copy: bool = True
+    ) -> dict[str, Any]:
         """Returns all there is to go on from here, in mid-epoch too.
 
         Plain Python objects and numpy arrays, some 6 bytes per sample; `seta.save` writes it. With
         ranks and a whole table on each, one state serves all of them: between epochs any rank's,
-        in mid-epoch one that is gathered, for which all ranks have to call this. Of a sharded
-        table, or with `gather=False`, each rank has a part: save all, and load all.
+        in mid-epoch one that is gathered, for which all ranks have to call this, unless nothing of
+        the epoch was trained yet. Of a sharded table, or with `gather=False`, each rank has a part:
+        save all, and load all.
 
         Args:
-            gather: In mid-epoch, gather what the other ranks recorded.
+            done: In mid-epoch, how many samples of the selection, the first ones, over all ranks,
+                are trained by now: where to go on from. 0: what goes on skips them by itself.
+            begun: Whether something of the open epoch is done of which no losses were recorded:
+                batches that were left out. All ranks say the same.
+            gather: In mid-epoch, gather what the other ranks recorded, and take the least `done`.
             copy: Copies of the table's columns. False: views, to be saved before the next `record`.
 
         Raises:
             RuntimeError: The ranks do not agree.
         """
+        self._collect()
         what, digests = None, [0, 0]
-        if self._open is not None:
+        begun = self._open is not None and (begun or bool(done) or self.begun)
+        if self._open is not None and begun:
             digests = self._digests(self._open)
             what = f"state_dict() in epoch {self.epoch}" if gather else None
+            if self.ranks is not None and what is not None and self.sharding == "replicated":
+                places = self.ranks.gather(np.array([done]), f"{what}: the position")
+                done = min(int(place[0]) for place in places)
         return {
             "format": state.FORMAT,
             **self._identity(),
             **self._table.state_dict(what, digests, copy),
             **self._ledger.state_dict(),
             "next_epoch": self.next_epoch,
+            "done": done,
+            "begun": begun,
             "open": None if self._open is None else self._open.state_dict(),
-            **state.part_of(self.ranks, self.sharding, whole=what is not None or not self._open),
+            **state.part_of(self.ranks, self.sharding, whole=self._open is None or gather),
         }
 
     def _identity(self) -> dict[str, Any]:
@@ -409,8 +531,11 @@ class Pruner:
 
     def load_state_dict(
         self, saved: Mapping[str, Any] | Iterable[Mapping[str, Any]], *, changed: Iterable[str] = ()
-    ) -> bool:
+    ) -> None:
         """Goes on from a saved state, on as many ranks as there are now.
+
+        The rest of an open epoch is what `share` returns then. Where some ranks were ahead of
+        others, the least counts: what the others had done more is done again.
 
         Args:
             saved: What `state_dict` returned; the states of all ranks, where each had a part.
@@ -418,11 +543,6 @@ class Pruner:
                 "epochs", "seed", "always_keep", "strata", or "n", for a dataset that has grown
                 or shrunk at its end. An open epoch is finished as it was begun ("n" needs one that
                 is over).
-
-        Returns:
-            Whether the open epoch's selection has the saved order, so that positions in it still
-            mean the same. If not (a sharded table on another number of ranks), it is what is left
-            to train.
 
         Raises:
             ValueError: Something else differs, or this is no such state; nothing is changed then.
@@ -432,17 +552,22 @@ class Pruner:
             state.check(part, self._identity(), set(changed))
         state.check_complete(states)
         head = states[0]
+        for holder in self._holders:
+            holder.clear()
         recorded = self._table.load_state_dict(states)
         self.next_epoch = int(head["next_epoch"])
         self._ledger.load_state_dict(head)
         self.histogram = self.curve = self._open = None
-        same_order = True
+        self.done, self._resumed = 0, False
         if head["open"] is not None:
+            # On other ranks the mask of a sharded table is what is left to train.
             mask, same_order = self._table.open_mask(states)
-            self._open = OpenEpoch.from_state(head["open"], mask)
+            self.done = min(int(part["done"]) for part in states) if same_order else 0
+            self._resumed = any(part["begun"] or len(part["log"]["indices"]) for part in states)
+            weights = self._table.open_weights(states)
+            self._open = OpenEpoch.from_state(head["open"], mask, weights, self._table)
             self.curve = self._open.curve
             self._ledger.count(self._open.row, recorded)
-        return same_order
 
     def resize(self, n: int, *, strata: ArrayLike | None = None) -> None:
         """Takes up a dataset that has grown or shrunk at its end; new samples are unseen.
@@ -465,9 +590,16 @@ class Pruner:
         n = arguments.integer("n", n, 1, "a dataset needs at least one sample")
         always_keep = arguments.always_keep(self.always_keep, n)
         classes = arguments.strata(strata, n, self.policy)
-        lengths = arguments.lengths(self._budget, n, self.epochs, self._unit, always_keep)
+        own = self.sizes
+        sizes = arguments.sizes(n, own.batch_size, own.drop_last, self.ranks)
+        if self._steps is None or self.lengths is None or self._budget is None:
+            lengths = arguments.lengths(sizes, self._budget, self.epochs, None, always_keep)
+        else:
+            lengths = arguments.resized_lengths(
+                sizes, self._budget, self.lengths, self.next_epoch, own, always_keep
+            )
         saved = self._table.state_dict(None, [0, 0], True)
-        self.n, self.lengths, self.always_keep = n, lengths, always_keep
+        self.n, self.sizes, self.lengths, self.always_keep = n, sizes, lengths, always_keep
         self._strata = classes
         self._table = self._make_table()
         self._table.load_state_dict([{**saved, "open": None}])

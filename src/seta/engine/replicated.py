@@ -19,10 +19,11 @@ from seta.engine.choose import Choice, choose
 from seta.engine.curve import KeepCurve
 from seta.engine.draw import shuffled
 from seta.engine.exchange import RecordLog, check_in, digest_of, refuse_idle, rounds
-from seta.engine.histogram import Binning, LossHistogram
-from seta.engine.losses import LossTable
+from seta.engine.histogram import Binning, LossHistogram, codes_of
+from seta.engine.losses import LossTable, Recorded, Visits
 from seta.engine.ranks import Ranks, share_of
-from seta.engine.table import Recorded, State
+from seta.engine.steps import Steps
+from seta.engine.table import State
 
 
 class ReplicatedTable:
@@ -64,7 +65,13 @@ class ReplicatedTable:
         )
 
     def choose(
-        self, histogram: LossHistogram, curve: KeepCurve, *, count: int | None, epoch: int
+        self,
+        histogram: LossHistogram,
+        curve: KeepCurve,
+        *,
+        count: int | None,
+        sizes: Steps,
+        epoch: int,
     ) -> Choice:
         """Chooses an epoch's samples."""
         return choose(
@@ -72,6 +79,7 @@ class ReplicatedTable:
             histogram,
             curve,
             count=count,
+            sizes=sizes,
             always_keep=self._always_keep,
             seed=self._seed,
             epoch=epoch,
@@ -97,38 +105,40 @@ class ReplicatedTable:
         """Returns every `size`-th sample of what is left of the order, from this rank on."""
         return share_of(order, done, self._ranks)
 
-    def cells_of(self, indices: NDArray[np.integer[Any]], binning: Binning) -> NDArray[np.intp]:
-        """Returns the cells of samples."""
-        strata = None if self._strata is None else self._strata[indices]
-        return binning.cells_of(self.columns.values[indices], strata)
+    def by_cell(self, codes: NDArray[Any], binning: Binning) -> NDArray[Any]:
+        """Returns what is said of the cells for the samples."""
+        return codes_of(self.columns.values, codes, binning, self._threads, self._strata)
+
+    def rows_of(self, indices: NDArray[np.integer[Any]]) -> NDArray[np.integer[Any]]:
+        """Returns the indices: all samples are here."""
+        return indices
 
     def record(self, indices: NDArray[Any], losses: NDArray[Any], epoch: int) -> Recorded:
         """Records at once if alone, else when the epoch ends."""
         if self._ranks is None:
-            return Recorded(len(indices), self.columns.record(indices, losses, epoch))
+            return self.columns.record(indices, losses, epoch)
         self.columns.check(indices, losses)
         self._log.append(indices, losses)
         return Recorded(0, 0)
 
-    def exchange(self, epoch: int, digests: Sequence[int]) -> Recorded:
+    def exchange(self, epoch: int, digests: Sequence[int]) -> int:
         """Records what all processes logged."""
         if self._ranks is None:
-            return Recorded(0, 0)
+            return 0
         what = f"end_epoch() of epoch {epoch}"
         counts = check_in(self._ranks, len(self._log), digests, what)
         if not self._resumed:
             refuse_idle(counts, what)
-        trained = nonfinite = 0
+        nonfinite = 0
         for indices, losses in rounds(self._ranks, self._log, counts, what):
-            nonfinite += self.columns.record(indices, losses, epoch)
-            trained += len(indices)
+            nonfinite += self.columns.record(indices, losses, epoch).nonfinite
         self._log.clear()
         self._resumed = False
-        return Recorded(trained, nonfinite)
+        return nonfinite
 
-    def longest_left_out(self, epoch: int) -> int:
-        """Returns the most epochs that any sample has not been trained for."""
-        return self.columns.longest_left_out(epoch)
+    def visits(self, epoch: int) -> Visits:
+        """Returns what the visits of all samples add up to."""
+        return self.columns.visits(epoch)
 
     def state_dict(self, what: str | None, digests: Sequence[int], copy: bool) -> dict[str, Any]:
         """Returns the columns and the log, of this process or gathered."""
@@ -146,7 +156,7 @@ class ReplicatedTable:
         Of several processes those that train the first share log them again for the end of the
         epoch; one alone records them.
         """
-        self._resumed = True
+        self._resumed = states[0]["open"] is not None
         head = states[0]
         self.columns.load_state_dict(head)
         self._log.clear()
@@ -154,8 +164,8 @@ class ReplicatedTable:
         for state in states:
             indices, losses = state["log"]["indices"], state["log"]["losses"]
             if self._ranks is None and len(indices):
-                nonfinite += self.columns.record(indices, losses, head["open"]["row"]["epoch"])
-                trained += len(indices)
+                recorded = self.columns.record(indices, losses, head["open"]["row"]["epoch"])
+                trained, nonfinite = trained + recorded.trained, nonfinite + recorded.nonfinite
             elif self._ranks is not None and self._ranks.rank == 0:
                 self._log.append(indices, losses)
         return Recorded(trained, nonfinite)
@@ -163,3 +173,8 @@ class ReplicatedTable:
     def open_mask(self, states: Sequence[State]) -> tuple[NDArray[np.uint8], bool]:
         """Returns the mask, which all states have."""
         return np.array(states[0]["open"]["mask"], np.uint8), True
+
+    def open_weights(self, states: Sequence[State]) -> NDArray[np.uint8] | None:
+        """Returns the weights, which all states have."""
+        weights: NDArray[np.uint8] | None = states[0]["open"]["weights"]
+        return weights

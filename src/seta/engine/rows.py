@@ -5,11 +5,13 @@
 | epoch | 0, 1, ... |
 | samples | size of the dataset |
 | kept, pruned | samples in the selection and out of it; they add up to `samples` |
-| trained | samples whose losses were recorded |
+| kept_share | kept / samples |
+| trained | samples whose losses were recorded, each once |
 | saved | 1 - samples trained / samples that full training would have trained on, up to now |
 | unseen | samples without a loss when the epoch began |
 | nonfinite | losses recorded that were not finite |
 | longest_left_out | the most epochs that any sample has not been trained for |
+| never_trained | samples that no epoch up to now has trained |
 | mean_loss | mean of the losses when the epoch began; None where there were none |
 | select_seconds | time spent choosing |
 | train_seconds | time from then to the last loss recorded |
@@ -20,7 +22,8 @@
 | fit_widened | samples taken from outside the window |
 | fit_trimmed | samples that the coins alone would have kept too many; negative: too few |
 
-The last three tell how the keep curve was fitted to the budget; None without a budget.
+The last three tell how the keep curve was fitted to the length of the epoch; None where it is free:
+without a budget, and with a batch size of 1.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ from typing import Any
 
 from seta.engine.choose import Choice
 from seta.engine.histogram import LossHistogram
+from seta.engine.losses import Visits
 
 Row = dict[str, Any]
 
@@ -36,10 +40,12 @@ CLOCKED = ("select_seconds", "train_seconds", "saved_seconds")
 """The figures that differ between two equal runs."""
 
 
-def close_row(row: Row, saved: float, longest_left_out: int) -> None:
+def close_row(row: Row, saved: float, visits: Visits) -> None:
     """Fills in what is known when the epoch ends."""
     row["saved"] = saved
-    row["longest_left_out"] = longest_left_out
+    row["trained"] = visits.trained
+    row["longest_left_out"] = visits.longest_left_out
+    row["never_trained"] = visits.never
     if row["trained"]:
         per_sample = row["train_seconds"] / row["trained"]
         spared = (row["samples"] - row["trained"]) * per_sample
@@ -54,12 +60,14 @@ def open_row(epoch: int, n: int, histogram: LossHistogram, choice: Choice) -> Ro
         "epoch": epoch,
         "samples": n,
         "kept": 0,
+        "kept_share": 0.0,
         "pruned": 0,
         "trained": 0,
         "saved": 0.0,
         "unseen": histogram.unseen,
         "nonfinite": 0,
         "longest_left_out": 0,
+        "never_trained": 0,
         "mean_loss": histogram.mean() if histogram.seen else None,
         "select_seconds": 0.0,
         "train_seconds": 0.0,

@@ -20,18 +20,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from seta.engine import parallel
-from seta.engine.budget import fit
-from seta.engine.choose import Choice
+from seta.engine.choose import Choice, count_of
 from seta.engine.curve import KeepCurve
 from seta.engine.draw import shuffled
 from seta.engine.exchange import RecordLog, check_in, digest_of, refuse_idle, rounds
-from seta.engine.histogram import Binning, LossHistogram, loss_range
-from seta.engine.losses import LossTable, check_indices
+from seta.engine.fit import fit
+from seta.engine.histogram import Binning, LossHistogram, codes_of, loss_range
+from seta.engine.losses import LossTable, Recorded, Visits, check_indices, visits_of
 from seta.engine.partition import Partition, shards_of
 from seta.engine.policy import KeepsScore
 from seta.engine.ranks import Ranks
 from seta.engine.sharded_draw import count_shards, draw_shards
-from seta.engine.table import Recorded, State
+from seta.engine.steps import Steps
+from seta.engine.table import State
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +85,7 @@ class ShardedTable:
         self.columns = LossTable(len(self._slots), epochs, count_kept=count_kept, scored=scored)
         self._log = RecordLog(n)  # of samples that other processes hold
         self._trained = self._nonfinite = 0  # since the last exchange, over all samples
-        self._longest = 0
+        self._visits = Visits(0, 0, 0)
         self._resumed = False  # in the open epoch, of which others may have had more to train
         self._counts = np.zeros(self._partition.shards, np.int64)  # of the open epoch, by shard
         self._histogram = LossHistogram(Binning.over(0, 0), np.zeros(1, np.int64), n)
@@ -133,7 +134,13 @@ class ShardedTable:
         return self._histogram
 
     def choose(
-        self, histogram: LossHistogram, curve: KeepCurve, *, count: int | None, epoch: int
+        self,
+        histogram: LossHistogram,
+        curve: KeepCurve,
+        *,
+        count: int | None,
+        sizes: Steps,
+        epoch: int,
     ) -> Choice:
         """Chooses this process's part of an epoch's samples."""
         always = self._kept_always.total
@@ -142,9 +149,10 @@ class ShardedTable:
         others = LossHistogram(
             histogram.binning, counts, histogram.unseen - self._kept_always.unseen
         )
+        free = count is None and sizes.global_batch == 1
         if count is None:
-            count = max(1, always + round(curve.expected(others)))
-        else:
+            count = count_of(curve, others, always, sizes)
+        if not free:
             fitted = fit(curve, others, count - always)
             curve = fitted.curve
             figures["fit_factor"] = fitted.factor if np.isfinite(fitted.factor) else None
@@ -189,12 +197,14 @@ class ShardedTable:
         """Returns a number that tells what the processes draw from: the histogram of all."""
         return digest_of(self._histogram.counts.tobytes(), self._counts.tobytes())
 
-    def cells_of(self, indices: NDArray[np.integer[Any]], binning: Binning) -> NDArray[np.intp]:
-        """Returns the cells of samples; those that others hold count as unseen."""
+    def by_cell(self, codes: NDArray[Any], binning: Binning) -> NDArray[Any]:
+        """Returns what is said of the cells for the rows."""
+        return codes_of(self.columns.values, codes, binning, self._threads)
+
+    def rows_of(self, indices: NDArray[np.integer[Any]]) -> NDArray[np.integer[Any]]:
+        """Returns the rows of samples; -1 where another process holds them."""
         rows, own = self._rows_of(indices)
-        losses = np.full(len(indices), np.nan, np.float32)
-        losses[own] = self.columns.values[rows[own]]
-        return binning.cells_of(losses, None)
+        return np.where(own, rows, -1)
 
     def _rows_of(self, indices: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Returns the rows of samples, and which of them this process holds."""
@@ -207,10 +217,10 @@ class ShardedTable:
         rows, own = self._rows_of(indices)
         everything = bool(own.all())
         if everything:
-            self._nonfinite += self.columns.record(rows, losses, epoch)
+            self._nonfinite += self.columns.record(rows, losses, epoch).nonfinite
         else:
             self.columns.check(np.where(own, rows, 0), losses)
-            self._nonfinite += self.columns.record(rows[own], losses[own], epoch)
+            self._nonfinite += self.columns.record(rows[own], losses[own], epoch).nonfinite
             self._log.append(indices[~own], losses[~own])
             with np.errstate(over="ignore"):
                 others = losses[~own].astype(np.float32)
@@ -218,7 +228,7 @@ class ShardedTable:
         self._trained += len(indices)
         return Recorded(0, 0)
 
-    def exchange(self, epoch: int, digests: Sequence[int]) -> Recorded:
+    def exchange(self, epoch: int, digests: Sequence[int]) -> int:
         """Hands losses to those who hold them, and counts the losses of all samples."""
         what = f"end_epoch() of epoch {epoch}"
         totals = np.array([[len(self._log), self._trained, self._nonfinite]], np.int64)
@@ -234,7 +244,7 @@ class ShardedTable:
         self._resumed = False
         self.columns.rescore(epoch, epoch + 1)
         self._count(epoch, what)
-        return Recorded(int(totals[:, 1].sum()), int(totals[:, 2].sum()))
+        return int(totals[:, 2].sum())
 
     def _take(self, indices: NDArray[Any], losses: NDArray[Any], epoch: int) -> None:
         rows, own = self._rows_of(indices)
@@ -245,11 +255,12 @@ class ShardedTable:
         values, ranks = self.columns.values, self._ranks
         bounds = loss_range(values, threads=self._threads)
         ends = np.array([np.nan, np.nan] if bounds is None else bounds)
-        longest = np.array([epoch + 1 - self._least_recent()], np.int64)
+        visits = np.array([self._own_visits(epoch)], np.int64)
         if ranks is not None:
             ends = np.stack(ranks.gather(ends, what))
-            longest = np.concatenate(ranks.gather(longest, what))
-        self._longest = int(longest.max())
+            visits = np.stack(ranks.gather(visits[0], what))
+        trained, never, _ = visits.sum(axis=0).tolist()
+        self._visits = Visits(trained, never, int(visits[:, 2].max()))
         seen = ~np.isnan(ends).all()
         binning = Binning.over(np.nanmin(ends), np.nanmax(ends)) if seen else Binning.over(0, 0)
         own = count_shards(
@@ -275,17 +286,16 @@ class ShardedTable:
     def _ends(self) -> tuple[int, int]:
         return self._slots.start, self._slots.stop
 
-    def _least_recent(self) -> int:
-        """Returns the smallest `last_trained` of the samples held."""
+    def _own_visits(self, epoch: int) -> Visits:
+        """Returns what the visits of the samples held add up to."""
         sizes = self._partition.sizes[self._shards.start : self._shards.stop]
         rows = self.columns.last_trained.reshape(len(sizes), -1)
         full = self._partition.n // self._partition.shards
-        places = [rows[:, :full], rows[sizes > full, full : full + 1]]
-        return min((int(part.min()) for part in places if part.size), default=np.iinfo(int).max)
+        return visits_of([rows[:, :full], rows[sizes > full, full : full + 1]], epoch)
 
-    def longest_left_out(self, epoch: int) -> int:
-        """Returns the most epochs that any sample has not been trained for."""
-        return self._longest
+    def visits(self, epoch: int) -> Visits:
+        """Returns what the visits of all samples add up to."""
+        return self._visits
 
     def state_dict(self, what: str | None, digests: Sequence[int], copy: bool) -> dict[str, Any]:
         """Returns this process's part; never gathers."""
@@ -303,7 +313,7 @@ class ShardedTable:
 
     def load_state_dict(self, states: Sequence[State]) -> Recorded:
         """Takes its shards out of the parts of all processes, whatever their number."""
-        self._resumed = True
+        self._resumed = states[0]["open"] is not None
         for state in states:
             self._take_columns(state)
         for state in states:
@@ -352,6 +362,17 @@ class ShardedTable:
             here, there = self._overlap(state, per_row=8)
             mask[here] = rest[there]
         return mask, False
+
+    def open_weights(self, states: Sequence[State]) -> NDArray[np.uint8] | None:
+        """Returns its part of the weights."""
+        saved = [state["open"]["weights"] for state in states]
+        if saved[0] is None:
+            return None
+        weights = np.empty((len(saved[0]), len(self._slots) // 8), np.uint8)
+        for state, part in zip(states, saved, strict=True):
+            here, there = self._overlap(state, per_row=8)
+            weights[:, here] = part[:, there]
+        return weights
 
     def _rest(self, state: Mapping[str, Any], trained: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Returns what a state's part of the mask has left to train: a mask of its rows."""

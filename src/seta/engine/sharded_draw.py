@@ -24,9 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seta.engine import parallel
-from seta.engine.budget import distances_of
 from seta.engine.coins import coins_of
 from seta.engine.curve import KeepCurve
+from seta.engine.fit import distances_of
 from seta.engine.histogram import Binning, LossHistogram
 from seta.engine.partition import Partition
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seta.engine.budget import Budget, shares_of
 from seta.engine.curve import KeepCurve
 from seta.engine.histogram import Binning
 from seta.engine.policy import Policy
 from seta.engine.ranks import Ranks
+from seta.engine.steps import Budget, shares_of
 
-FORMAT = "seta-pruner-1"
+FORMAT = "seta-pruner-2"
 
 
 def describe(policy: Policy) -> str:
@@ -30,11 +31,11 @@ def describe(policy: Policy) -> str:
 def describe_budget(budget: Budget | None, epochs: int) -> str | None:
     """Returns a short string that tells budgets apart; None for none.
 
-    The unit has no part in it: a run may go on with another number of ranks.
+    The batch size has no part in it: a run may go on with another number of ranks.
     """
     if budget is None:
         return None
-    shares = [float(share) for share in shares_of(budget, epochs)]
+    shares = [float(share) for share in islice(shares_of(budget), epochs)]
     return f"{sum(shares):.9g} of {epochs} epochs ({_digest(np.array(shares))})"
 
 

@@ -7,7 +7,7 @@ the process owns. Each draws from what it holds, and exchanges what the others n
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,25 +15,14 @@ from numpy.typing import NDArray
 from seta.engine.choose import Choice
 from seta.engine.curve import KeepCurve
 from seta.engine.histogram import Binning, LossHistogram
-from seta.engine.losses import LossTable
+from seta.engine.losses import LossTable, Recorded, Visits
+from seta.engine.steps import Steps
 
 State = Mapping[str, Any]
 Sharding = Literal["replicated", "sharded"]
 
 SHARDED_FROM = 100_000_000
 """Samples from which on several processes hold the losses in parts, unless told otherwise."""
-
-
-class Recorded(NamedTuple):
-    """What became of losses that were handed over.
-
-    Attributes:
-        trained: How many count as trained.
-        nonfinite: How many of these were not finite.
-    """
-
-    trained: int
-    nonfinite: int
 
 
 class Table(Protocol):
@@ -56,14 +45,22 @@ class Table(Protocol):
         """
 
     def choose(
-        self, histogram: LossHistogram, curve: KeepCurve, *, count: int | None, epoch: int
+        self,
+        histogram: LossHistogram,
+        curve: KeepCurve,
+        *,
+        count: int | None,
+        sizes: Steps,
+        epoch: int,
     ) -> Choice:
         """Chooses an epoch's samples among the columns' rows.
 
         Args:
             histogram: Of all samples.
             curve: The policy's, made for it.
-            count: How many samples to choose over all processes; None: as many as the curve says.
+            count: How many samples to choose over all processes; None: as many as the curve says,
+                to the nearest whole global batch.
+            sizes: Of the run.
             epoch: The epoch.
         """
 
@@ -84,13 +81,24 @@ class Table(Protocol):
             done: Samples of it that are trained already, over all processes.
         """
 
-    def cells_of(self, indices: NDArray[np.integer[Any]], binning: Binning) -> NDArray[np.intp]:
-        """Returns the cells of samples by their latest losses: intp (B,)."""
+    def by_cell(self, codes: NDArray[Any], binning: Binning) -> NDArray[Any]:
+        """Returns what is said of the cells for the rows, by their latest losses.
+
+        Args:
+            codes: (cells,).
+            binning: The cells'.
+
+        Returns:
+            (rows + 1,); the last is for samples that other processes hold, which count as unseen.
+        """
+
+    def rows_of(self, indices: NDArray[np.integer[Any]]) -> NDArray[np.integer[Any]]:
+        """Returns the rows of samples; -1 where another process holds them."""
 
     def record(self, indices: NDArray[Any], losses: NDArray[Any], epoch: int) -> Recorded:
         """Takes losses; what counts only once it is exchanged is not in the answer."""
 
-    def exchange(self, epoch: int, digests: Sequence[int]) -> Recorded:
+    def exchange(self, epoch: int, digests: Sequence[int]) -> int:
         """Closes an epoch: every process learns what it needs of the others' losses.
 
         Args:
@@ -98,14 +106,14 @@ class Table(Protocol):
             digests: Of the settings and the selection, the same on all processes if they agree.
 
         Returns:
-            What counts now and did not when it was recorded, over all processes.
+            How many losses were not finite that were not counted before, over all processes.
 
         Raises:
             RuntimeError: The processes do not agree, or one of them got nothing to train.
         """
 
-    def longest_left_out(self, epoch: int) -> int:
-        """Returns the most epochs that any sample has not been trained for; after `exchange`."""
+    def visits(self, epoch: int) -> Visits:
+        """Returns what the visits of all samples add up to; after `exchange`."""
 
     def state_dict(self, what: str | None, digests: Sequence[int], copy: bool) -> dict[str, Any]:
         """Returns the columns, and what has not been exchanged yet.
@@ -128,3 +136,6 @@ class Table(Protocol):
 
         And whether its order is the saved one; if not, it holds what is still to be trained.
         """
+
+    def open_weights(self, states: Sequence[State]) -> NDArray[np.uint8] | None:
+        """Returns the open epoch's packed weights from states just loaded; None: all are 1."""

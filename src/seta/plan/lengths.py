@@ -1,9 +1,9 @@
 """How many samples each epoch of a planned run trains: exact under a budget, else an estimate.
 
-Under a budget the loader's own arithmetic answers (`engine.budget.epoch_lengths`). Without, the
-lengths are an outcome of training; here the real policy is asked for its curve, epoch by epoch, on
-made-up losses (a gamma distribution of shape 2), and its expected counts are scaled to the dataset.
-Costs some milliseconds per epoch then.
+The pruner's own arithmetic answers (`engine.steps`). Without a budget the lengths are an outcome of
+training; here the real policy is asked for its curve, epoch by epoch, on made-up losses (a gamma
+distribution of shape 2), and its expected counts are scaled to the dataset. Costs some milliseconds
+per epoch then.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from seta.engine.budget import epoch_lengths
 from seta.engine.curve import KeepCurve
 from seta.engine.histogram import Binning, LossHistogram
 from seta.engine.policy import Policy, SeesBatch, curve_of, in_batch
+from seta.engine.steps import Steps
 
 __all__ = ["SYNTHETIC", "expected_shares", "gamma_losses", "is_weighted", "planned_lengths"]
 
@@ -34,25 +34,21 @@ def gamma_losses(n: int) -> Losses:
     return losses
 
 
-def planned_lengths(
-    samples: int, epochs: int, unit: int, policy: Policy, budget: float | None
-) -> list[int]:
+def planned_lengths(sizes: Steps, epochs: int, policy: Policy, budget: float | None) -> list[int]:
     """Returns the samples that each epoch chooses.
 
     Args:
-        samples: Of the dataset.
-        epochs: Of the run.
-        unit: Samples that lengths under a budget are multiples of: the loader's global batch with
-            several ranks or `drop_last`, else 1.
+        sizes: Of the run.
+        epochs: Its length.
         policy: Chooses, where there is no budget.
         budget: Share of full training's sample visits; None: as the policy says.
 
     Raises:
-        ValueError: The budget leaves an epoch without a unit.
+        ValueError: The budget leaves an epoch without a batch.
     """
     if budget is not None:
-        return epoch_lengths(budget, samples, epochs, unit)
-    return [max(1, round(share * samples)) for share in expected_shares(policy, epochs)]
+        return sizes.lengths(budget, epochs)
+    return [sizes.nearest(share * sizes.n) for share in expected_shares(policy, epochs)]
 
 
 def expected_shares(policy: Policy, epochs: int, synthetic: int = SYNTHETIC) -> list[float]:

@@ -64,6 +64,8 @@ class Memory:
         mask: A bit for each of its samples, while an epoch is open.
         order: The chosen samples in training order, and their weights where the method has some;
             while an epoch is open.
+        weights: Where the method has some, which one each of its samples has: a byte each; while an
+            epoch is open.
         bins: The histogram and the keep curve made of it, while an epoch is open.
         work: Temporaries of the start of an epoch, at most.
         log: Index and loss of each sample that the rank trained, until the exchange at the end of
@@ -76,6 +78,7 @@ class Memory:
     table: int
     mask: int
     order: int
+    weights: int
     bins: int
     work: int
     log: int
@@ -83,8 +86,8 @@ class Memory:
 
     @property
     def open(self) -> int:
-        """What every moment of an epoch needs: table, mask, order and bins."""
-        return self.table + self.mask + self.order + self.bins
+        """What every moment of an epoch needs: table, mask, order, weights and bins."""
+        return self.table + self.mask + self.order + self.weights + self.bins
 
     @property
     def peak(self) -> int:
@@ -126,6 +129,7 @@ def memory(
         table=table_bytes(rows, epochs, columns),
         mask=-(-rows // 8),
         order=chosen * (index + (4 if weighted else 0)),
+        weights=rows if weighted else 0,
         bins=4 * 8 * MAX_BINS,
         work=work + (chosen * index_bytes(rows) if sharded else 0),
         log=logged * (2 * (index + LOSS_BYTES) + LOSS_BYTES),

@@ -66,18 +66,15 @@ class Plan:
         """All epochs of the run."""
         request = self.request
         try:
-            lengths = planned_lengths(
-                request.samples, request.epochs, request.unit, self.policy, request.budget
-            )
+            lengths = planned_lengths(request.sizes, request.epochs, self.policy, request.budget)
         except ValueError as error:
             raise PlanError(f"--budget {request.budget}: {error}") from error
         plans = {chosen: self._epoch(chosen) for chosen in set(lengths)}
         return [plans[chosen] for chosen in lengths]
 
     def _epoch(self, chosen: int) -> EpochPlan:
-        request, share = self.request, self._share(chosen)[0]
-        if request.drop_last:
-            share -= share % request.batch_size
+        request = self.request
+        share = request.sizes.whole(self._share(chosen)[0], chosen)
         if not share:
             raise PlanError(
                 f"--ranks {request.ranks}: an epoch of about {chosen:,} samples leaves a rank "
@@ -136,7 +133,7 @@ class Plan:
     @property
     def full_visits(self) -> int:
         """Samples that full training would train on."""
-        return self.request.samples * self.request.epochs
+        return self.request.sizes.most * self.request.epochs
 
     @property
     def average(self) -> int:
@@ -187,5 +184,5 @@ class Plan:
             record=gathered * calibration.record_ns * 1e-9,
             exchange=most / request.bandwidth if request.bandwidth else None,
             train=self.average / speed if speed else None,
-            full=request.samples / speed if speed else None,
+            full=request.sizes.most / speed if speed else None,
         )

@@ -13,6 +13,7 @@ from fractions import Fraction
 from typing import TypeVar
 
 from seta.engine.partition import shards_of
+from seta.engine.steps import Steps
 from seta.engine.table import Sharding
 from seta.plan.model import default_sharding
 from seta.policies import REGISTRY
@@ -45,7 +46,7 @@ class Request:
         throughput: Samples per second that a rank trains; None: not known.
         ranks_per_node: Ranks that share a machine.
         sharding: "replicated" or "sharded".
-        drop_last: Whether an incomplete last batch is left out.
+        drop_last: Whether the remainder of an epoch that keeps all samples is left out.
         bandwidth: Bytes per second that a rank sends, and receives; None: not known.
     """
 
@@ -68,10 +69,11 @@ class Request:
                 f"--ranks {self.ranks}: more than the {self.samples:,} samples; give at most as "
                 "many ranks as samples"
             )
-        if self.unit > self.samples and (self.budget is not None or self.drop_last):
+        whole = self.sizes.global_batch
+        if whole > self.samples and (self.drop_last or (self.budget or 1) < 1):
             raise PlanError(
                 f"--batch-size {self.batch_size}: {self.ranks:,} ranks make that a global batch of "
-                f"{self.unit:,}, more than the {self.samples:,} samples; give at most "
+                f"{whole:,}, more than the {self.samples:,} samples; give at most "
                 f"{self.samples // self.ranks}, or fewer --ranks"
             )
         if self.sharding == "sharded":
@@ -86,9 +88,9 @@ class Request:
             )
 
     @property
-    def unit(self) -> int:
-        """Samples that lengths under a budget are multiples of, as the loader has it."""
-        return self.batch_size * self.ranks if self.ranks > 1 or self.drop_last else 1
+    def sizes(self) -> Steps:
+        """What makes batches of samples."""
+        return Steps(self.samples, self.batch_size, self.ranks, self.drop_last)
 
     @property
     def node_ranks(self) -> int:

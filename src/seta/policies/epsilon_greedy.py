@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from seta.engine.curve import KeepCurve
 from seta.engine.histogram import LossHistogram
-from seta.engine.policy import Columns
+from seta.engine.policy import Columns, period
 from seta.policies import checks, ranks
 
 
@@ -32,13 +32,13 @@ class EpsilonGreedy:
         prune_ratio: r in [0, 1).
         epsilon: e in [0, 1], the share of K that is drawn at random.
         momentum: a in (0, 1], the part of the newest loss.
-        every: Epochs from one choice to the next, >= 1.
+        every: Epochs from one choice to the next, >= 1; None: a twentieth of the run.
     """
 
     prune_ratio: float = 0.3
     epsilon: float = 0.1
     momentum: float = 0.8
-    every: int = 10
+    every: int | None = None
 
     columns: ClassVar[tuple[str, ...]] = ("mean",)
 
@@ -47,7 +47,8 @@ class EpsilonGreedy:
         checks.ratio("prune_ratio", self.prune_ratio)
         checks.fraction("epsilon", self.epsilon, "the share of the kept samples drawn at random")
         checks.momentum("momentum", self.momentum)
-        checks.at_least_one("every", self.every, "the epochs from one choice to the next")
+        if self.every is not None:
+            checks.at_least_one("every", self.every, "the epochs from one choice to the next")
 
     def fold(self, columns: Columns, losses: NDArray[np.float32], /) -> Columns:
         """Returns the running means."""
@@ -69,5 +70,5 @@ class EpsilonGreedy:
         return KeepCurve(
             keep + (1 - keep) * explore,
             unseen + (1 - unseen) * explore,
-            coin_epoch=epoch - epoch % self.every,
+            coin_epoch=epoch - epoch % period(self.every, epochs),
         )

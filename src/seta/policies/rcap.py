@@ -9,8 +9,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from seta.engine.budget import factor_of
 from seta.engine.curve import KeepCurve
+from seta.engine.fit import factor_of
 from seta.engine.histogram import LossHistogram
 from seta.policies import checks
 

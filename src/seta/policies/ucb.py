@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from seta.engine.curve import KeepCurve
 from seta.engine.histogram import LossHistogram
-from seta.engine.policy import Columns
+from seta.engine.policy import Columns, period
 from seta.policies import checks, ranks
 
 
@@ -32,13 +32,13 @@ class UCB:
         prune_ratio: r in [0, 1).
         confidence: c >= 0, the part of the variance.
         momentum: a in (0, 1], the part of the newest loss.
-        every: Epochs from one choice to the next, >= 1.
+        every: Epochs from one choice to the next, >= 1; None: a twentieth of the run.
     """
 
     prune_ratio: float = 0.3
     confidence: float = 1.0
     momentum: float = 0.8
-    every: int = 10
+    every: int | None = None
 
     columns: ClassVar[tuple[str, ...]] = ("mean", "variance")
 
@@ -47,7 +47,8 @@ class UCB:
         checks.ratio("prune_ratio", self.prune_ratio)
         checks.nonnegative("confidence", self.confidence, "the part of the variance in the score")
         checks.momentum("momentum", self.momentum)
-        checks.at_least_one("every", self.every, "the epochs from one choice to the next")
+        if self.every is not None:
+            checks.at_least_one("every", self.every, "the epochs from one choice to the next")
 
     def fold(self, columns: Columns, losses: NDArray[np.float32], /) -> Columns:
         """Returns running means and variances; a first loss has no variance."""
@@ -69,4 +70,4 @@ class UCB:
     def __call__(self, histogram: LossHistogram, epoch: int, epochs: int, /) -> KeepCurve:
         """Returns 1 for the highest bounds, and 0 for the others."""
         keep, unseen = ranks.highest(histogram, (1 - self.prune_ratio) * histogram.total)
-        return KeepCurve(keep, unseen, coin_epoch=epoch - epoch % self.every)
+        return KeepCurve(keep, unseen, coin_epoch=epoch - epoch % period(self.every, epochs))

@@ -1,87 +1,14 @@
-"""Budgets: how long each epoch is, and how a keep curve is fitted to that length.
-
-A budget is the share of full training's sample visits that the run may pay. It is spent in units
-(single samples, or whole global batches), and cumulative rounding makes the length of every epoch
-known before the first, and the total right to within one unit.
-"""
+"""How a keep curve is fitted to the number of samples that an epoch has (`steps` says how many)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
-from itertools import pairwise
-from math import floor
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seta.engine.curve import KeepCurve
 from seta.engine.histogram import LossHistogram
-
-Budget = float | Sequence[float] | Callable[[int], float]
-
-
-def epoch_lengths(budget: Budget, n: int, epochs: int, unit: int = 1) -> list[int]:
-    """Returns the samples of each epoch.
-
-    Args:
-        budget: Share of full training's visits, in (0, 1]: one for all epochs, one for each, or a
-            function of the epoch.
-        n: Samples of the dataset; full training takes the whole units that they hold.
-        epochs: Length of the run.
-        unit: Samples per unit. Every length is a multiple of it.
-
-    Raises:
-        ValueError: A share is outside (0, 1], there is not one for each epoch, or an epoch would be
-            left without a unit.
-
-    Examples:
-        >>> epoch_lengths(0.25, 10, 4)
-        [2, 3, 2, 3]
-        >>> epoch_lengths([1.0, 0.5], 10, 2, unit=4)
-        [8, 4]
-    """
-    shares = shares_of(budget, epochs)
-    units = n // unit
-    totals = [Fraction(0)]
-    for share in shares:
-        totals.append(totals[-1] + share * units)
-    lengths = [floor(b) - floor(a) for a, b in pairwise(totals)]
-    if min(lengths) < 1:
-        epoch = lengths.index(min(lengths))
-        raise ValueError(
-            f"budget leaves epoch {epoch} without a {'sample' if unit == 1 else 'batch'}: "
-            f"{float(shares[epoch])} of {units} units of {unit} samples; every epoch needs one: "
-            "raise the budget, or train for fewer epochs"
-        )
-    return [length * unit for length in lengths]
-
-
-def shares_of(budget: Budget, epochs: int) -> list[Fraction]:
-    """Returns the share of each epoch.
-
-    Raises:
-        ValueError: One is outside (0, 1], or there is not one for each epoch.
-    """
-    if callable(budget):
-        values = [budget(epoch) for epoch in range(epochs)]
-    elif isinstance(budget, (int, float)):
-        values = [budget] * epochs
-    else:
-        values = list(budget)
-        if len(values) != epochs:
-            raise ValueError(
-                f"budget must have one share for each of the {epochs} epochs, got {len(values)}"
-            )
-    for value in values:
-        if not 0 < value <= 1:
-            raise ValueError(
-                f"budget must lie in (0, 1], got {value!r}: the share of full training's sample "
-                "visits to pay, 0.6 for 60 %"
-            )
-    # 0.6 means 3/5, not the binary fraction nearest to it.
-    return [Fraction(value).limit_denominator(10**9) for value in values]
 
 
 @dataclass(frozen=True, eq=False)

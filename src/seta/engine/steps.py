@@ -1,0 +1,178 @@
+"""How samples make batches, and batches optimizer steps: the arithmetic of a run's lengths.
+
+An epoch is a whole number of global batches (one batch on each rank). A last batch of 8 samples
+would take as large a step as one of 128, and epochs of a pruned run end anywhere. Only an epoch
+that keeps every sample may have a remainder, as it has in torch's own loader.
+
+A budget is the share of full training's sample visits that the run may pay. Cumulative rounding
+makes the length of every epoch known before the first, and the total right to within one global
+batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import count, islice, repeat
+
+Budget = float | Sequence[float] | Callable[[int], float]
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The sizes of a run.
+
+    Attributes:
+        n: Samples of the dataset, >= 1.
+        batch_size: Samples per batch, on each rank, >= 1.
+        ranks: Shares that an epoch is dealt out to, >= 1.
+        drop_last: Whether the remainder of an epoch that keeps every sample is left out.
+        accumulation: Batches of one optimizer step, >= 1.
+    """
+
+    n: int
+    batch_size: int = 1
+    ranks: int = 1
+    drop_last: bool = False
+    accumulation: int = 1
+
+    @property
+    def global_batch(self) -> int:
+        """Samples of one batch on each rank."""
+        return self.batch_size * self.ranks
+
+    @property
+    def most(self) -> int:
+        """Samples of an epoch that keeps all."""
+        return self.n - self.n % self.global_batch if self.drop_last else self.n
+
+    def cut(self, samples: float | Fraction) -> int:
+        """Returns the longest epoch of at most so many samples; 0: not one batch."""
+        if samples >= self.most:
+            return self.most
+        return int(samples // self.global_batch) * self.global_batch
+
+    def nearest(self, samples: float) -> int:
+        """Returns the epoch whose length is nearest, of at least one batch.
+
+        Examples:
+            >>> steps = Steps(1000, batch_size=128)
+            >>> [steps.nearest(samples) for samples in (3, 500, 990, 1000)]
+            [128, 512, 896, 1000]
+        """
+        if samples >= self.most or self.n < self.global_batch:
+            return self.most
+        whole = self.n // self.global_batch
+        return min(max(1, round(samples / self.global_batch)), whole) * self.global_batch
+
+    def whole(self, share: int, kept: int) -> int:
+        """Returns what of a rank's share makes whole batches; all of it in an epoch that keeps all.
+
+        Args:
+            share: Samples of it.
+            kept: Samples of the epoch, of all ranks.
+        """
+        if kept == self.n and not self.drop_last:
+            return share
+        return share - share % self.batch_size
+
+    def batches(self, samples: int) -> int:
+        """Returns the batches of each rank in an epoch of so many samples, of all ranks."""
+        return -(-(samples // self.ranks) // self.batch_size)
+
+    def updates(self, samples: int) -> int:
+        """Returns the optimizer steps of an epoch of so many samples."""
+        return -(-self.batches(samples) // self.accumulation)
+
+    def lengths(self, budget: Budget, epochs: int) -> list[int]:
+        """Returns the samples of each epoch under a budget.
+
+        Args:
+            budget: Share of full training's visits, in (0, 1]: one for all epochs, one for each, or
+                a function of the epoch.
+            epochs: Length of the run.
+
+        Raises:
+            ValueError: A share is outside (0, 1], there is not one for each epoch, or an epoch
+                would be left without a batch.
+
+        Examples:
+            >>> Steps(10).lengths(0.25, 4)
+            [2, 3, 2, 3]
+            >>> Steps(10, batch_size=4).lengths([1.0, 0.5], 2)
+            [10, 4]
+        """
+        if not (callable(budget) or isinstance(budget, (int, float)) or len(budget) == epochs):
+            raise ValueError(
+                f"budget must have one share for each of the {epochs} epochs, got {len(budget)}"
+            )
+        return list(self._lengths(islice(shares_of(budget), epochs)))
+
+    def _lengths(self, shares: Iterable[Fraction]) -> Iterator[int]:
+        due = Fraction(0)  # of what the budget pays for, not trained yet
+        for epoch, share in enumerate(shares):
+            due += share * self.most
+            length = self.cut(due)
+            due -= length
+            if not length:
+                unit = "sample" if self.global_batch == 1 else f"batch of {self.global_batch}"
+                raise ValueError(
+                    f"budget leaves epoch {epoch} without a {unit}, got {float(share)} of "
+                    f"{self.most} samples; every epoch needs one: raise the budget, choose a "
+                    "smaller batch size, or train for fewer epochs"
+                )
+            yield length
+
+    def run_of(self, batches: int, budget: Budget, first: int = 0) -> list[int]:
+        """Returns the samples of each epoch of a run of so many batches on each rank.
+
+        The last epoch is cut short where the batches end.
+
+        Args:
+            batches: >= 1.
+            budget: As for `lengths`; where it is one share for each epoch, for enough epochs.
+            first: The epoch that it begins with.
+
+        Raises:
+            ValueError: As `lengths`; or the epochs that `budget` has shares for are too short.
+
+        Examples:
+            >>> Steps(10, batch_size=2).run_of(8, 0.6)
+            [6, 6, 4]
+        """
+        lengths, left = [], batches
+        for length in self._lengths(islice(shares_of(budget), first, None)):
+            taken = min(left, self.batches(length))
+            whole = taken == self.batches(length)
+            lengths.append(length if whole else taken * self.global_batch)
+            left -= taken
+            if not left:
+                return lengths
+        raise ValueError(
+            f"budget must last for steps={batches}, got {len(lengths)} shares of "
+            f"{batches - left} batches: give more shares, or one for all epochs"
+        )
+
+
+def shares_of(budget: Budget) -> Iterator[Fraction]:
+    """Yields the share of each epoch; without end, where the budget is not a list.
+
+    Raises:
+        ValueError: One is outside (0, 1].
+    """
+    values: Iterable[float]
+    if callable(budget):
+        values = map(budget, count())
+    elif isinstance(budget, (int, float)):
+        values = repeat(budget)
+    else:
+        values = budget
+    for value in values:
+        if not 0 < value <= 1:
+            raise ValueError(
+                f"budget must lie in (0, 1], got {value!r}: the share of full training's sample "
+                "visits to pay, 0.6 for 60 %"
+            )
+        # 0.6 means 3/5, not the binary fraction nearest to it.
+        yield Fraction(value).limit_denominator(10**9)
