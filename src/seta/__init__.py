@@ -25,7 +25,13 @@ from seta.policies import (
 
 if TYPE_CHECKING:
     from seta.compat import Log, prune
-    from seta.torch import ProgressSchedule, PrunedDataLoader, per_sample, token_losses
+    from seta.torch import (
+        ProgressSchedule,
+        PrunedDataLoader,
+        per_sample,
+        token_counts,
+        token_losses,
+    )
 
 __version__ = "0.1.0"
 
@@ -35,6 +41,7 @@ _NEEDS_TORCH = {
     "ProgressSchedule": "seta.torch",
     "PrunedDataLoader": "seta.torch",
     "per_sample": "seta.torch",
+    "token_counts": "seta.torch",
     "token_losses": "seta.torch",
 }
 
@@ -46,6 +53,11 @@ def __getattr__(name: str) -> Any:
     import importlib
 
     return getattr(importlib.import_module(_NEEDS_TORCH[name]), name)
+
+
+def __dir__() -> list[str]:
+    """Returns the public names, those included that are not imported yet."""
+    return sorted(__all__)
 
 
 __all__ = [
@@ -76,5 +88,6 @@ __all__ = [
     "per_sample",
     "prune",
     "save",
+    "token_counts",
     "token_losses",
 ]

@@ -55,6 +55,13 @@ def with_text(rows):
     return [np.array([int(row[0]) for row in rows]), f"{len(rows)} rows"]
 
 
+def looked_at(loader):
+    """Yields the batches of a pass without training on them."""
+    for batch in loader:
+        loader.skip()
+        yield batch
+
+
 DATASETS = {"tuples": (Tuples, None), "dicts": (Dicts, None), "custom": (Tuples, with_text)}
 
 

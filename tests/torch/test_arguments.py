@@ -6,27 +6,42 @@ import sys
 
 import pytest
 import torch
-from torch.utils.data import IterableDataset
+from torch.utils.data import DataLoader, IterableDataset
 
 from seta.torch import PrunedDataLoader
-from tests.torch.helpers import Tuples
+from tests.torch.helpers import Tuples, looked_at
 
 
-@pytest.mark.parametrize(
-    "option",
-    [
-        {"sampler": [1, 2]},
-        {"sampler": None},
-        {"batch_sampler": [[1, 2]]},
-        {"shuffle": True},
-        {"shuffle": False},
-    ],
-)
+@pytest.mark.parametrize("option", [{"sampler": [1, 2]}, {"batch_sampler": [[1, 2]]}])
 def test_options_that_choose_samples_are_refused(option):
     ((name, value),) = option.items()
     message = rf"{name} is not allowed, got {name}={re.escape(repr(value))}: .*Leave {name} out"
     with pytest.raises(ValueError, match=message):
         PrunedDataLoader(Tuples(4), "Full", epochs=1, **option)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"shuffle": True}, {"shuffle": None}, {"sampler": None}, {"batch_sampler": None}],
+)
+def test_options_that_leave_the_choice_open_change_nothing(option):
+    loaders = [PrunedDataLoader(range(9), "Random", epochs=1, **more) for more in ({}, option)]
+    one, other = (torch.cat(list(looked_at(loader))).tolist() for loader in loaders)
+    assert one == other
+
+
+def test_without_shuffling_an_epoch_has_the_order_of_the_dataset():
+    loader = PrunedDataLoader(range(40), "Random", epochs=1, batch_size=4, shuffle=False)
+    seen = torch.cat(list(looked_at(loader))).tolist()
+    assert seen == sorted(seen) and len(seen) < 40
+    with pytest.raises(ValueError, match="shuffle=False and reorder= both say the order"):
+        PrunedDataLoader(range(4), "Full", epochs=1, shuffle=False, reorder=lambda i: i)
+
+
+def test_a_loader_is_no_dataset():
+    message = r"must hold the samples, got a DataLoader, which holds batches: .*from_loader\(loader"
+    with pytest.raises(TypeError, match=message):
+        PrunedDataLoader(DataLoader(range(4)), "Full", epochs=1)
 
 
 def test_unknown_options_are_refused():
@@ -106,4 +121,4 @@ def test_without_torch_the_command_that_installs_it_is_named():
 def test_lists_and_ranges_are_datasets():
     for dataset in ([5, 6, 7], range(5, 8), {0: 5, 1: 6, 2: 7}):
         loader = PrunedDataLoader(dataset, "Full", epochs=1)
-        assert sorted(torch.cat(list(loader)).tolist()) == [5, 6, 7]
+        assert sorted(torch.cat(list(looked_at(loader))).tolist()) == [5, 6, 7]

@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader, Subset, default_collate
 
 from seta.torch import IndexedCollate, IndexedDataset, PrunedDataLoader, indices_of
-from tests.torch.helpers import DATASETS, Dicts, Rows, Tuples, with_text
+from tests.torch.helpers import DATASETS, Dicts, Rows, Tuples, looked_at, with_text
 
 
 def assert_same(ours, theirs):
@@ -45,13 +45,13 @@ def test_batches_equal_those_of_a_plain_loader(form, num_workers, drop_last):
     loader = PrunedDataLoader(dataset(30), "Random", epochs=1, **options)
     plan = loader.pruner.begin_epoch().indices.tolist()
     theirs = list(DataLoader(dataset(30), sampler=plan, **options))
-    assert_same(list(loader), theirs)
+    assert_same(list(looked_at(loader)), theirs)
 
 
 def test_rows_are_fetched_together_where_the_dataset_can():
     dataset = Rows(20)
     loader = PrunedDataLoader(dataset, "Full", epochs=1, batch_size=8)
-    assert sorted(torch.cat(list(loader)).tolist()) == list(range(20))
+    assert sorted(torch.cat(list(looked_at(loader))).tolist()) == list(range(20))
     assert dataset.fetches == 3
 
 
@@ -59,7 +59,7 @@ def test_subsets_are_pruned_by_their_own_positions():
     dataset = Subset(Dicts(100), range(50, 60))
     loader = PrunedDataLoader(dataset, "Full", epochs=1, with_indices=True)
     assert loader.pruner.n == 10
-    for indices, batch in loader:
+    for indices, batch in looked_at(loader):
         assert batch["id"].item() == 50 + indices.item()
 
 
@@ -78,7 +78,7 @@ def test_indices_come_with_their_batch_on_request():
 def test_nothing_of_the_table_goes_to_the_workers():
     n = 1_000_000
     loader = PrunedDataLoader(range(n), "Full", epochs=1, losses=np.zeros(n), with_indices=True)
-    wrapped = loader._loader
+    wrapped = loader._indexed_loader()
     assert len(pickle.dumps(wrapped.dataset)) < 500
     assert len(pickle.dumps(wrapped.collate_fn)) < 500
 
@@ -117,7 +117,7 @@ def test_the_users_own_things_can_be_asked_for():
 
 def note_worker(worker):
     """A `worker_init_fn`: notes its worker in the dataset."""
-    torch.utils.data.get_worker_info().dataset.dataset.n = 1000 + worker
+    torch.utils.data.get_worker_info().dataset.n = 1000 + worker
 
 
 def test_options_reach_the_workers():
@@ -136,7 +136,7 @@ def test_options_reach_the_workers():
         multiprocessing_context="fork",
         timeout=60,
     )
-    assert sorted(torch.cat(list(loader)).tolist()) == [1000] * 4 + [1001] * 4
+    assert sorted(torch.cat(list(looked_at(loader))).tolist()) == [1000] * 4 + [1001] * 4
 
 
 @pytest.mark.filterwarnings("ignore:'pin_memory' argument is set as true")

@@ -14,7 +14,10 @@ class Table:
     """Stands for a pruner's table, and remembers the calls."""
 
     def __init__(self):
-        self.losses, self.calls = {}, []
+        self.losses, self.calls, self.attached = {}, [], []
+
+    def attach(self, holder):
+        self.attached.append(holder)
 
     def record(self, indices, losses):
         assert losses.dtype == np.float32
@@ -24,7 +27,7 @@ class Table:
 
 def test_losses_on_the_cpu_are_recorded_at_once():
     table = Table()
-    buffer = LossBuffer(table.record)
+    buffer = LossBuffer(table)
     buffer.add(np.array([3, 1]), torch.tensor([0.5, 0.25], dtype=torch.bfloat16))
     assert table.losses == {3: 0.5, 1: 0.25}
     assert len(buffer) == 0
@@ -33,7 +36,7 @@ def test_losses_on_the_cpu_are_recorded_at_once():
 def on_device(device, capacity, batches):
     """Sends batches of 3 through a buffer for a device; returns the table and the buffer."""
     table = Table()
-    buffer = LossBuffer(table.record, capacity)
+    buffer = LossBuffer(table, capacity)
     for at in range(batches):
         indices = np.arange(3) + 2 * at  # each batch trains a sample of the one before again
         losses = torch.arange(3, device=device, dtype=torch.float16) + 10 * at
@@ -75,7 +78,7 @@ def test_losses_on_a_device_wait_until_the_buffer_is_full():
 
 def test_a_batch_larger_than_the_buffer_stays_one_batch():
     table = Table()
-    buffer = LossBuffer(table.record, 2)
+    buffer = LossBuffer(table, 2)
     for size in (1, 5, 2, 7):
         buffer._hold(np.arange(size), torch.arange(size))
     buffer.drain()
@@ -99,7 +102,7 @@ def test_a_cleared_buffer_records_nothing():
 
 def test_buffers_made_in_inference_mode_serve_outside_of_it():
     table = Table()
-    buffer = LossBuffer(table.record)
+    buffer = LossBuffer(table)
     with torch.inference_mode():
         buffer._hold(np.array([0]), torch.tensor([1.0]))
         buffer.add(np.array([1]), torch.tensor([2.0]))
@@ -124,7 +127,7 @@ def test_a_full_buffer_goes_over_without_a_wait():
 @cuda
 def test_losses_of_several_streams_keep_their_order():
     table = Table()
-    buffer = LossBuffer(table.record, 64)
+    buffer = LossBuffer(table, 64)
     streams = [torch.cuda.Stream() for _ in range(2)]
     for at in range(100):
         with torch.cuda.stream(streams[at % 2]):
@@ -136,4 +139,4 @@ def test_losses_of_several_streams_keep_their_order():
 
 def test_a_capacity_of_nothing_is_refused():
     with pytest.raises(ValueError, match="capacity must be at least 1, got 0"):
-        LossBuffer(print, 0)
+        LossBuffer(Table(), 0)

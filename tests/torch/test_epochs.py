@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import seta
-from seta.torch import PrunedDataLoader, PrunedSampler
-from tests.torch.helpers import Seeds, Tuples, loss_of, samples_of
+from seta.torch import LossBuffer, PrunedDataLoader, PrunedSampler
+from tests.torch.helpers import Seeds, Tuples, looked_at, loss_of, samples_of
 
 
 def make(n=20, policy="Random", *, epochs=4, batch_size=4, **options):
@@ -83,12 +83,16 @@ def test_a_break_ends_the_epoch_at_the_next_pass():
     assert loader.pruner.history[0]["trained"] == 4
 
 
-def test_an_epoch_with_an_unanswered_batch_stays_open():
-    loader = make()
-    list(loader)
-    assert loader.pruner.epoch == 0
-    walk(loader)
+def test_an_epoch_with_an_unanswered_batch_stays_open(caplog):
+    loader = make(with_indices=True)
+    for at, (indices, _) in enumerate(loader):
+        if at != 1:
+            loader.update(indices.float(), indices=indices)
+    assert loader.pruner.epoch == 0  # it may be answered yet
+    for indices, _ in loader:
+        loader.update(indices.float(), indices=indices)
     assert epochs_of(loader) == [0, 1]
+    assert "1 of 4 batches of epoch 0 were given out" in caplog.text
 
 
 def test_end_epoch_returns_the_row_of_a_broken_epoch():
@@ -107,7 +111,7 @@ def test_end_epoch_after_a_whole_pass_returns_its_row():
 
 
 def test_end_epoch_before_any_epoch_is_refused():
-    with pytest.raises(RuntimeError, match="no epoch is open"):
+    with pytest.raises(RuntimeError, match="none has begun"):
         make().end_epoch()
 
 
@@ -125,9 +129,10 @@ def test_set_epoch_names_the_epoch_of_the_next_pass():
 
 def test_set_epoch_of_the_open_epoch_walks_it_again():
     loader = make()
-    first = [samples_of(batch).tolist() for batch in loader]
+    batches = iter(loader)
+    first = [samples_of(next(batches)).tolist() for _ in range(3)]
     loader.set_epoch(0)
-    assert [samples_of(batch).tolist() for batch in loader] == first
+    assert walk(loader)[: 3 * 4] == [s for batch in first for s in batch]
 
 
 def test_set_epoch_ends_another_open_epoch():
@@ -176,11 +181,16 @@ def test_len_counts_whole_batches_with_drop_last():
     assert len(make(10, "Full")) == 3
 
 
-def test_an_epoch_shorter_than_a_dropped_batch_ends_too():
-    loader = make(3, "Full", drop_last=True)
-    assert walk(loader) == []
-    assert walk(loader) == []
-    assert epochs_of(loader) == [0, 1]
+def test_a_dataset_shorter_than_a_dropped_batch_is_refused():
+    with pytest.raises(
+        ValueError, match="whole global batch with drop_last=True, got batch_size=4"
+    ):
+        make(3, "Full", drop_last=True)
+
+
+def test_a_dataset_shorter_than_a_batch_is_one_batch():
+    loader = make(3, "Random", epochs=2)
+    assert [sorted(walk(loader)), sorted(walk(loader))] == [[0, 1, 2]] * 2
 
 
 def test_a_newer_pass_makes_the_older_one_fail():
@@ -206,7 +216,7 @@ def test_a_newer_pass_makes_the_older_one_fail():
 def test_a_pass_whose_epoch_was_ended_fails(end):
     loader = make()
     batches = iter(loader)
-    next(batches)
+    answer(loader, next(batches))
     end(loader)
     with pytest.raises(RuntimeError, match="has ended"):
         next(batches)
@@ -227,7 +237,7 @@ def test_a_new_pass_forgets_unanswered_batches():
     loader = make()
     next(iter(loader))
     answer(loader, next(iter(loader)))
-    assert loader.pruner.history[0]["trained"] == 0
+    assert loader.pruner.history == []
 
 
 def test_an_error_in_the_dataset_comes_through_and_the_pass_goes_on():
@@ -323,7 +333,7 @@ def test_seeds_of_workers_follow_from_seed_and_epoch(persistent):
             persistent_workers=persistent,
         )
         loader.set_epoch(epoch)
-        return [(worker.tolist(), draws.tolist()) for _, worker, draws in loader]
+        return [(worker.tolist(), draws.tolist()) for _, worker, draws in looked_at(loader)]
 
     torch.manual_seed(1)
     first = seeds(0, 2)
@@ -346,7 +356,7 @@ def test_a_loader_and_its_workers_end_with_the_last_reference():
     loader = make(num_workers=2, persistent_workers=True)
     batches = iter(loader)
     next(batches)
-    gone = weakref.ref(loader), weakref.ref(loader._loader._iterator)
+    gone = weakref.ref(loader), weakref.ref(loader._indexed._iterator)
     gc.collect()
     gc.disable()
     try:
@@ -368,3 +378,164 @@ def test_the_sampler_stands_alone_before_a_pruner():
         assert len(sampler) == len(plan)
         assert all(type(index) is int for index in sampler)
     assert not hasattr(sampler, "state_dict")
+
+
+# An epoch of which no batch was answered has not begun.
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_looking_at_batches_uses_no_epoch_up(num_workers):
+    loader = make(num_workers=num_workers)
+    for epoch in range(4):
+        first = [samples_of(next(iter(loader))).tolist() for _ in range(2)]
+        plan = loader.pruner.begin_epoch().indices.tolist()
+        assert first == [plan[:4], plan[:4]]
+        assert walk(loader) == plan
+        assert epochs_of(loader) == list(range(epoch + 1))
+
+
+def test_an_epoch_that_was_looked_at_is_forgotten_by_the_next_that_is_named():
+    loader = make(count_kept=True)
+    for epoch in range(3):
+        loader.set_epoch(epoch)
+        next(iter(loader))
+    walk(loader)
+    assert epochs_of(loader) == [2]
+    kept = loader.pruner.history[0]["kept"]
+    assert loader.pruner.kept_counts.sum() == kept
+    assert loader.end_epoch()["epoch"] == 2
+
+
+def test_a_state_saved_after_a_look_begins_the_epoch():
+    loader, other = make(), make()
+    walk(loader)
+    next(iter(loader))
+    other.load_state_dict(loader.state_dict())
+    plan = loader.pruner.selection.indices.tolist()
+    next(iter(other))
+    assert walk(other) == walk(loader) == plan
+
+
+def test_an_epoch_ended_by_others_is_not_ended_once_more():
+    loader = make()
+    answer(loader, next(iter(loader)))
+    loader.pruner.begin_epoch(1)
+    with pytest.raises(RuntimeError, match="there is none"):
+        loader.update(torch.ones(4))
+    assert walk(loader) and epochs_of(loader) == [0, 1]
+
+
+def test_an_epoch_that_is_refused_changes_nothing():
+    loader = make()
+    batches = iter(loader)
+    batch = next(batches)
+    for epoch in (4, -1):
+        with pytest.raises(ValueError, match="epoch"):
+            loader.set_epoch(epoch)
+    answer(loader, batch)
+    for batch in batches:
+        answer(loader, batch)
+    assert loader.pruner.history[0]["trained"] == loader.pruner.history[0]["kept"]
+
+
+FORGOTTEN = (
+    r"none of the 4 batches of epoch 0 was answered.*loader.update\(losses\).*loader.skip\(\)"
+)
+
+
+def test_a_pass_of_which_no_batch_is_answered_is_an_error_and_can_be_walked_again():
+    loader = make()
+    with pytest.raises(RuntimeError, match=FORGOTTEN):
+        for _ in loader:
+            pass
+    assert len(walk(loader)) == 16
+    assert epochs_of(loader) == [0]
+
+
+@pytest.mark.parametrize(
+    "go_on", [iter, lambda loader: loader.set_epoch(1), lambda loader: loader.end_epoch()]
+)
+def test_where_answers_may_come_late_the_error_comes_with_the_next_epoch(go_on):
+    loader = make(with_indices=True)
+    batches = list(loader)
+    with pytest.raises(RuntimeError, match=FORGOTTEN):
+        go_on(loader)
+    batches = list(loader)
+    for indices, _ in batches:
+        loader.update(indices.float(), indices=indices)
+    loader.end_epoch()
+    assert loader.pruner.history[0]["trained"] == 16
+
+
+def test_skipped_batches_are_answered():
+    loader = make()
+    for _ in range(2):
+        assert len(list(looked_at(loader))) == 4
+    assert [row["trained"] for row in loader.pruner.history] == [0, 0]
+
+
+def test_taking_exactly_as_many_batches_as_there_are_ends_the_last_epoch():
+    rows = []
+    loader = make(epochs=2, on_epoch=rows.append)
+    for _ in range(2):
+        batches = iter(loader)
+        for _ in range(len(loader)):
+            answer(loader, next(batches))
+    assert epochs_of(loader) == [0, 1] == [row["epoch"] for row in rows]
+    with pytest.raises(StopIteration):
+        next(batches)
+
+
+def test_an_engine_that_fixes_the_batches_of_an_epoch_is_told_what_it_needs():
+    def ignite(loader, epochs):
+        """Draws `epoch_length` batches for each epoch, and a new iterator where one ends."""
+        epoch_length, batches = len(loader), iter(loader)
+        for _ in range(epochs * epoch_length):
+            try:
+                batch = next(batches)
+            except StopIteration:
+                batches = iter(loader)
+                batch = next(batches)
+            answer(loader, batch)
+
+    with pytest.raises(RuntimeError, match=r"all 4 epochs .*epoch_length.*give budget="):
+        ignite(make(policy="InfoBatch", n=40, losses=np.arange(40.0) ** 2, seed=3), 40)
+    loader = make(n=40, budget=0.5)
+    ignite(loader, 4)
+    assert epochs_of(loader) == [0, 1, 2, 3]
+
+
+def test_the_sampler_alone_ends_an_epoch_with_the_losses_that_wait():
+    pruner = seta.Pruner(10, "Full", epochs=2)
+    sampler, buffer = PrunedSampler(pruner), LossBuffer(pruner)
+    sampler.set_epoch(0)
+    buffer._hold(np.arange(6), torch.arange(6.0))
+    sampler.set_epoch(1)
+    assert pruner.history[0]["trained"] == 6
+    assert pruner.losses[:6].tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_last_batch_that_was_left_out_without_a_word_keeps_no_epoch_open(caplog):
+    loader = make(epochs=2)
+    for _ in range(2):
+        for at, batch in enumerate(loader):
+            if at < len(loader) - 1:
+                answer(loader, batch)
+    assert epochs_of(loader) == [0, 1]
+    assert "1 of 4 batches of epoch 1 were given out and neither answered" in caplog.text
+
+
+def test_a_run_whose_last_epoch_was_forgotten_says_so_where_it_is_looked_at():
+    loader = make(epochs=1, with_indices=True)
+    list(loader)
+    with pytest.raises(RuntimeError, match="none of the 4 batches of epoch 0 was answered"):
+        _ = loader.pruner
+
+
+def test_a_look_at_the_pruner_between_two_updates_ends_nothing():
+    loader = make(epochs=1, with_indices=True)
+    for indices, _ in loader:
+        for part in (indices[:2], indices[2:], indices):
+            loader.update(part.float(), indices=part)
+            assert loader.pruner.epoch == 0
+    assert loader.pruner.history[0]["trained"] == loader.pruner.history[0]["kept"]

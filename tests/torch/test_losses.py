@@ -6,7 +6,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from seta.torch import per_sample, token_losses
-from seta.torch.losses import weighted_mean
+from seta.torch.losses import token_counts, weighted_mean
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 
@@ -157,3 +157,106 @@ def test_weights_scale_losses_and_the_sum_is_divided_by_their_number(dtype):
 def test_large_batches_of_halves_do_not_overflow():
     losses = torch.full((20_000,), 10.0, dtype=torch.float16)
     assert weighted_mean(losses, np.full(20_000, 2, np.float32)) == 20
+
+
+@pytest.fixture
+def looks(monkeypatch, caplog):
+    """A process that has not looked for padding yet; returns what it warns of."""
+    monkeypatch.setattr("seta.torch.losses._looks_left", 8)
+    return caplog
+
+
+def padded_batch(lengths=(2, 20), side="right"):
+    """Returns logits and labels of sequences of some lengths, padded to the longest."""
+    torch.manual_seed(0)
+    logits = torch.randn(len(lengths), max(lengths), 3)
+    labels = torch.randint(3, logits.shape[:2])
+    for row, length in zip(labels, lengths, strict=True):
+        row[length:] = -100
+    if side == "left":
+        labels = labels.flip(1)
+    return logits, labels
+
+
+def unreduced(logits, labels):
+    return cross_entropy(logits.transpose(1, 2), labels, reduction="none")
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_padding_without_a_mask_is_warned_of_once(looks, side):
+    logits, labels = padded_batch(side=side)
+    losses = unreduced(logits, labels)
+    for _ in range(3):
+        wrong = per_sample(losses)
+    right = per_sample(losses, labels != -100)
+    assert wrong[0] == pytest.approx(0.1 * right[0]) and wrong[1] == right[1]
+    torch.testing.assert_close(right, token_losses(logits, labels))
+    (record,) = looks.records
+    assert (record.name, record.levelname) == ("seta.torch.losses", "WARNING")
+    assert "1 of 2 rows begin or end in exact zeros" in record.message
+    assert "pass mask=, such as labels != -100, or use seta.token_losses" in record.message
+
+
+@pytest.mark.parametrize("shape", [(4, 1), (4, 7), (4, 3, 5)])
+def test_losses_that_are_not_padded_are_not_warned_of(looks, shape):
+    losses = torch.rand(shape) + 0.1
+    losses[1] = 0  # a sample that is learned, or of padding alone: its loss is 0 either way
+    per_sample(losses)
+    losses[0, -1] = 0
+    per_sample(losses[0].flatten())  # one loss per sample
+    per_sample(losses, torch.ones(shape))
+    assert not looks.records
+
+
+def test_padding_is_looked_for_in_the_first_batches_only(looks):
+    losses = torch.rand(4, 7) + 0.1
+    for _ in range(8):
+        per_sample(losses)
+    losses[0, -1] = 0
+    per_sample(losses)
+    assert not looks.records
+
+
+def test_padding_is_not_looked_for_where_there_are_no_values(looks):
+    padded = torch.tensor([[1.0, 0.0], [1.0, 1.0]])
+    assert per_sample(padded.to("meta")).shape == (2,)
+    assert torch.func.vmap(per_sample)(padded[None]).tolist() == [[0.5, 1]]
+    compiled = torch.compile(per_sample, backend="eager", fullgraph=True)
+    assert compiled(padded).tolist() == [0.5, 1]
+    assert not [record for record in looks.records if record.name == "seta.torch.losses"]
+
+
+@pytest.mark.parametrize("shift", [False, True])
+@pytest.mark.parametrize("lengths", [(2, 20), (5, 5), (20, 1, 0, 7)])
+def test_with_counts_the_loss_is_that_of_all_tokens(lengths, shift):
+    logits, labels = padded_batch(lengths)
+    logits = logits.double().requires_grad_()
+    kept, goal = (logits[:, :-1], labels[:, 1:]) if shift else (logits, labels)
+    stock = cross_entropy(kept.flatten(0, 1), goal.flatten())
+    losses = token_losses(logits, labels, shift=shift)
+    counts = token_counts(labels, shift=shift)
+    assert counts.tolist() == [max(0, length - shift) for length in lengths]
+    loss = weighted_mean(losses, None, counts)
+    torch.testing.assert_close(loss, stock, rtol=1e-12, atol=0)
+    (theirs,) = torch.autograd.grad(stock, logits)
+    (ours,) = torch.autograd.grad(loss, logits)
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_weights_scale_what_all_elements_of_a_sample_add(dtype):
+    losses, weights = torch.rand(3).to(dtype), np.float32([2, 1, 4])
+    counts = torch.tensor([60_000, 1, 30_000])
+    mean = weighted_mean(losses, weights, counts)
+    assert mean.dtype == dtype
+    expected = (losses.double() * torch.tensor(weights) * counts).sum() / counts.sum()
+    assert mean.item() == pytest.approx(expected.item(), rel=4 * torch.finfo(dtype).eps)
+
+
+def test_a_batch_without_any_element_has_the_loss_0():
+    assert weighted_mean(torch.zeros(2), None, torch.tensor([0, 0])) == 0
+
+
+def test_counts_that_are_not_one_for_each_loss_are_refused():
+    with pytest.raises(ValueError, match=r"counts must have one entry for each of the 3 losses"):
+        weighted_mean(torch.rand(3), None, torch.ones(2))

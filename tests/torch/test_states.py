@@ -1,5 +1,6 @@
 """Whatever a script does with the loader, in any order, losses end up where they belong."""
 
+import copy
 import itertools
 
 import numpy as np
@@ -24,32 +25,51 @@ class Script(RuleBasedStateMachine):
             Tuples(N), "InfoBatch", epochs=EPOCHS, batch_size=BATCH, with_indices=True
         )
         self.losses = itertools.count(1)
+        self.rows = []
         self.table = np.full(N, np.nan, np.float32)
-        self.epoch, self.next_epoch, self.fresh = None, 0, True
-        self.unanswered = []
+        self.epoch, self.next_epoch = None, 0
+        self.begun = False  # any of the open epoch was answered
+        self.again = False  # set_epoch has named it
         self.batches, self.stale = None, []
-        self.left = 0
+        self.turn_over()
 
     def turn_over(self):
-        self.unanswered.clear()
+        """The batches of the pass before are forgotten."""
         if self.batches is not None:
-            self.stale.append(self.batches)
-        self.batches = None
+            self.stale.append((self.batches, self.given == self.length))
+        self.batches, self.again = None, False
+        self.given, self.length, self.answered, self.whole = 0, None, 0, False
+        self.unanswered = []
 
-    def end(self):
+    def close(self):
+        """The open epoch ends; one of which nothing was answered has not begun."""
+        if self.begun:
+            self.rows.append(self.epoch)
+            self.next_epoch = self.epoch + 1
         self.turn_over()
-        self.next_epoch, self.epoch = self.epoch + 1, None
+        self.epoch = None
 
-    def begin(self, epoch):
-        if self.epoch is not None:
-            self.end()
+    def open(self, epoch):
         self.turn_over()
-        self.epoch, self.fresh = epoch, True
+        self.epoch, self.begun = epoch, False
 
     def answer(self, samples, losses):
+        """A batch is answered when it was answered, in part or whole."""
         self.table[samples] = losses
-        rest = [[s for s in batch if s not in samples] for batch in self.unanswered]
-        self.unanswered = [batch for batch in rest if batch]
+        self.begun = True
+        rest = [batch for batch in self.unanswered if not set(batch) & set(samples)]
+        self.answered += len(self.unanswered) - len(rest)
+        self.unanswered = rest
+
+    @property
+    def forgotten(self):
+        return self.whole and not self.answered
+
+    def refused_once(self, call):
+        """A pass without an answer is an error that says so; then the epoch can be walked again."""
+        with pytest.raises(RuntimeError, match=f"none of the {self.given} batches of epoch"):
+            call()
+        self.turn_over()
 
     def new_losses(self, count):
         return torch.tensor([float(next(self.losses)) for _ in range(count)])
@@ -61,45 +81,51 @@ class Script(RuleBasedStateMachine):
     def ask_for_the_length(self):
         length = len(self.loader)
         if self.epoch is None and self.next_epoch < EPOCHS:
-            self.begin(self.next_epoch)
+            self.open(self.next_epoch)
         kept = self.loader.pruner.selection
         assert kept is None or length == -(-len(kept) // BATCH)
 
     @rule()
     def begin_a_pass(self):
-        if self.epoch is not None and not self.fresh:
-            self.end()
+        if self.epoch is not None and not self.again:
+            if self.forgotten:
+                self.refused_once(lambda: iter(self.loader))
+                return
+            if self.answered:
+                self.close()
         if self.epoch is None and self.next_epoch == EPOCHS:
             with pytest.raises(RuntimeError, match="are over"):
                 iter(self.loader)
             return
         if self.epoch is None:
-            self.begin(self.next_epoch)
+            self.open(self.next_epoch)
         self.turn_over()
         self.batches = iter(self.loader)
-        self.left = len(self.loader)
+        self.length = len(self.loader)
 
     @precondition(lambda self: self.batches is not None)
     @rule()
     def take_a_batch(self):
-        if self.left:
+        if self.given < self.length:
             indices, batch = next(self.batches)
             assert indices.tolist() == samples_of(batch).tolist()
             self.unanswered.append(indices.tolist())
-            self.fresh = False
-            self.left -= 1
+            self.given += 1
             return
         with pytest.raises(StopIteration):
             next(self.batches)
-        self.batches = None
+        self.batches, self.whole = None, True
         if not self.unanswered:
-            self.end()
+            self.close()
 
     @precondition(lambda self: self.stale)
     @rule()
     def pull_a_pass_that_is_over(self):
-        with pytest.raises(RuntimeError, match="has ended"):
-            next(self.stale[-1])
+        batches, whole = self.stale[-1]
+        with pytest.raises(
+            StopIteration if whole else RuntimeError, match=None if whole else "has ended"
+        ):
+            next(batches)
 
     @rule()
     def update(self):
@@ -147,6 +173,8 @@ class Script(RuleBasedStateMachine):
         if len(self.unanswered) == 1:
             self.loader.skip()
             self.unanswered.clear()
+            self.answered += 1
+            self.begun = True
             return
         with pytest.raises(RuntimeError, match=self.unanswered_as_told()):
             self.loader.skip()
@@ -157,20 +185,44 @@ class Script(RuleBasedStateMachine):
             with pytest.raises(ValueError, match="epoch"):
                 self.loader.set_epoch(epoch)
             return
+        if epoch != self.epoch and self.epoch is not None and self.forgotten:
+            self.refused_once(lambda: self.loader.set_epoch(epoch))
+            return
         self.loader.set_epoch(epoch)
         if epoch != self.epoch:
-            self.begin(epoch)
-        self.fresh = True
+            if self.epoch is not None:
+                self.close()
+            self.open(epoch)
+        self.again = True
 
     def first_allowed(self):
         return self.next_epoch if self.epoch is None else self.epoch + 1
 
-    @precondition(lambda self: self.epoch is not None or self.next_epoch)
     @rule()
     def end_the_epoch(self):
+        if self.epoch is not None and self.forgotten:
+            self.refused_once(self.loader.end_epoch)
+            return
         if self.epoch is not None:
-            self.end()
-        assert self.loader.end_epoch()["epoch"] == self.next_epoch - 1
+            self.close()
+        if self.rows:
+            assert self.loader.end_epoch()["epoch"] == self.rows[-1]
+            return
+        with pytest.raises(RuntimeError, match="none has begun"):
+            self.loader.end_epoch()
+
+    @precondition(lambda self: self.epoch is not None and self.begun)
+    @rule()
+    def end_the_epoch_behind_the_loaders_back(self):
+        self.loader.pruner.end_epoch()
+        self.close()
+
+    @rule()
+    def copy(self):
+        """A copy knows what this one does."""
+        copied = copy.deepcopy(self.loader)
+        assert copied.epoch == self.loader.epoch
+        np.testing.assert_array_equal(copied.pruner.losses, self.table)
 
     @invariant()
     def the_table_holds_each_samples_own_loss(self):
@@ -178,6 +230,10 @@ class Script(RuleBasedStateMachine):
 
     @invariant()
     def the_epoch_is_the_expected_one(self):
+        if self.epoch == EPOCHS - 1 and self.answered == self.given == self.length:
+            assert self.loader.pruner.epoch is None  # all of the last epoch: it ends there
+            self.close()
+        assert [row["epoch"] for row in self.loader.pruner.history] == self.rows
         assert self.loader.pruner.epoch == self.epoch
         assert self.loader.epoch == (
             min(self.next_epoch, EPOCHS - 1) if self.epoch is None else self.epoch

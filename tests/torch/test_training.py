@@ -11,6 +11,7 @@ from torch.utils.data import TensorDataset
 
 import seta
 from seta.torch import PrunedDataLoader
+from tests.torch.helpers import looked_at
 
 N, CLASSES = 512, 4
 
@@ -190,5 +191,7 @@ def test_global_random_state_changes_nothing(data):
         np.random.seed(seed)
         torch.manual_seed(seed)
         loader = PrunedDataLoader(data, "Random", epochs=2, batch_size=32)
-        plans.append([torch.cat([labels for _, labels in loader]).tolist() for _ in range(2)])
+        plans.append(
+            [torch.cat([labels for _, labels in looked_at(loader)]).tolist() for _ in range(2)]
+        )
     assert plans[0] == plans[1]

@@ -1,5 +1,7 @@
 """`update`: the loss that comes back, the losses that are recorded, and when it refuses."""
 
+import copy
+import pickle
 import re
 
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 import torch
 
 import seta
-from seta.torch import LossBuffer, PrunedDataLoader
+from seta.torch import LossBuffer, PrunedDataLoader, PrunedSampler
 from tests.torch.helpers import Tuples
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
@@ -159,11 +161,10 @@ class DeviceBuffer(LossBuffer):
 def pending():
     """A loader in epoch 0 with losses of a first batch that are not in the table yet."""
     loader = plain(with_indices=True)
-    course = loader._course
-    course.buffer = DeviceBuffer(course.pruner.record)
+    loader._buffer = DeviceBuffer(loader.pruner)
     indices, batch = next(iter(loader))
     loader.update(batch[0].float())
-    assert np.isnan(course.pruner.losses).all()
+    assert len(loader._buffer) == 4
     return loader, indices
 
 
@@ -171,7 +172,13 @@ def pending():
     "come",
     [
         lambda loader: loader.flush(),
-        lambda loader: loader.pruner,
+        lambda loader: loader.pruner.losses,
+        lambda loader: loader.pruner.left_out,
+        lambda loader: loader.pruner.saved,
+        lambda loader: loader.pruner.begin_epoch(1),
+        lambda loader: PrunedSampler(loader.pruner).set_epoch(1),
+        lambda loader: copy.deepcopy(loader),
+        lambda loader: pickle.dumps(loader),
         lambda loader: loader.end_epoch(),
         lambda loader: loader.set_epoch(1),
         lambda loader: loader.sampler.set_epoch(1),
@@ -182,9 +189,11 @@ def pending():
 def test_losses_on_a_device_come_before_anything_depends_on_them(come):
     loader, indices = pending()
     come(loader)
-    pruner = loader._course.pruner
+    assert len(loader._buffer) == 0
+    pruner = loader.pruner
     np.testing.assert_array_equal(pruner.losses[indices], indices)
-    loader.end_epoch()
+    if pruner.epoch == 0:
+        loader.end_epoch()
     assert pruner.history[0]["trained"] == 4
 
 
@@ -193,7 +202,7 @@ def test_losses_on_a_device_come_before_a_whole_pass_ends():
     loader.set_epoch(1)
     for _, batch in loader:
         loader.update(batch[0].float())
-    rows = loader._course.pruner.history
+    rows = loader.pruner.history
     assert [row["trained"] for row in rows] == [4, 12]
 
 
@@ -264,10 +273,11 @@ def test_parts_of_a_batch_may_be_answered_one_by_one():
     indices, _ = next(batches)
     loader.update(torch.full((1,), 1.0), indices=indices[:1])
     loader.update(torch.full((2,), 2.0), indices=indices[[3, 1]].numpy())
-    loader.update(torch.full((1,), 3.0))  # the one that is left
-    assert loader.pruner.losses[indices].tolist() == [1, 2, 3, 2]
-    with pytest.raises(RuntimeError, match="no"):
+    with pytest.raises(RuntimeError, match="was answered already"):  # by a part of it
         loader.update(torch.ones(1))
+    loader.update(torch.full((1,), 3.0), indices=indices[[2]])
+    assert loader.pruner.losses[indices].tolist() == [1, 2, 3, 2]
+    assert loader.end_epoch()["trained"] == 4
 
 
 @pytest.mark.parametrize("kind", [list, tuple, np.asarray, torch.tensor, np.uint8, np.uint64])
@@ -367,3 +377,138 @@ def test_a_reduced_loss_is_refused():
     with pytest.raises(ValueError, match=r'losses is a scalar.*reduction="none"'):
         loader.update(torch.rand(4).mean())
     loader.update(torch.rand(4))
+
+
+# One batch, several calls.
+
+
+def seen_weights(loader, indices, losses=None):
+    """The weights that an update of a batch uses."""
+    ones = torch.ones(len(indices)) if losses is None else losses
+    ones.requires_grad_()
+    loader.update(ones, indices=indices).backward()
+    return (ones.grad * len(indices)).tolist()
+
+
+def test_a_second_update_of_a_batch_has_the_weights_of_the_first():
+    """Sharpness-aware minimisation: the losses of one batch at two points."""
+    loader = weighted_epoch()
+    for indices, _ in loader:
+        expected = torch.where(indices < 32, 2.0, 1.0).tolist()
+        assert seen_weights(loader, indices, 100 - indices.float()) == expected
+        assert seen_weights(loader, indices, 200 - indices.float()) == expected
+    row = loader.pruner.history[0]
+    assert row["trained"] == row["kept"]
+    assert loader.pruner.saved == pytest.approx(1 - row["kept"] / 64)
+
+
+def test_the_closure_of_lbfgs_may_ask_for_a_batch_many_times():
+    loader = weighted_epoch()
+    weight = torch.zeros(1, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weight], max_iter=6, line_search_fn="strong_wolfe")
+    calls, totals = [], set()
+    for indices, _ in loader:
+        targets = indices.float()
+
+        def closure(indices=indices, targets=targets):
+            optimizer.zero_grad()
+            losses = (weight - targets / 64) ** 2
+            loss = loader.update(losses, indices=indices)
+            weights = torch.where(indices < 32, 2.0, 1.0)
+            torch.testing.assert_close(loss, (weights * losses).mean())
+            loss.backward()
+            calls.append(len(indices))
+            return loss
+
+        optimizer.step(closure)
+        totals.add(loader.pruner.history[-1]["trained"] if loader.pruner.history else 0)
+    assert len(calls) > 2 * len(loader)
+    row = loader.pruner.history[0]
+    assert row["trained"] == row["kept"]
+
+
+def test_a_batch_retried_in_halves_is_trained_once():
+    """As after running out of memory: the first try has told its losses already."""
+    loader = plain(with_indices=True)
+    for indices, batch in loader:
+        loader.update(batch[0].float())
+        for half in indices.split(2):
+            loader.update(torch.full((2,), 7.0), indices=half)
+    row = loader.pruner.history[0]
+    assert (row["trained"], row["saved"], loader.pruner.saved) == (12, 0, 0)
+    assert set(loader.pruner.losses.tolist()) == {7.0}
+
+
+def test_two_updates_of_halves_count_each_sample_once():
+    loader = plain(with_indices=True)
+    for indices, batch in loader:
+        for half in (slice(0, 2), slice(2, 4)):
+            loader.update(batch[0][half].float(), indices=indices[half])
+    assert loader.pruner.history[0]["trained"] == loader.pruner.history[0]["kept"] == 12
+
+
+def test_the_weights_of_a_batch_can_be_asked_for():
+    loader = weighted_epoch()
+    for indices, _ in loader:
+        expected = torch.where(indices < 32, 2.0, 1.0)
+        weights = loader.weights()
+        assert weights.dtype == torch.float32
+        losses = 100 - indices.float()
+        torch.testing.assert_close(loader.update(losses), (weights * losses).mean())
+        assert torch.equal(weights, expected) and torch.equal(loader.weights(indices), expected)
+        with pytest.raises(RuntimeError, match=r"weights\(\) \(before update\) needs an unan"):
+            loader.weights()
+    with pytest.raises(RuntimeError, match="no epoch is open"):
+        loader.weights([0])
+
+
+def test_without_weights_those_of_a_batch_are_ones():
+    loader = plain()
+    next(iter(loader))
+    assert torch.equal(loader.weights(), torch.ones(4))
+
+
+def test_losses_that_could_not_be_averaged_are_not_recorded():
+    loader = plain()
+    batch = next(iter(loader))
+    with pytest.raises(ValueError, match="counts must have one entry for each of the 4 losses"):
+        loader.update(batch[0].float(), counts=torch.ones(3))
+    assert np.isnan(loader.pruner.losses).all()
+    loader.update(batch[0].float(), counts=torch.ones(4))
+
+
+def test_a_collate_function_that_drops_rows_is_told_where_its_losses_go():
+    loader = plain(collate_fn=lambda rows: torch.stack([row[0] for row in rows[:3]]))
+    batch = next(iter(loader))
+    with pytest.raises(ValueError, match=r"got 3 losses for a batch of 4.*index_key="):
+        loader.update(batch.float())
+
+
+def test_losses_of_tokens_that_were_flattened_are_told_so():
+    loader = plain()
+    next(iter(loader))
+    with pytest.raises(ValueError, match=r"12 = 4 x 3: losses of tokens .* reshaped to \(4, 3\)"):
+        loader.update(torch.rand(12))
+    with pytest.raises(ValueError, match=r"a batch of 4: compute them with reduction='none'"):
+        loader.update(torch.rand(13))
+
+
+def test_a_position_tells_which_batches_are_done():
+    loader = plain(40, 4)
+    assert loader.position == 0
+    batches = iter(loader)
+    for _ in range(3):
+        loader.update(next(batches)[0].float())
+    next(batches)
+    assert loader.position == 3
+    other = plain(40, 4)
+    other.load_state_dict(loader.state_dict())
+    assert other.position == 3 and len(other) == 10
+    assert [at for at, batch in enumerate(answered(other), other.position)] == list(range(3, 10))
+    assert other.position == 0
+
+
+def answered(loader):
+    for batch in loader:
+        loader.update(batch[0].float())
+        yield batch

@@ -3,8 +3,9 @@
     Pruner --PrunedSampler--> indices --IndexedDataset, IndexedCollate--> (indices, batch)
     (indices, losses) --LossBuffer--> Pruner
 
-`PrunedDataLoader` puts the parts together for an ordinary training loop; they serve on their own
-where something else builds the loader. Importing this package imports torch.
+`Loop` is what stands between a training loop and its pruner, `PrunedDataLoader` the one for an
+ordinary training loop; the parts serve on their own where something else builds the loader.
+Importing this package imports torch.
 """
 
 from seta.extras import require
@@ -14,7 +15,9 @@ require("seta.torch", "torch", extra="torch")
 from seta.torch.buffer import LossBuffer  # noqa: E402
 from seta.torch.dataset import IndexedCollate, IndexedDataset, IndexedRows, indices_of  # noqa: E402
 from seta.torch.loader import PrunedDataLoader  # noqa: E402
-from seta.torch.losses import per_sample, token_losses  # noqa: E402
+from seta.torch.loop import Loop  # noqa: E402
+from seta.torch.losses import per_sample, token_counts, token_losses, weighted_mean  # noqa: E402
+from seta.torch.ranks import ranks_of  # noqa: E402
 from seta.torch.sampler import PrunedSampler  # noqa: E402
 from seta.torch.schedule import ProgressSchedule  # noqa: E402
 
@@ -22,11 +25,15 @@ __all__ = [
     "IndexedCollate",
     "IndexedDataset",
     "IndexedRows",
+    "Loop",
     "LossBuffer",
     "ProgressSchedule",
     "PrunedDataLoader",
     "PrunedSampler",
     "indices_of",
     "per_sample",
+    "ranks_of",
+    "token_counts",
     "token_losses",
+    "weighted_mean",
 ]

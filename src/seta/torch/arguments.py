@@ -16,31 +16,54 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
+from seta.engine.arguments import Reorder
 from seta.engine.losses import check_indices
-from seta.torch.unanswered import Indices
+from seta.torch.given import Indices
 
 
-def check_options(options: dict[str, Any]) -> None:
-    """Refuses options that torch's `DataLoader` lacks, and those that would choose samples.
+def check_options(options: Mapping[str, Any], loader: str = "PrunedDataLoader") -> dict[str, Any]:
+    """Returns the options for torch's `DataLoader`, without those that choose samples.
+
+    Args:
+        options: As given.
+        loader: To whom, for the message.
 
     Raises:
         TypeError: There is no such option.
-        ValueError: `sampler`, `batch_sampler` or `shuffle` is among them, whatever its value.
+        ValueError: `sampler` or `batch_sampler` is among them, and not None.
     """
-    for name in ("sampler", "batch_sampler", "shuffle"):
-        if name in options:
+    for name in ("sampler", "batch_sampler"):
+        if options.get(name) is not None:
             raise ValueError(
-                f"{name} is not allowed, got {name}={options[name]!r}: PrunedDataLoader chooses "
-                f"the samples of each epoch and shuffles them itself. Leave {name} out; reorder= "
+                f"{name} is not allowed, got {name}={options[name]!r}: {loader} chooses the "
+                f"samples of each epoch and shuffles them itself. Leave {name} out; reorder= "
                 "changes the order within an epoch, always_keep= names samples that must stay"
             )
     known = inspect.signature(DataLoader).parameters.keys()
     unknown = sorted(options.keys() - known)
     if unknown:
         raise TypeError(
-            f"PrunedDataLoader has no option {', '.join(unknown)}: it takes its own and those of "
+            f"{loader} has no option {', '.join(unknown)}: it takes its own and those of "
             f"torch.utils.data.DataLoader in torch {torch.__version__}"
         )
+    return {k: v for k, v in options.items() if k not in ("sampler", "batch_sampler")}
+
+
+def order_of(shuffle: bool | None, reorder: Reorder | None) -> Reorder | None:
+    """Returns what puts an epoch's samples into order; None: they stay shuffled.
+
+    Args:
+        shuffle: Torch's option; False: the order of the dataset.
+        reorder: The user's own.
+
+    Raises:
+        ValueError: Both say it.
+    """
+    if shuffle is not False:
+        return reorder
+    if reorder is not None:
+        raise ValueError("shuffle=False and reorder= both say the order of an epoch: leave one out")
+    return np.sort
 
 
 def check_batch_size(batch_size: int) -> int:
@@ -69,6 +92,11 @@ def check_dataset(dataset: Any) -> int:
         ValueError: It is empty.
     """
     kind = type(dataset).__name__
+    if isinstance(dataset, DataLoader):
+        raise TypeError(
+            f"dataset must hold the samples, got a {kind}, which holds batches: give its dataset, "
+            "or make the loader by PrunedDataLoader.from_loader(loader, policy, epochs=...)"
+        )
     remedy = "samples are chosen by their index: give a map-style dataset (a list is one)"
     if isinstance(dataset, IterableDataset):
         raise TypeError(f"dataset must not be iterable-style, got {kind}: {remedy}")
@@ -86,8 +114,8 @@ def check_dataset(dataset: Any) -> int:
     return n
 
 
-def sample_indices(indices: ArrayLike | Tensor, count: int, n: int) -> Indices:
-    """Returns the user's indices as int64 (count,), a copy.
+def sample_indices(indices: ArrayLike | Tensor, count: int | None, n: int) -> Indices:
+    """Returns the user's indices as int64 (count,), a copy; None: of any number.
 
     Raises:
         ValueError, IndexError: They are no integers in 0..n-1, or not `count` of them.
@@ -98,7 +126,7 @@ def sample_indices(indices: ArrayLike | Tensor, count: int, n: int) -> Indices:
         indices = indices.cpu().numpy()
     array = np.array(indices)
     check_indices(array, n)
-    if len(array) != count:
+    if count is not None and len(array) != count:
         raise ValueError(
             f"indices must have one entry for each loss, got {len(array)} indices for {count} "
             "losses"

@@ -13,7 +13,6 @@ ROCm); on other devices a full buffer waits for its copy, once in 65,536 samples
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-Record = Callable[[NDArray[np.integer[Any]], NDArray[np.float32]], None]
+from seta.engine import Pruner
 
 
 class _Transfer(NamedTuple):
@@ -35,21 +34,29 @@ class _Transfer(NamedTuple):
 class LossBuffer:
     """Collects losses and records them batch by batch, in the order in which they came.
 
+    It attaches itself to the pruner, which empties it before an epoch ends, a state is saved or
+    losses are looked at.
+
     Args:
-        record: Takes indices (B,) and float32 losses (B,): `Pruner.record`.
+        pruner: Records the losses.
         capacity: Losses held on a device before they go over; more where a batch is larger.
     """
 
-    def __init__(self, record: Record, capacity: int = 1 << 16) -> None:
+    def __init__(self, pruner: Pruner, capacity: int = 1 << 16) -> None:
         if capacity < 1:
             raise ValueError(f"capacity must be at least 1, got {capacity}")
-        self._record = record
+        self._pruner = pruner
         self._capacity = capacity
         self._front: Tensor | None = None  # on the device, filled from the left
         self._stream: torch.cuda.Stream | None = None  # of the last write to it
         self._used = 0
         self._indices: list[NDArray[np.integer[Any]]] = []  # of what it holds
         self._transfers: deque[_Transfer] = deque()
+        pruner.attach(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        self.drain()
+        return {**vars(self), "_front": None, "_stream": None}
 
     def __len__(self) -> int:
         """Number of losses not yet recorded."""
@@ -68,7 +75,7 @@ class LossBuffer:
             return
         if self._used or self._transfers:
             self.drain()
-        self._record(indices, losses.float().numpy())
+        self._pruner.record(indices, losses.float().numpy())
 
     def drain(self) -> None:
         """Records everything, waiting for the device where it must."""
@@ -141,5 +148,5 @@ class LossBuffer:
             self._transfers.popleft()
             start, losses = 0, transfer.losses.numpy()
             for indices in transfer.batches:
-                self._record(indices, losses[start : start + len(indices)])
+                self._pruner.record(indices, losses[start : start + len(indices)])
                 start += len(indices)

@@ -10,9 +10,9 @@
 Where several processes train together, each makes the same loader after `init_process_group`, and
 walks through its own share of every epoch. They exchange losses when it ends, and only then.
 
-It holds a torch `DataLoader` rather than being one, asks its `Pruner` for each epoch's plan, gives
-out batches exactly as the user's own loader would, and takes their losses back. It alone decides
-where an epoch ends: in `__iter__`, `set_epoch` and `end_epoch`.
+To whoever asks it is a torch `DataLoader` over the user's own dataset; batches come out of a second
+one, which carries the index of each sample beside it. What builds a new loader out of this one's
+parts would train without any of this, and is refused when it asks for samples.
 
 Cost on the CPU, for a batch of 128: a few microseconds of loading, some tens of `update`. No step
 waits for a device.
@@ -20,41 +20,64 @@ waits for a device.
 
 from __future__ import annotations
 
+import inspect
+import sys
+import weakref
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, TypedDict
 
-import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
+from numpy.typing import ArrayLike
 from torch.distributed import ProcessGroup
 from torch.distributed.device_mesh import DeviceMesh
-from torch.utils.data import DataLoader, default_collate
+from torch.utils.data import (
+    DataLoader,
+    DistributedSampler,
+    RandomSampler,
+    SequentialSampler,
+    default_collate,
+)
+from typing_extensions import Self, Unpack  # torch needs it, too
 
 from seta.engine import Policy, Pruner
-from seta.engine.budget import Budget
-from seta.engine.rows import Row
+from seta.engine.arguments import Listener, Reorder
+from seta.engine.steps import Budget
 from seta.engine.table import Sharding
-from seta.torch.arguments import check_batch_size, check_dataset, check_options
-from seta.torch.course import Course, Pass
-from seta.torch.dataset import IndexedCollate, IndexedDataset
-from seta.torch.eager import eager
+from seta.torch.arguments import check_batch_size, check_dataset, check_options, order_of
+from seta.torch.dataset import IndexedCollate, IndexedDataset, WorkerInit
+from seta.torch.given import Indices
+from seta.torch.loop import Loop, worker_seed
 from seta.torch.ranks import group_is_up, ranks_of, refuse_late_group
 from seta.torch.sampler import PrunedSampler
-from seta.torch.state import with_arrays, with_tensors
 
 
-class PrunedDataLoader:
+class LoaderOptions(TypedDict, total=False):
+    """The options of torch's `DataLoader` that a `PrunedDataLoader` hands on."""
+
+    shuffle: bool | None
+    num_workers: int
+    pin_memory: bool
+    drop_last: bool
+    timeout: float
+    worker_init_fn: Callable[[int], None] | None
+    multiprocessing_context: Any
+    prefetch_factor: int | None
+    persistent_workers: bool
+    pin_memory_device: str
+    in_order: bool
+
+
+class PrunedDataLoader(Loop, DataLoader[Any]):
     """A `DataLoader` that trains each epoch on the samples that a policy keeps.
 
-    One pass over it is one epoch. A pass ends the epoch that it finds open, if a batch was taken
-    from it, and begins the next; so a `break` ends an epoch too. `set_epoch(e)` says instead which
+    One pass over it is one epoch. A pass ends the epoch that it finds open, if a batch of it was
+    answered, and begins the next; so a `break` ends an epoch too. `set_epoch(e)` says instead which
     epoch the next pass is. A pass that comes to its end with all batches answered ends its epoch
     there and then.
 
-    Of several processes each gets as many batches as the others, in every epoch, and no sample
-    twice; fewer samples than there are ranks are left out at an epoch's end (fewer than a global
-    batch with `drop_last`; none under a budget, which counts in global batches).
+    Every batch is full: an epoch is a whole number of global batches, and only one that keeps all
+    samples may have a remainder, as with torch's own loader. Of several processes each gets as many
+    batches as the others, in every epoch, and no sample twice.
 
     Args:
         dataset: Map-style: `len(dataset)` and `dataset[i]` (or `__getitems__`).
@@ -64,12 +87,16 @@ class PrunedDataLoader:
         budget: Share of full training's sample visits to pay, in (0, 1]: one for all epochs, one
             for each, or a function of the epoch. Then `total_steps` is known before the first.
             None: as many as the policy keeps.
-        batch_size: Samples per batch, >= 1.
+        steps: Under a budget, the length of the run in batches of each rank, in place of `epochs`.
+        batch_size: Samples per batch, on each rank, >= 1.
+        accumulation: Batches of one optimizer step, for `total_steps`.
         collate_fn: As torch's; None: torch's default.
         generator: Where torch draws the workers' seeds from; None: a generator of the loader's own,
             seeded anew from (seed, epoch) for each pass.
         with_indices: Give out `(indices, batch)`, the indices int64 (B,), for
             `update(losses, indices=indices)`.
+        index_key: Let the index of a sample, a mapping, ride inside it under this key, for collate
+            functions that leave rows out or sort a copy of them. The batch has to have the key too.
         always_keep: Indices of samples that are never pruned.
         losses: Float (N,), a warm start: an earlier run's `pruner.losses`.
         strata: Integers (N,), the class of each sample, for a policy that looks at classes.
@@ -84,14 +111,13 @@ class PrunedDataLoader:
         sharding: "replicated": each process holds the losses of all samples. "sharded": each holds
             those of its part of the samples, and trains on that part. None: "sharded" from 100
             million samples on, where there are several processes.
-        **options: All other options of `torch.utils.data.DataLoader`, except `sampler`,
-            `batch_sampler` and `shuffle`.
+        **options: All other options of `torch.utils.data.DataLoader`, except `sampler` and
+            `batch_sampler`. `drop_last` concerns epochs that keep all samples; `shuffle=False` puts
+            an epoch's samples into the order of the dataset.
 
     Attributes:
         dataset: The user's own.
-        batch_size: Samples per batch, on each rank.
-        collate_fn: The user's own, or torch's default.
-        sampler: The epoch's plan, sample by sample; its `set_epoch` is the loader's.
+        sampler: The epoch's plan, sample by sample, for its length and its `set_epoch`.
 
     Raises:
         TypeError, ValueError: An argument is not allowed; the message says what is.
@@ -102,246 +128,241 @@ class PrunedDataLoader:
         dataset: Any,
         policy: Policy | str,
         *,
-        epochs: int,
+        epochs: int | None = None,
         seed: int = 0,
         budget: Budget | None = None,
+        steps: int | None = None,
         batch_size: int = 1,
+        accumulation: int = 1,
         collate_fn: Callable[[Any], Any] | None = None,
         generator: torch.Generator | None = None,
         with_indices: bool = False,
+        index_key: str | None = None,
         always_keep: ArrayLike | None = None,
         losses: ArrayLike | None = None,
         strata: ArrayLike | None = None,
-        reorder: Callable[[NDArray[Any]], ArrayLike] | None = None,
-        on_epoch: Callable[[Row], object] | Iterable[Callable[[Row], object]] | None = None,
+        reorder: Reorder | None = None,
+        on_epoch: Listener | Iterable[Listener] | None = None,
         count_kept: bool = False,
         threads: int | None = None,
         process_group: ProcessGroup | DeviceMesh | None = None,
         sharding: Sharding | None = None,
-        **options: Any,
+        **options: Unpack[LoaderOptions],
     ) -> None:
-        check_options(options)
+        others = check_options(options)
         self._made_alone = not group_is_up()
         ranks = ranks_of(process_group)
-        self._ranks = 1 if ranks is None else ranks.size
-        self.dataset = dataset
-        self.batch_size = check_batch_size(batch_size)
-        self.collate_fn = default_collate if collate_fn is None else collate_fn
-        self._with_indices = with_indices
         pruner = Pruner(
             check_dataset(dataset),
             policy,
             epochs=epochs,
             seed=seed,
             budget=budget,
-            unit=self._global_batch if options.get("drop_last") or self._ranks > 1 else 1,
+            steps=steps,
+            batch_size=check_batch_size(batch_size),
+            drop_last=others.get("drop_last", False),
             always_keep=always_keep,
             losses=losses,
             strata=strata,
-            reorder=reorder,
+            reorder=order_of(others.pop("shuffle", None), reorder),
             on_epoch=on_epoch,
             count_kept=count_kept,
             threads=threads,
             ranks=ranks,
             sharding=sharding,
         )
-        self._course = course = Course(pruner)
-        # Not `self` in the lambda: in a cycle, workers would end some time later, after 5 s each.
-        self.sampler = PrunedSampler(course, share=True, done=lambda: course.resumed)
+        Loop.__init__(self, pruner, with_indices=with_indices, accumulation=accumulation)
+        self.index_key = index_key
+        self._indexed: DataLoader[Any] | None = None  # kept for its persistent workers
         # torch draws a seed for its workers in each pass; without a generator, from the global one.
         self._own_generator = torch.Generator(torch.get_default_device())
-        self._loader: DataLoader[Any] = DataLoader(
-            IndexedDataset(dataset),
-            batch_size=self.batch_size,
-            sampler=self.sampler,
-            collate_fn=IndexedCollate(self.collate_fn),
+        sampler = _LoaderSampler(pruner, share=True)
+        sampler.loader = weakref.ref(self)
+        DataLoader.__init__(
+            self,
+            dataset,
+            batch_size=pruner.sizes.batch_size,
+            sampler=sampler,
+            collate_fn=default_collate if collate_fn is None else collate_fn,
             generator=self._own_generator if generator is None else generator,
-            **options,
+            **others,
         )
 
-    @property
-    def pruner(self) -> Pruner:
-        """The pruner, all losses handed over recorded (on a device this waits, see `flush`)."""
-        self.flush()
-        return self._course.pruner
+    @classmethod
+    def from_loader(cls, loader: DataLoader[Any], policy: Policy | str, **arguments: Any) -> Self:
+        """Returns a pruned loader over another one's dataset, with its options.
 
-    @property
-    def epoch(self) -> int:
-        """The open epoch; between two the next one, after the run the last one."""
-        return self._course.shown_epoch
-
-    @property
-    def num_workers(self) -> int:
-        """Worker processes; 0: loading happens in this one."""
-        return self._loader.num_workers
-
-    @property
-    def drop_last(self) -> bool:
-        """Whether an incomplete last batch is left out."""
-        return self._loader.drop_last
-
-    @property
-    def total_steps(self) -> int:
-        """Batches of the whole run, exact before it starts; for learning-rate schedules.
+        Args:
+            loader: A `DataLoader` that shuffles, or gives out all samples in order, or an equal
+                part of them to each rank (`DistributedSampler`, which is no longer needed).
+            policy: As above.
+            **arguments: `epochs`, and all others, which take precedence over the loader's options.
 
         Raises:
-            RuntimeError: There is no budget, so nobody knows.
+            TypeError: It is no `DataLoader`, or over a stream.
+            ValueError: Its sampler or batch sampler chooses samples itself.
         """
-        return self._course.total_batches(self._batches_of)
+        if not isinstance(loader, DataLoader):
+            raise TypeError(
+                f"loader must be a torch DataLoader, got {type(loader).__name__}: give "
+                "PrunedDataLoader the dataset and the options"
+            )
+        if isinstance(loader, PrunedDataLoader) or loader.batch_size is None:
+            raise ValueError(
+                "loader must be a plain one with a batch_size, got "
+                + (
+                    "a PrunedDataLoader: it is pruned already"
+                    if isinstance(loader, PrunedDataLoader)
+                    else "one that has none, or a batch_sampler of its own: give PrunedDataLoader "
+                    "its dataset and batch_size=; reorder= says what goes into one batch"
+                )
+            )
+        n, kind = check_dataset(loader.dataset), type(loader.sampler)
+        sampler: Any = loader.sampler
+        plain = kind in (RandomSampler, SequentialSampler, DistributedSampler)
+        partial = getattr(sampler, "replacement", False) or (
+            plain and kind is not DistributedSampler and len(sampler) != n
+        )
+        if not plain or partial:
+            raise ValueError(
+                "loader must shuffle all its samples or take them in order, got one with "
+                f"{kind.__name__}, which takes some, or some of them several times: a policy "
+                "decides that here. Class-balanced sampling: give "
+                "PrunedDataLoader a policy that looks at classes (RCAP, with strata=); sampling "
+                "weights: multiply the losses by them; always_keep= names samples that stay"
+            )
+        names = inspect.signature(DataLoader).parameters.keys() - {
+            "dataset", "sampler", "batch_sampler", "shuffle",
+        }  # fmt: skip
+        options = {name: getattr(loader, name) for name in names if hasattr(loader, name)}
+        ordered = kind is SequentialSampler or getattr(sampler, "shuffle", True) is False
+        made = cls(loader.dataset, policy, **{**options, "shuffle": not ordered, **arguments})
+        shares = getattr(sampler, "num_replicas", made.pruner.sizes.ranks)
+        if shares != made.pruner.sizes.ranks:
+            raise ValueError(
+                "loader must be for as many ranks as train together, got a DistributedSampler of "
+                f"num_replicas={shares} where {made.pruner.sizes.ranks} train: call "
+                "init_process_group() first, or give process_group="
+            )
+        return made
 
-    @property
-    def progress(self) -> float:
-        """The share of the run that has been given out, in epochs: 0 before it, 1 at its end."""
-        course = self._course
-        if course.epoch is None:
-            return course.next_epoch / course.epochs
-        whole = course.share_size(course.pruner.kept) * self._ranks
-        if self.drop_last:
-            whole -= whole % self._global_batch
-        done = min(course.resumed + course.unanswered.given * self._global_batch, whole)
-        return (course.epoch + (done / whole if whole else 1.0)) / course.epochs
-
-    @property
-    def _global_batch(self) -> int:
-        return self.batch_size * self._ranks
-
-    def _batches_of(self, samples: int) -> int:
-        """Returns the batches of each rank that so many samples of all ranks make."""
-        share = self._course.share_size(samples)
-        return share // self.batch_size if self.drop_last else -(-share // self.batch_size)
-
-    def __len__(self) -> int:
-        """Batches in the open epoch; begins the next if none is open and the run is not over."""
-        return len(self._loader)
-
-    def __iter__(self) -> Iterator[Any]:
-        """Begins a pass over an epoch.
+    def __iter__(self) -> Any:
+        """Begins a pass: over the open epoch where none of it was answered, else over the next.
 
         Raises:
-            RuntimeError: All epochs are over.
-                Or the loader was made before torch.distributed was initialised.
+            RuntimeError: All epochs are over; or the last pass was trained without `update`; or the
+                loader was made before torch.distributed was initialised.
         """
         if self._made_alone:
             refuse_late_group("PrunedDataLoader")
-        course = self._course
-        course.start()
-        rank = () if course.ranks is None else (course.ranks.rank,)
-        seed = np.random.SeedSequence((course.pruner.seed, self.epoch, _WORKERS, *rank))
-        self._own_generator.manual_seed(int(seed.generate_state(1, np.uint64)[0] >> 1))
-        return Pass(course, iter(self._loader), self._with_indices)
+        return super().__iter__()
 
     def set_epoch(self, epoch: int) -> None:
-        """Makes `epoch` the one that the next pass walks through.
+        """Makes `epoch` the one that the next pass walks through; see `Loop`."""
+        super().set_epoch(epoch)
 
-        Another epoch that is open ends; asking twice for one epoch changes nothing.
+    def walk(self) -> Iterator[tuple[bytes, Any]]:
+        """Returns the batches of the open epoch, see `Loop`."""
+        ranks = self._pruner.ranks
+        seed = worker_seed(self._pruner, None if ranks is None else ranks.rank)
+        self._own_generator.manual_seed(seed)
+        return iter(self._indexed_loader())
+
+    def _passed_over(self, indices: Indices, failed: int) -> int:
+        """Looks the batch up in the plan: a timeout, say, has cost none."""
+        size, start = self._pruner.sizes.batch_size, self._given.count
+        share = self._pruner.share()
+        for number in range(start, start + failed + 1):
+            if len(indices) and indices[0] in share[number * size : (number + 1) * size]:
+                return number - start
+        return failed
+
+    def _indexed_loader(self) -> DataLoader[Any]:
+        """Returns a loader with the options of this one, whose batches know their samples.
+
+        Persistent workers stay with theirs.
+        """
+        if self._indexed is None or not self.persistent_workers:
+            names = inspect.signature(DataLoader).parameters.keys() - {"shuffle", "batch_sampler"}
+            options = {name: getattr(self, name) for name in names if hasattr(self, name)}
+            self._indexed = DataLoader(
+                **{
+                    **options,
+                    "dataset": IndexedDataset(self.dataset),
+                    "sampler": PrunedSampler(self._pruner, share=True),
+                    "collate_fn": IndexedCollate(self.collate_fn, self.index_key),
+                    "worker_init_fn": WorkerInit(self.worker_init_fn) if self.num_workers else None,
+                }
+            )
+        return self._indexed
+
+    def close(self) -> None:
+        """Lets persistent workers go; the next pass starts new ones."""
+        self._indexed = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Returns what a copy needs; workers stay with this one.
+
+        So does the generator, seeded anew for each pass: torch hands none to a spawned process.
+        """
+        own = self.generator is self._own_generator
+        state = {**super().__getstate__(), "_indexed": None, "_own_generator": None}
+        return {**state, "generator": None} if own else state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._own_generator = torch.Generator(torch.get_default_device())
+        if self.generator is None:
+            self.generator = self._own_generator
+        sampler: Any = self.sampler
+        sampler.loader = weakref.ref(self)
+
+
+_LIGHTNING = ("lightning.", "lightning_fabric.", "pytorch_lightning.")  # packages of its Trainer
+
+
+class _LoaderSampler(PrunedSampler, DistributedSampler[int]):
+    """The plan of a `PrunedDataLoader`, to be looked at; the loader alone walks through it.
+
+    It is a `DistributedSampler` to engines that would put one of their own in its place, over all
+    samples (Ray, Lightning): each rank has its share already.
+    """
+
+    loader: weakref.ref[PrunedDataLoader] | None = None
+
+    def set_epoch(self, epoch: int) -> None:
+        """Makes `epoch` the one that the loader's next pass walks through.
 
         Raises:
-            ValueError: The epoch is over already, or there is no such epoch.
+            RuntimeError: Lightning asks, whose Trainer would cut longer epochs and lose the losses
+                in a resume. Nothing else of it tells that it is Lightning, on one process.
         """
-        self._course.begin_epoch(epoch)
+        if sys._getframe(1).f_globals.get("__name__", "").startswith(_LIGHTNING):
+            raise RuntimeError(
+                "a PrunedDataLoader cannot be given to Lightning, which takes the length of the "
+                "first epoch for all: give trainer.fit the data as PruningCallback(...).loader("
+                "dataset, ...), of seta.integrations.lightning; with Fabric leave "
+                "setup_dataloaders out"
+            )
+        loader = None if self.loader is None else self.loader()
+        if loader is None:
+            super().set_epoch(epoch)
+        else:
+            loader.set_epoch(epoch)
 
-    def end_epoch(self) -> Row:
-        """Ends the open epoch, as the next pass would; for a `break` out of the last one.
-
-        Of several processes all call it: it is the one exchange of the epoch.
-
-        Returns:
-            The row of the epoch that ended last, now or before.
+    def __iter__(self) -> Iterator[int]:
+        """Refuses.
 
         Raises:
-            RuntimeError: No epoch has begun; or a rank did not come within the group's timeout, or
-                has nothing to report, or does not agree: it is named.
+            RuntimeError: Always.
         """
-        return self._course.close_epoch()
-
-    @eager
-    def update(
-        self, losses: Tensor, indices: ArrayLike | Tensor | None = None, mask: Tensor | None = None
-    ) -> Tensor:
-        """Takes the losses of a batch and returns the one to call `backward()` on.
-
-        Args:
-            losses: Floats (B,), one per sample, or (B, ...), reduced to one by the mean; of any
-                floating dtype, on any device, never changed.
-            indices: Integers (B,), the samples that the losses belong to; None: the one batch that
-                is unanswered. Best on the CPU: from a device they have to be waited for.
-            mask: The shape of `losses` (B, ...): which of its elements count.
-
-        Returns:
-            sum(weight x loss) / B, a scalar; with all weights 1 exactly `losses.mean()`.
-
-        Raises:
-            RuntimeError: It is not known which batch the losses belong to.
-            TypeError, ValueError, IndexError: The losses or the indices do not fit.
-        """
-        return self._course.answer(losses, indices, mask)[0]
-
-    def skip(self) -> None:
-        """Leaves the one unanswered batch out: its samples keep the losses that they had.
-
-        Raises:
-            RuntimeError: No batch, or more than one, is unanswered.
-        """
-        self._course.unanswered.skip()
-
-    def flush(self) -> None:
-        """Records losses still on a device, waiting for it; the end of an epoch does so, too."""
-        self._course.buffer.drain()
-
-    def state_dict(self, *, gather: bool = True) -> dict[str, Any]:
-        """Returns all there is to go on from here, in mid-epoch too, for `torch.save`.
-
-        The oldest batch not answered yet, and those after it, are given out again. What is not in
-        it: the model, the optimizer, and torch's random state, which are the training loop's.
-
-        With ranks, one state serves all of them: between epochs any rank's, so that one may save
-        alone; in mid-epoch all ranks have to call this, as it gathers what they recorded. Of a
-        sharded table, or with `gather=False`, each rank has a part: save all of them, and load all.
-
-        Args:
-            gather: In mid-epoch, gather what the other ranks recorded.
-
-        Raises:
-            RuntimeError: Batches arrive out of order (`in_order=False`) and the epoch is not over;
-                or the ranks do not agree, or one did not come within the group's timeout.
-        """
-        pruner = self.pruner
-        done = self._course.trained_of_plan(
-            self._global_batch,
-            in_order=getattr(self._loader, "in_order", True),
-            gather=gather and pruner.sharding == "replicated",
+        raise RuntimeError(
+            "the samples of a PrunedDataLoader were asked for by another loader, made of its "
+            "parts (accelerator.prepare, ray.train.torch.prepare_data_loader, Lightning's "
+            "distributed sampler): losses would find no sample. Iterate over the PrunedDataLoader "
+            "itself; frameworks that rebuild loaders have one of their own in seta.integrations. "
+            "The plan of an epoch is loader.pruner.selection"
         )
-        return {"pruner": with_tensors(pruner.state_dict(gather=gather)), "done": done}
 
-    def load_state_dict(
-        self, state: dict[str, Any] | Iterable[dict[str, Any]], *, changed: Iterable[str] = ()
-    ) -> None:
-        """Goes on from a saved state: the next pass walks through the rest of the open epoch.
-
-        The number of ranks may be another than that of the run that was saved. Where some ranks
-        were ahead of others, the least counts: what the others had done more is done again.
-
-        Args:
-            state: What `state_dict` returned, read with `torch.load(path, weights_only=True)`; the
-                states of all ranks, where each had a part.
-            changed: What is meant to differ from the run that was saved, as for
-                `Pruner.load_state_dict`.
-
-        Raises:
-            ValueError: Something else differs, or it is no such state; nothing is changed then.
-        """
-        states = (
-            list(state) if isinstance(state, Iterable) and not isinstance(state, dict) else [state]
-        )
-        for one in states:
-            if not isinstance(one, dict) or "pruner" not in one:
-                raise ValueError(
-                    "state must be what PrunedDataLoader.state_dict() returned, a dict with "
-                    f"'pruner', got {sorted(one) if isinstance(one, dict) else type(one).__name__}"
-                )
-        pruners = [with_arrays(one["pruner"]) for one in states]
-        same_order = self._course.pruner.load_state_dict(pruners, changed=changed)
-        self._course.restart(min(int(one["done"]) for one in states) if same_order else 0)
-
-
-_WORKERS = 0x5E7A  # keeps the seeds of the workers apart from other uses of the run's seed
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "loader": None}

@@ -24,7 +24,9 @@ from torch.distributed.device_mesh import DeviceMesh
 _SAME_BYTES = {np.dtype(np.uint32): np.dtype(np.int32), np.dtype(np.uint64): np.dtype(np.int64)}
 
 
-def ranks_of(process_group: dist.ProcessGroup | DeviceMesh | None) -> ProcessRanks | None:
+def ranks_of(
+    process_group: dist.ProcessGroup | DeviceMesh | None = None,
+) -> ProcessRanks | None:
     """Returns the processes that train together; None where this one is alone.
 
     Args:
@@ -63,7 +65,9 @@ def refuse_late_group(what: str) -> None:
     if group_is_up():
         raise RuntimeError(
             f"{what} was made for one process, before torch.distributed was initialised, and the "
-            f"process group has {dist.get_world_size()}: call init_process_group() first"
+            f"process group has {dist.get_world_size()}: call init_process_group() first; where a "
+            "framework does so (Lightning: within trainer.fit), take its loader of "
+            "seta.integrations (PruningCallback(...).loader)"
         )
 
 
@@ -155,8 +159,14 @@ class ProcessRanks:
 
         Raises:
             RuntimeError: Names those that did not come in the group's timeout, or came for
-                something else.
+                something else; or the group is no longer there.
         """
+        if self._group not in dist.distributed_c10d._world.pg_map:
+            raise RuntimeError(
+                f"{what} needs the process group, which was destroyed: call "
+                "destroy_process_group() last, after the end of the last epoch (end_epoch() after "
+                "a break)"
+            )
         key, before = (f"{self._prefix}/{self._calls - ago}" for ago in (0, 1))
         self._calls += 1
         store, timeout = self._store, self._timeout

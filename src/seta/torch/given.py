@@ -1,0 +1,133 @@
+"""The batches of a pass: which were given out, and which of them were answered.
+
+A batch is answered by its losses (`update`), whole or in part, or by `skip`. This is the whole rule
+by which losses without indices find their samples: they belong to the one unanswered batch, or to
+none. Cost: 8 bytes per unanswered sample.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Indices = NDArray[np.int64]
+
+
+class Given:
+    """The batches that a pass gave out, numbered 0, 1, ...
+
+    Args:
+        epoch: The epoch that it goes over; None: none is open.
+
+    Attributes:
+        epoch: As given.
+        count: How many came up, those that failed to load included.
+        answered: How many of them were answered.
+        done: One more than the last one answered: where a resume goes on.
+        whole: Whether the pass came to its end.
+    """
+
+    def __init__(self, epoch: int | None) -> None:
+        self.epoch = epoch
+        self._waiting: dict[int, Indices] = {}  # unanswered, by their numbers
+        self.count = self.answered = self.done = 0
+        self.whole = False
+
+    @property
+    def unanswered(self) -> int:
+        """Batches that were given out and not answered."""
+        return len(self._waiting)
+
+    @property
+    def waiting(self) -> list[Indices]:
+        """The samples of each of them."""
+        return list(self._waiting.values())
+
+    def give(self, indices: Indices) -> None:
+        """Notes a batch that is given out."""
+        self._waiting[self.count] = indices
+        self.count += 1
+
+    def fail(self, count: int) -> None:
+        """Notes batches that came up and could not be loaded."""
+        self.count += count
+
+    def match(self, count: int) -> Indices:
+        """Returns the samples that `count` losses without indices belong to.
+
+        Raises:
+            RuntimeError: No batch, or more than one, is unanswered.
+            ValueError: The one that is has another size.
+        """
+        indices = self.only("update(losses)")
+        if len(indices) != count:
+            parts, rest = divmod(count, len(indices))
+            tokens = (
+                f"{count} = {len(indices)} x {parts}: losses of tokens or pixels are reshaped to "
+                f"({len(indices)}, {parts}), with mask= where some do not count (or "
+                "seta.token_losses makes one of each sequence); else "
+            )
+            raise ValueError(
+                f"losses must have one entry for each sample of the batch, got {count} losses for "
+                f"a batch of {len(indices)}: {'' if rest or not parts else tokens}"
+                "compute them with reduction='none'; losses for a part "
+                "of a batch go with their samples, as update(losses, indices=...); where a collate "
+                "function leaves rows out, index_key= tells which ones are left"
+            )
+        return indices
+
+    def skip(self) -> None:
+        """Leaves the one unanswered batch out.
+
+        Raises:
+            RuntimeError: No batch, or more than one, is unanswered.
+        """
+        self.answer(self.only("skip()"))
+
+    def answer(self, indices: Indices) -> None:
+        """Notes that losses of some samples came: the batches that hold any of them are answered.
+
+        Args:
+            indices: Integers (B,); if they are the very array of a batch, it is that batch.
+        """
+        hit = self._holding(indices)
+        for number in hit:
+            del self._waiting[number]
+        if hit:
+            self.answered += len(hit)
+            self.done = max(self.done, hit[-1] + 1)
+
+    def _holding(self, indices: Indices) -> list[int]:
+        """Returns the numbers of the batches that hold any of some samples."""
+        for number, batch in reversed(self._waiting.items()):  # most often the latest
+            if batch is indices or np.array_equal(batch, indices):
+                return [number]
+        return [n for n, batch in self._waiting.items() if np.isin(batch, indices).any()]
+
+    def only(self, call: str) -> Indices:
+        """Returns the samples of the one unanswered batch.
+
+        Args:
+            call: What needs it, for the message.
+
+        Raises:
+            RuntimeError: No batch, or more than one, is unanswered.
+        """
+        if len(self._waiting) == 1:
+            return next(iter(self._waiting.values()))
+        if not self._waiting:
+            raise RuntimeError(
+                f"{call} needs an unanswered batch, and there is none: either no batch was taken "
+                "yet in this epoch, or the last one was answered already (each is answered once, "
+                "by update or by skip). Losses at any other time go with their samples: construct "
+                f"the loader with with_indices=True and {_NAMED}"
+            )
+        raise RuntimeError(
+            f"{call} needs exactly one unanswered batch, and there are {len(self._waiting)}: a "
+            "batch that is left out on purpose is dropped by skip() before the next one is taken; "
+            "where something takes batches ahead of the training step, construct the loader with "
+            f"with_indices=True and {_NAMED}"
+        )
+
+
+_NAMED = "call update(losses, indices=...)"
