@@ -22,7 +22,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
-from seta.integrations.accelerate import Pruning
+from seta.integrations.accelerate import PrunedAccelerateLoader
 
 TRAIN = 1400  # of 1,797
 
@@ -49,7 +49,7 @@ def train(arguments: argparse.Namespace) -> None:
     """Trains, and says how it went."""
     accelerator = Accelerator(cpu=arguments.cpu)
     train_set, test_set = digits()
-    pruning = Pruning(
+    loader = PrunedAccelerateLoader(
         accelerator,
         train_set,
         arguments.policy,
@@ -59,7 +59,7 @@ def train(arguments: argparse.Namespace) -> None:
     )
     model = net()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, pruning.schedule_steps)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, loader.schedule_steps)
     test_loader = DataLoader(test_set, batch_size=100)
     model, optimizer, schedule, test_loader = accelerator.prepare(
         model, optimizer, schedule, test_loader
@@ -69,25 +69,25 @@ def train(arguments: argparse.Namespace) -> None:
         accelerator.load_state(folder)
 
     step = 0
-    for epoch in range(pruning.pruner.next_epoch, arguments.epochs):
+    for epoch in range(loader.pruner.next_epoch, arguments.epochs):
         model.train()
-        for images, labels in pruning:
+        for images, labels in loader:
             losses = cross_entropy(model(images), labels, reduction="none")
-            accelerator.backward(pruning.update(losses))
+            accelerator.backward(loader.update(losses))
             optimizer.step()
             schedule.step()
             optimizer.zero_grad()
             step += 1
             if step == arguments.stop_after:
                 accelerator.save_state(folder)
-                accelerator.print(f"stopped in epoch {epoch}: {pruning.progress:.0%} of the run")
+                accelerator.print(f"stopped in epoch {epoch}: {loader.progress:.0%} of the run")
                 return
         right = accuracy(accelerator, model, test_loader)
         rate = schedule.get_last_lr()[0]
         accelerator.print(f"epoch {epoch}: {right:.1%} right, learning rate {rate:.1e}")
         if folder is not None:
             accelerator.save_state(folder)
-    accelerator.print(f"{pruning.pruner.saved:.0%} of the sample visits saved")
+    accelerator.print(f"{loader.pruner.saved:.0%} of the sample visits saved")
 
 
 @torch.no_grad()

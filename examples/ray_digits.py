@@ -25,7 +25,7 @@ def train(config: dict[str, Any]) -> None:
     from torch.nn.functional import cross_entropy
     from torch.utils.data import TensorDataset
 
-    from seta.integrations.ray import RayDataLoader, restore, save
+    from seta.integrations.ray import PrunedRayLoader, restore, save
 
     torch.manual_seed(0)
     torch.set_num_threads(1)
@@ -39,7 +39,7 @@ def train(config: dict[str, Any]) -> None:
     model = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.ReLU(), torch.nn.Linear(64, 10))
     model = ray.train.torch.prepare_model(model)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.2, momentum=0.9)
-    loader = RayDataLoader(
+    loader = PrunedRayLoader(
         dataset, config["policy"], epochs=epochs, budget=config["budget"], batch_size=25
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.2, total_steps=loader.total_steps)

@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from accelerate import Accelerator, DataLoaderConfiguration
 from accelerate.utils import GradientAccumulationPlugin, InitProcessGroupKwargs
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import DataLoader, Dataset, default_collate, get_worker_info
 
 import seta
-from seta.integrations.accelerate import Pruning
+from seta.integrations.accelerate import PrunedAccelerateLoader
 from seta.torch import IndexedCollate, IndexedDataset, PrunedSampler, indices_of
 from seta.torch.ranks import ranks_of
 
@@ -48,6 +48,41 @@ class Numbers(Dataset):
 
     def __getitem__(self, index):
         return torch.tensor(index), torch.tensor([float(index % 97), 1.0]) / 97
+
+
+class Named(Numbers):
+    """Rows {"sample": index}."""
+
+    def __getitem__(self, index):
+        return {"sample": index}
+
+
+def largest_first(rows):
+    """Sorts its list of rows."""
+    rows.sort(key=lambda row: -row["sample"])
+    return default_collate(rows)
+
+
+def copied_largest_first(rows):
+    """Sorts a list of its own."""
+    return default_collate(sorted(rows, key=lambda row: -row["sample"]))
+
+
+class Seeded(Numbers):
+    """Rows (index, what a worker has said of itself)."""
+
+    worker = 0
+
+    def say(self, worker):
+        self.worker = worker
+
+    def __getitem__(self, index):
+        return index, self.worker
+
+
+def seed_dataset(worker):
+    """A `worker_init_fn` as torch's documentation has it."""
+    get_worker_info().dataset.say(1 + worker)
 
 
 def accelerator_of(gas=1, plugin=None, **config):
@@ -80,7 +115,7 @@ WALKS = {
     "budget, split": ({"split_batches": True}, {"budget": 0.6}),
     "budget, dispatch": ({"dispatch_batches": True}, {"budget": 0.6}),
     "budget, uneven allowed": ({"even_batches": False}, {"budget": 0.6}),
-    "drop last, uneven allowed": ({"even_batches": False}, {"drop_last": True}),
+    "uneven allowed": ({"even_batches": False}, {}),
 }
 
 
@@ -95,17 +130,17 @@ def walk(name, n=101, batch_size=10):
     accelerator = accelerator_of(**config)
     options = {"budget": None, "batch_size": batch_size, **options}
     policy = "SeTa" if options["budget"] else Waves()
-    pruning = Pruning(accelerator, Numbers(n), policy, epochs=4, seed=1, **options)
+    loader = PrunedAccelerateLoader(accelerator, Numbers(n), policy, epochs=4, seed=1, **options)
     epochs = []
     for epoch in range(4):
-        before = [len(pruning) for _ in range(3)]  # asked for ahead of the pass: this epoch's
+        before = [len(loader) for _ in range(3)]  # asked for ahead of the pass: this epoch's
         batches, remainders = [], []
-        for samples, _ in pruning:
+        for samples, _ in loader:
             step = len(batches)
             if not step:
-                plan = pruning._course.begin_epoch().indices.tolist()
+                plan = loader.pruner.begin_epoch().indices.tolist()
             losses = loss_of(samples.double(), epoch, accelerator.process_index, step)
-            loss = pruning.update(losses)
+            loss = loader.update(losses)
             remainders.append((loss - losses.mean()).item())
             batches.append(samples.tolist())
         epochs.append(
@@ -114,16 +149,16 @@ def walk(name, n=101, batch_size=10):
                 "batches": batches,
                 "len": before,
                 "weighted": remainders,
-                "row": row_of(pruning.pruner.history[-1]),
+                "row": row_of(loader.pruner.history[-1]),
             }
         )
-    lengths = pruning.pruner.lengths
+    lengths = loader.pruner.lengths
     return {
         "epochs": epochs,
-        "losses": pruning.pruner.losses.tolist(),
+        "losses": loader.pruner.losses.tolist(),
         "lengths": lengths,
-        "total_steps": pruning.total_steps if lengths else None,
-        "global_batch": pruning._global_batch,
+        "total_batches": loader.total_batches if lengths else None,
+        "global_batch": loader.pruner.sizes.global_batch,
     }
 
 
@@ -135,7 +170,7 @@ def large_index(folder):
     """A sample beyond the integers of float32, through a batch of tensors."""
     n, odd = 2**24 + 30, 2**24 + 1
     accelerator = accelerator_of(dispatch_batches=True)
-    pruning = Pruning(
+    loader = PrunedAccelerateLoader(
         accelerator,
         Numbers(n),
         "Random",
@@ -145,10 +180,10 @@ def large_index(folder):
         always_keep=[odd],
     )
     seen = []
-    for samples, _ in pruning:
-        pruning.update(torch.full((len(samples),), 3.0) + (samples == odd))
+    for samples, _ in loader:
+        loader.update(torch.full((len(samples),), 3.0) + (samples == odd))
         seen += samples.tolist()
-    table = pruning.pruner.losses
+    table = loader.pruner.losses
     return {"seen": seen, "recorded": np.flatnonzero(table == 4).tolist(), "odd": odd}
 
 
@@ -166,7 +201,7 @@ class OneClass:
 
 def classes(folder):
     """A policy that looks at classes is given them."""
-    pruning = Pruning(
+    loader = PrunedAccelerateLoader(
         accelerator_of(),
         Numbers(100),
         OneClass(),
@@ -177,8 +212,8 @@ def classes(folder):
     )
     seen = []
     for _ in range(2):
-        for samples, _ in pruning:
-            pruning.update(samples.float())
+        for samples, _ in loader:
+            loader.update(samples.float())
             seen += samples.tolist()
     return seen
 
@@ -188,14 +223,14 @@ def metrics(folder):
     out = []
     for config in ({}, {"split_batches": True}):
         accelerator = accelerator_of(**config)
-        pruning = Pruning(
+        loader = PrunedAccelerateLoader(
             accelerator, Numbers(101), Waves(), epochs=4, budget=None, batch_size=10, seed=1
         )
         for _ in range(4):
-            plan = set(pruning._course.begin_epoch().indices.tolist())
+            plan = set(loader.pruner.begin_epoch().indices.tolist())
             seen = []
-            for samples, _ in pruning:
-                pruning.update(samples.float())
+            for samples, _ in loader:
+                loader.update(samples.float())
                 seen += accelerator.gather_for_metrics(samples).tolist()
             out.append({"kept": len(plan), "seen": len(seen), "equal": set(seen) == plan})
     return out
@@ -204,27 +239,27 @@ def metrics(folder):
 def repeated_reads(folder):
     """len, iter and set_epoch as often as one likes; a break ends an epoch."""
     accelerator = accelerator_of()
-    pruning = Pruning(
+    loader = PrunedAccelerateLoader(
         accelerator, Numbers(101), Waves(), epochs=4, budget=None, batch_size=10, seed=1
     )
     plans = []
     for _ in range(3):
-        pruning.set_epoch(0)
-        len(pruning)
-        iter(pruning)
-        plans.append(pruning._course.begin_epoch().indices.tolist())
+        loader.set_epoch(0)
+        len(loader)
+        iter(loader)
+        plans.append(loader.pruner.begin_epoch().indices.tolist())
     epochs = []
     for epoch in range(4):
-        for step, (samples, _) in enumerate(pruning):
-            pruning.update(samples.float())
-            epochs.append(pruning.epoch)
+        for step, (samples, _) in enumerate(loader):
+            loader.update(samples.float())
+            epochs.append(loader.epoch)
             if step == epoch:
                 break
-    last = pruning.end_epoch()
-    again = pruning.end_epoch()
-    trained = [row["trained"] for row in pruning.pruner.history]
+    last = loader.end_epoch()
+    again = loader.end_epoch()
+    trained = [row["trained"] for row in loader.pruner.history]
     try:
-        iter(pruning)
+        iter(loader)
     except RuntimeError as error:
         over = str(error)
     return {
@@ -233,24 +268,66 @@ def repeated_reads(folder):
         "trained": trained,
         "over": over,
         "again": last == again,
-        "len": len(pruning),
+        "len": len(loader),
     }
 
 
-def left_alone(folder):
-    """What `accelerator.prepare` does with a Pruning, and with a PrunedDataLoader."""
+def prepared(folder):
+    """What `accelerator.prepare` does with a loader of ours, and with a PrunedDataLoader."""
     accelerator = accelerator_of()
-    pruning = Pruning(accelerator, Numbers(100), "SeTa", epochs=1, budget=None, batch_size=10)
+    ours = PrunedAccelerateLoader(accelerator, Numbers(100), "SeTa", epochs=1, batch_size=10)
     loader = seta.PrunedDataLoader(Numbers(100), "SeTa", epochs=2, batch_size=10, seed=1)
-    same = accelerator.prepare(loader) is loader and accelerator.prepare(pruning) is pruning
-    epochs = []
-    for _ in range(2):
-        plan, seen = loader._course.begin_epoch().indices.tolist(), []
-        for samples, _ in loader:
-            loader.update(samples.float())
-            seen += samples.tolist()
-        epochs.append((plan, seen))
-    return {"same": same, "epochs": epochs, "losses": loader.pruner.losses.tolist()}
+    same = accelerator.prepare(ours) is ours
+    try:
+        next(iter(accelerator.prepare(loader)))
+    except RuntimeError as error:
+        refused = str(error)
+    plan, seen = loader.pruner.begin_epoch().indices.tolist(), []
+    for samples, _ in loader:  # as it is, it shares its epochs out itself
+        loader.update(samples.float())
+        seen += samples.tolist()
+    return {"same": same, "refused": refused, "plan": plan, "seen": seen}
+
+
+def peeked(folder):
+    """A look at a batch, at one of the processes alone, and then a run."""
+    accelerator = accelerator_of()
+    loader = PrunedAccelerateLoader(
+        accelerator, Numbers(101), "InfoBatch", epochs=3, batch_size=10, num_workers=1
+    )
+    looks = []
+    for _ in range(3):
+        if accelerator.process_index == 0:
+            looks.append(next(iter(loader))[0].tolist())
+            looks.append(next(iter(loader))[0].tolist())
+        for step, (samples, _) in enumerate(loader):
+            if step == 0:
+                looks.append(samples.tolist())
+            loader.update(samples.float() % 7)
+    return {"looks": looks, "rows": [row_of(row) for row in loader.pruner.history]}
+
+
+def forgotten(folder):
+    """A pass of which no batch is answered."""
+    accelerator = accelerator_of()
+    loader = PrunedAccelerateLoader(accelerator, Numbers(40), "SeTa", epochs=2, batch_size=10)
+    try:
+        for _ in loader:
+            pass
+    except RuntimeError as error:
+        return {"error": str(error)}
+    return {"error": "none"}
+
+
+def small(folder):
+    """A data set that is smaller than a batch of all processes."""
+    accelerator = accelerator_of()
+    loader = PrunedAccelerateLoader(accelerator, Numbers(15), "Full", epochs=1, batch_size=10)
+    seen = []
+    for samples, _ in loader:
+        loader.update(samples.float())
+        seen.append(samples.tolist())
+    return {"seen": seen, "row": row_of(loader.pruner.history[-1])}
 
 
 def sharded_twice(folder):
@@ -282,23 +359,23 @@ def schedules(folder):
         for split in (False, True):
             accelerator = accelerator_of(gas, split_batches=split)
             model, optimizer = small_model()
-            pruning = Pruning(
+            loader = PrunedAccelerateLoader(
                 accelerator, Numbers(101), "SeTa", epochs=4, budget=0.6, batch_size=10, seed=1
             )
             schedule = torch.optim.lr_scheduler.LinearLR(
-                optimizer, 1.0, 0.25, total_iters=pruning.schedule_steps
+                optimizer, 1.0, 0.25, total_iters=loader.schedule_steps
             )
             half = torch.optim.lr_scheduler.LinearLR(
-                optimizer, 1.0, 1.0, total_iters=pruning.schedule_steps
+                optimizer, 1.0, 1.0, total_iters=loader.schedule_steps
             )
             model, optimizer, schedule, half = accelerator.prepare(model, optimizer, schedule, half)
             steps = batches = 0
             unsynced = []
             for _ in range(4):
-                for samples, features in pruning:
+                for samples, features in loader:
                     batches += 1
                     with accelerator.accumulate(model):
-                        loss = pruning.update((model(features)[:, 0] - samples / 97) ** 2)
+                        loss = loader.update((model(features)[:, 0] - samples / 97) ** 2)
                         accelerator.backward(loss)
                         optimizer.step()
                         schedule.step()
@@ -309,9 +386,10 @@ def schedules(folder):
             out[gas, split] = {
                 "rate": schedule.get_last_lr()[0],
                 "moved": schedule.scheduler.last_epoch,
-                "schedule_steps": pruning.schedule_steps,
+                "schedule_steps": loader.schedule_steps,
                 "steps": steps,
-                "batches": (batches, pruning.total_steps),
+                "total_steps": loader.total_steps,
+                "batches": (batches, loader.total_batches),
                 "left": unsynced,
             }
     return out
@@ -327,20 +405,20 @@ def other_schedule_steps(folder):
     out = []
     for options in (across, apart):
         accelerator = Accelerator(cpu=True, **options)
-        pruning = Pruning(
+        loader = PrunedAccelerateLoader(
             accelerator, Numbers(101), "SeTa", epochs=4, budget=0.6, batch_size=10, seed=1
         )
         model, optimizer = small_model()
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
         model, optimizer, schedule = accelerator.prepare(model, optimizer, schedule)
         for _ in range(4):
-            for _, features in pruning:
+            for _, features in loader:
                 with accelerator.accumulate(model):
-                    accelerator.backward(pruning.update(model(features)[:, 0] ** 2))
+                    accelerator.backward(loader.update(model(features)[:, 0] ** 2))
                     optimizer.step()
                     schedule.step()
                     optimizer.zero_grad()
-        out.append((schedule.scheduler.last_epoch, pruning.schedule_steps))
+        out.append((schedule.scheduler.last_epoch, loader.schedule_steps))
     return out
 
 
@@ -350,18 +428,18 @@ def one_cycle(folder):
     for adjust in (True, False):
         plugin = GradientAccumulationPlugin(num_steps=4, adjust_scheduler=adjust)
         accelerator = accelerator_of(plugin=plugin)
-        pruning = Pruning(
+        loader = PrunedAccelerateLoader(
             accelerator, Numbers(101), "SeTa", epochs=4, budget=0.6, batch_size=10, seed=1
         )
         model, optimizer = small_model()
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, 1.0, total_steps=pruning.schedule_steps + 1
+            optimizer, 1.0, total_steps=loader.schedule_steps + 1
         )
         model, optimizer, schedule = accelerator.prepare(model, optimizer, schedule)
         for _ in range(4):
-            for _, features in pruning:
+            for _, features in loader:
                 with accelerator.accumulate(model):
-                    accelerator.backward(0 * pruning.update(model(features)[:, 0] ** 2))
+                    accelerator.backward(0 * loader.update(model(features)[:, 0] ** 2))
                     optimizer.step()
                     schedule.step()
                     optimizer.zero_grad()
@@ -376,7 +454,7 @@ def progress_schedules(folder):
         for gas in (1, 4):
             accelerator = accelerator_of(gas)
             model, optimizer = small_model()
-            pruning = Pruning(
+            loader = PrunedAccelerateLoader(
                 accelerator,
                 Numbers(101),
                 Waves(shares),
@@ -386,13 +464,13 @@ def progress_schedules(folder):
                 seed=1,
             )
             cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=60)
-            schedule = seta.ProgressSchedule(cosine, steps=60, loader=pruning)
+            schedule = seta.ProgressSchedule(cosine, steps=60, loader=loader)
             model, optimizer = accelerator.prepare(model, optimizer)
             rates, left = [], []
             for _ in range(4):
-                for samples, features in pruning:
+                for samples, features in loader:
                     with accelerator.accumulate(model):
-                        loss = pruning.update((model(features)[:, 0] - samples / 97) ** 2)
+                        loss = loader.update((model(features)[:, 0] - samples / 97) ** 2)
                         accelerator.backward(loss)
                         optimizer.step()
                         optimizer.zero_grad()
@@ -431,7 +509,7 @@ class Run:
         config, options = RESUMES[name]
         self.accelerator = accelerator_of(gas, **config)
         model, optimizer = small_model()
-        self.pruning = Pruning(
+        self.loader = PrunedAccelerateLoader(
             self.accelerator, Numbers(n), policy, epochs=4, seed=1, batch_size=10, **options
         )
         schedule = torch.optim.lr_scheduler.StepLR(optimizer, 7, 0.9)
@@ -442,11 +520,11 @@ class Run:
 
     def __call__(self, save=None):
         """Trains from where it stands; `save(epoch, step)` is called after each step."""
-        for epoch in range(self.pruning.pruner.next_epoch, 4):
-            for step, (samples, features) in enumerate(self.pruning):
+        for epoch in range(self.loader.pruner.next_epoch, 4):
+            for step, (samples, features) in enumerate(self.loader):
                 with self.accelerator.accumulate(self.model):
                     losses = (self.model(features)[:, 0] - samples / 97) ** 2
-                    loss = self.pruning.update(losses)
+                    loss = self.loader.update(losses)
                     self.accelerator.backward(loss)
                     self.optimizer.step()
                     self.schedule.step()
@@ -459,7 +537,7 @@ class Run:
                 save(epoch, "end")
         model = self.accelerator.unwrap_model(self.model)
         weights = torch.cat([p.detach().flatten() for p in model.parameters()]).tolist()
-        rows = [row_of(row) for row in self.pruning.pruner.history]
+        rows = [row_of(row) for row in self.loader.pruner.history]
         return {"log": self.log, "weights": weights, "rows": rows}
 
 
@@ -467,7 +545,7 @@ def resumes(folder):
     """An uninterrupted run that saves on its way, and what goes on from each of its states."""
     out = {}
     for name in RESUMES:
-        points = [(1, 0), (1, 2), (1, "end"), (2, 1)]
+        points = [(0, 2), (1, 0), (1, 2), (1, "end"), (2, 1)]
         run = Run(name)
         size = run.accelerator.num_processes
         place = folder / f"{size}" / name.replace(" ", "_")
@@ -475,7 +553,7 @@ def resumes(folder):
 
         def save(epoch, step, run=run, place=place, positions=positions, points=points, last=last):
             last[epoch] = step if step != "end" else last[epoch]
-            whole = step == len(run.pruning) - 1
+            whole = step == len(run.loader) - 1
             if (epoch, step) in points or (epoch == 2 and whole):
                 key = (epoch, "last" if whole else step)
                 run.accelerator.save_state(str(place / f"{key[0]}-{key[1]}"))
@@ -514,19 +592,19 @@ def other_processes(folder):
     for name, options in CROSSED.items():
         accelerator = accelerator_of()
         size = accelerator.num_processes
-        pruning = crossed(accelerator, options)
+        loader = crossed(accelerator, options)
         start = folder / "crossed" / f"{3 - size}-{name}.pt"
         if start.exists():
-            pruning.load_state_dict(torch.load(start, weights_only=True))
+            loader.load_state_dict(torch.load(start, weights_only=True))
             resumed = {"plan": None, "batches": []}
-            done = pruning._course.resumed
-            for samples, _ in pruning:
-                resumed["plan"] = pruning._course.begin_epoch().indices.tolist()[done:]
-                pruning.update(samples.float() + 0.5)
+            done = loader.pruner.done
+            for samples, _ in loader:
+                resumed["plan"] = loader.pruner.begin_epoch().indices.tolist()[done:]
+                loader.update(samples.float() + 0.5)
                 resumed["batches"].append(samples.tolist())
-            resumed["losses"] = pruning.pruner.losses.tolist()
-            resumed["row"] = row_of(pruning.pruner.history[-1])
-            resumed["next"] = pruning._course.begin_epoch().indices.tolist()
+            resumed["losses"] = loader.pruner.losses.tolist()
+            resumed["row"] = row_of(loader.pruner.history[-1])
+            resumed["next"] = loader.pruner.begin_epoch().indices.tolist()
             out[name] = resumed
     return out
 
@@ -535,7 +613,9 @@ CROSSED = {"budget": {"budget": 0.9}, "varying": {"budget": None}}
 
 
 def crossed(accelerator, options):
-    return Pruning(accelerator, Numbers(101), Waves(), epochs=4, seed=1, batch_size=10, **options)
+    return PrunedAccelerateLoader(
+        accelerator, Numbers(101), Waves(), epochs=4, seed=1, batch_size=10, **options
+    )
 
 
 def save_crossed(folder):
@@ -543,13 +623,13 @@ def save_crossed(folder):
     (folder / "crossed").mkdir(exist_ok=True)
     for name, options in CROSSED.items():
         accelerator = accelerator_of()
-        pruning = crossed(accelerator, options)
+        loader = crossed(accelerator, options)
         for epoch in range(2):
-            for step, (samples, _) in enumerate(pruning):
-                pruning.update(samples.float() + epoch / 4)
+            for step, (samples, _) in enumerate(loader):
+                loader.update(samples.float() + epoch / 4)
                 if epoch and step == 1:
                     break
-        state = pruning.state_dict()
+        state = loader.state_dict()
         if accelerator.is_main_process:
             torch.save(state, folder / "crossed" / f"{accelerator.num_processes}-{name}.pt")
 
@@ -558,15 +638,17 @@ def save_crossed(folder):
 
 
 def refused(folder):
-    def message(make):
+    def message(function):
         try:
-            return repr(make())
+            return repr(function())
         except Exception as error:
             return f"{type(error).__name__}: {error}"
 
-    def pruning(config=None, n=40, accelerator=None, **options):
+    def make(config=None, n=40, accelerator=None, **options):
         options = {"epochs": 2, "budget": None, "batch_size": 10, **options}
-        return Pruning(accelerator or accelerator_of(**config or {}), Numbers(n), "SeTa", **options)
+        return PrunedAccelerateLoader(
+            accelerator or accelerator_of(**config or {}), Numbers(n), "SeTa", **options
+        )
 
     def tensor_parallel():
         from accelerate.utils import ParallelismConfig  # not in the oldest versions
@@ -574,7 +656,7 @@ def refused(folder):
         accelerator = accelerator_of()
         accelerator.state.parallelism_config = ParallelismConfig(tp_size=2)
         try:
-            return pruning(accelerator=accelerator)
+            return make(accelerator=accelerator)
         finally:
             accelerator.state.parallelism_config = None
 
@@ -583,29 +665,26 @@ def refused(folder):
         before = accelerator.state.num_processes
         accelerator.state.num_processes = 1  # what Accelerator() finds under torchrun on CPUs
         try:
-            return pruning(accelerator=accelerator)
+            return make(accelerator=accelerator)
         finally:
             accelerator.state.num_processes = before
 
     def disordered():
-        made = pruning(in_order=False)
+        made = make(in_order=False)
         for samples, _ in made:
             made.update(samples.float())
             break
         return made.state_dict()
 
     accelerator = accelerator_of()
-    loader = DataLoader(Numbers(40), batch_size=10)
     return {
-        "uneven": message(lambda: pruning({"even_batches": False})),
-        "stateful": message(lambda: pruning({"use_stateful_dataloader": True})),
-        "split": message(lambda: pruning({"split_batches": True}, batch_size=5)),
+        "stateful": message(lambda: make({"use_stateful_dataloader": True})),
+        "split": message(lambda: make({"split_batches": True}, batch_size=5)),
         "tensor parallel": message(tensor_parallel),
         "disordered": message(disordered),
         "alone": message(alone),
-        "short": message(lambda: pruning(n=15, budget=0.5)),
-        "skip": message(lambda: accelerator.skip_first_batches(pruning(), 2)),
-        "loader": message(lambda: type(accelerator.prepare(loader)).__name__),
+        "short": message(lambda: make(n=15, budget=0.5)),
+        "skip": message(lambda: accelerator.skip_first_batches(make(), 2)),
     }
 
 
@@ -615,7 +694,10 @@ CASES = [
     classes,
     metrics,
     repeated_reads,
-    left_alone,
+    prepared,
+    peeked,
+    forgotten,
+    small,
     sharded_twice,
     schedules,
     other_schedule_steps,

@@ -23,7 +23,7 @@ def train(config):
     import torch.distributed as dist
     from torch.utils.data import TensorDataset
 
-    from seta.integrations.ray import RayDataLoader, restore, save
+    from seta.integrations.ray import PrunedRayLoader, restore, save
 
     torch.set_num_threads(1)
     folder = Path(config["folder"])
@@ -41,7 +41,7 @@ def train(config):
 
     model = ray.train.torch.prepare_model(torch.nn.Linear(1, 1))
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-6)
-    loader = RayDataLoader(
+    loader = PrunedRayLoader(
         dataset, "SeTa", epochs=EPOCHS, budget=[0.6, 0.9, 0.5, 1.0], batch_size=BATCH,
         num_workers=1, persistent_workers=True,
     )  # fmt: skip
@@ -101,27 +101,27 @@ def checks(dataset):
     found = {}
     theirs = ray.train.torch.prepare_data_loader
     options = {"epochs": 2, "budget": 0.5, "batch_size": BATCH}
-    loader = seta_ray.RayDataLoader(dataset, "SeTa", **options)
-    found["theirs"] = error_of(theirs, loader)
-    found["ours on a RayDataLoader"] = error_of(seta_ray.prepare_data_loader, loader)
-    found["no budget"] = error_of(seta_ray.RayDataLoader, dataset, "SeTa", epochs=2)
+    loader = seta_ray.PrunedRayLoader(dataset, "SeTa", **options)
+    found["ours on a PrunedRayLoader"] = error_of(seta_ray.prepare_data_loader, loader)
 
-    def look_ahead():
-        for indices, _ in theirs(loader, add_dist_sampler=False):
+    def look_ahead(loader):
+        for indices, _ in theirs(loader):
             loader.update(torch.ones(len(indices)))
 
-    found["theirs, add_dist_sampler=False"] = error_of(look_ahead)
-    named = seta_ray.RayDataLoader(dataset, "SeTa", with_indices=True, **options)
-    for indices, (samples, values) in theirs(named, add_dist_sampler=False):
+    found["theirs"] = error_of(look_ahead, loader)
+    found["trained"] = int((~torch.tensor(loader.pruner.losses).isnan()).sum())
+    found["theirs, on a PrunedDataLoader"] = error_of(
+        look_ahead, seta.PrunedDataLoader(dataset, "SeTa", **options)
+    )
+    named = seta_ray.PrunedRayLoader(dataset, "SeTa", with_indices=True, **options)
+    for indices, (samples, values) in theirs(named):
         assert torch.equal(indices, samples), "a sample with another's index"
         named.update(values, indices=indices)
     named.end_epoch()
     found["named"] = int((~torch.tensor(named.pruner.losses).isnan()).sum())
 
     ranks = ranks_of(None)
-    pruner = seta.Pruner(
-        len(dataset), "SeTa", epochs=2, budget=0.5, unit=BATCH * ranks.size, ranks=ranks
-    )
+    pruner = seta.Pruner(len(dataset), "SeTa", ranks=ranks, **options)
 
     def own(share):
         return DataLoader(

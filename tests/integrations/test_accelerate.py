@@ -1,11 +1,15 @@
 """seta under Accelerate, by itself and in two processes: `accelerate_cases` runs, this compares."""
 
+import copy
+import inspect
 import math
+import multiprocessing
 import os
 import pickle
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +19,10 @@ pytest.importorskip("accelerate")
 
 import torch
 from accelerate.state import AcceleratorState, GradientState, PartialState
+from accelerate.utils import find_executable_batch_size
 
 import seta
-from seta.integrations.accelerate import Pruning
+from seta.integrations.accelerate import PrunedAccelerateLoader
 from tests.integrations import accelerate_cases as cases
 
 HERE = Path(__file__).resolve().parent
@@ -137,19 +142,20 @@ def test_trap_02_processes_share_the_plan_among_them(case, world, name):
     for _, walk, epochs in walks(case, world, name):
         plan, seen = epochs[0]["plan"], interleaved(epochs)
         assert all(epoch["plan"] == plan for epoch in epochs)
-        if "drop last" in name:
-            assert seen == plan[: len(plan) - len(plan) % walk["global_batch"]]
-        else:
-            assert seen == [*plan, *plan[: len(seen) - len(plan)]]
+        assert seen == [*plan, *plan[: len(seen) - len(plan)]]
+        if len(plan) < 101:  # an epoch that keeps all may have a remainder
+            assert len(seen) == len(plan) and len(plan) % walk["global_batch"] == 0
 
 
 @each_world
 @each_walk
 def test_trap_03_processes_get_equal_batches(case, world, name):
-    for _, _, epochs in walks(case, world, name):
+    for _, walk, epochs in walks(case, world, name):
         sizes = [[len(batch) for batch in epoch["batches"]] for epoch in epochs]
         assert all(other == sizes[0] for other in sizes)
         assert {count for epoch in epochs for count in epoch["len"]} == {len(sizes[0])}
+        if len(epochs[0]["plan"]) < 101 or (world > 1 and "dispatch" not in name):
+            assert set(sizes[0]) == {walk["global_batch"] // world}
 
 
 @each_world
@@ -158,34 +164,32 @@ def test_trap_03_epochs_shrink_and_grow(case, world):
     assert lengths[0] > lengths[1] < lengths[2] > lengths[3]
 
 
-@each_walk
-def test_trap_03_the_last_batch_is_filled_up_to_its_size(case, name):
-    for _, walk, epochs in walks(case, 2, name):
-        size = walk["global_batch"] // 2
-        *before, last = [len(batch) for batch in epochs[0]["batches"]]
-        assert all(count == size for count in before)
-        if "dispatch" in name and "budget" not in name:
-            missing = -len(epochs[0]["plan"]) % 2  # to be cut in two, and no more
-            assert len(interleaved(epochs)) == len(epochs[0]["plan"]) + missing
-        else:
-            assert last == size
+@pytest.mark.parametrize("name", ["dispatch", "dispatch, split"])
+def test_trap_03_what_is_dispatched_is_filled_up_to_be_cut_in_two(case, name):
+    for _, _, epochs in walks(case, 2, name):
+        plan = epochs[0]["plan"]
+        assert len(interleaved(epochs)) == len(plan) + len(plan) % 2
 
 
 @each_world
 @each_walk
-def test_trap_04_what_is_trained_twice_is_counted_twice(case, world, name):
+def test_trap_04_what_fills_up_is_counted_once(case, world, name):
     full = 0
     visits = 0
     for epoch, _, epochs in walks(case, world, name):
-        seen = interleaved(epochs)
-        visits, full = visits + len(seen), full + 101
+        seen = set(interleaved(epochs))
+        visits, full = visits + len(seen), full + (100 if "drop last" in name else 101)
         for one in epochs:
             assert one["row"]["epoch"] == epoch
-            assert one["row"]["kept"] == len(one["plan"])
-            assert one["row"]["trained"] == len(seen)
+            assert one["row"]["kept"] == one["row"]["trained"] == len(seen) == len(one["plan"])
             assert one["row"]["saved"] == pytest.approx(1 - visits / full)
-        if "budget" in name or "drop last" in name or world == 1:
-            assert len(seen) == len(set(seen))
+
+
+def test_a_dataset_smaller_than_a_batch_of_all_processes_is_one_batch(case):
+    found = case("small", 2)
+    assert [len(batch) for one in found for batch in one["seen"]] == [10, 10]
+    assert {sample for one in found for batch in one["seen"] for sample in batch} == set(range(15))
+    assert all(one["row"]["trained"] == 15 for one in found)
 
 
 @each_world
@@ -196,9 +200,9 @@ def test_a_budget_is_met_exactly(case, world, name):
     batches = 0
     for epoch, walk, epochs in walks(case, world, name):
         assert len(interleaved(epochs)) == lengths[0][epoch]
-        assert world == 1 or lengths[0][epoch] % walk["global_batch"] == 0
+        assert lengths[0][epoch] % walk["global_batch"] == 0
         batches += len(epochs[0]["batches"])
-    assert walk["total_steps"] == batches
+    assert walk["total_batches"] == batches
 
 
 @each_world
@@ -218,14 +222,14 @@ def test_trap_07_reading_moves_nothing(case, world):
     for one in case("repeated_reads", world):
         assert one["plans"][0] == one["plans"][1] == one["plans"][2]
         assert one["again"]
-        assert one["len"] == math.ceil(35 / (10 * world))
+        assert one["len"] == [3, 2][world - 1]
         assert "all 4 epochs of this run are over" in one["over"]
 
 
 @each_world
 def test_a_break_ends_an_epoch(case, world):
     for one in case("repeated_reads", world):
-        taken = [min(epoch + 1, n) for epoch, n in enumerate([11, 6, 9, 4 // world])]
+        taken = [min(epoch + 1, n) for epoch, n in enumerate([11, 6, 9, [3, 2][world - 1]])]
         assert one["epochs"] == [epoch for epoch in range(4) for _ in range(taken[epoch])]
 
 
@@ -252,13 +256,35 @@ def test_trap_21_no_collective_hides_in_the_sampler(case):
 
 
 @each_world
-def test_trap_02_prepare_leaves_alone_what_is_sharded_already(case, world):
-    found = case("left_alone", world)
-    assert all(one["same"] for one in found)
-    for epoch in range(2):
-        plan = found[0]["epochs"][epoch][0]
-        seen = [sample for one in found for sample in one["epochs"][epoch][1]]
-        assert sorted(seen) == sorted(plan[: len(plan) - len(plan) % world])
+def test_prepare_leaves_a_loader_as_it_is_and_another_kind_is_refused(case, world):
+    found = case("prepared", world)
+    for one in found:
+        assert one["same"]
+        assert "of a PrunedDataLoader were asked for by another loader" in one["refused"]
+        assert "accelerator.prepare" in one["refused"]
+        assert "have one of their own in seta.integrations" in one["refused"]
+    assert sorted(found[0]["plan"]) == sorted(sample for one in found for sample in one["seen"])
+
+
+# Epochs that count only when they were trained.
+
+
+@each_world
+def test_a_look_at_a_batch_uses_nothing_up_and_waits_for_nobody(case, world):
+    found = case("peeked", world)
+    looks = found[0]["looks"]
+    assert [looks[i : i + 3] for i in (0, 3, 6)] == [[looks[i]] * 3 for i in (0, 3, 6)]
+    for one in found:
+        assert one["rows"] == found[0]["rows"]
+        assert [row["epoch"] for row in one["rows"]] == [0, 1, 2]
+        assert all(row["trained"] == row["kept"] for row in one["rows"])
+
+
+@each_world
+def test_a_pass_that_was_never_answered_is_an_error(case, world):
+    for one in case("forgotten", world):
+        assert f"none of the {4 // world} batches of epoch 0 was answered" in one["error"]
+        assert "call loss = loader.update(losses)" in one["error"]
 
 
 def test_trap_02_a_share_that_is_dealt_out_again_is_refused(case):
@@ -278,6 +304,7 @@ def test_trap_11_a_prepared_schedule_ends_where_it_should(case, world, gas, spli
         assert run["moved"] == run["schedule_steps"]
         assert run["schedule_steps"] == run["steps"] * (1 if split else world)
         assert run["rate"] == pytest.approx(0.1 * 0.25)
+        assert run["total_steps"] == run["steps"]
         assert run["batches"][0] == run["batches"][1]
         assert run["left"] == [0, 0, 0, 0]  # no gradient leaks into the next epoch
 
@@ -311,7 +338,7 @@ def test_trap_11_varying_lengths_end_by_progress(case, world):
 @each_world
 @pytest.mark.parametrize("name", list(cases.RESUMES))
 def test_trap_17_a_resumed_run_is_the_run(case, world, name):
-    """Order, losses, learning rates, weights and rows; from four places of an epoch."""
+    """Order, losses, learning rates, weights and rows; from five places of three epochs."""
     for one in case("resumes", world):
         whole = one[name]["whole"]
         tails, positions = one[name]["tails"], one[name]["positions"]
@@ -322,10 +349,11 @@ def test_trap_17_a_resumed_run_is_the_run(case, world, name):
             assert tail["rows"] == whole["rows"], key
 
 
-def test_trap_17_padding_is_in_what_was_saved(case):
-    """The run above that varies does train samples twice at 2 processes."""
-    rows = case("resumes", 2)[0]["varying"]["whole"]["rows"]
-    assert any(row["trained"] > row["kept"] for row in rows)
+def test_trap_17_an_epoch_that_was_filled_up_is_among_what_was_saved(case):
+    runs = [one["varying"] for one in case("resumes", 2)]
+    log = [entry for run in runs for entry in run["whole"]["log"]]
+    assert sum(len(samples) for epoch, samples, *_ in log if epoch == 0) > 101
+    assert all((0, 2) in run["tails"] for run in runs)
 
 
 @each_world
@@ -346,7 +374,7 @@ def check_crossed(found):
         for one in found:
             assert one[name]["next"] == found[0][name]["next"]
             assert one[name]["row"]["epoch"] == 1
-            assert one[name]["row"]["trained"] >= one[name]["row"]["kept"]
+            assert one[name]["row"]["trained"] == one[name]["row"]["kept"]
             losses = np.array(one[name]["losses"])
             assert (losses[plan] == np.array(plan) + 0.5).all()
             np.testing.assert_array_equal(losses, found[0][name]["losses"])
@@ -372,16 +400,15 @@ def test_trap_06_an_epoch_does_not_depend_on_who_reaches_the_sampler(case):
 # What is refused.
 
 MESSAGES = {
-    "trap_03": ("uneven", 2, "even_batches must be True without a budget, got even_batches=False"),
-    "trap_06": ("skip", 1, "Pruning has no sampler to skip batches of"),
+    "trap_06": ("skip", 1, "PrunedAccelerateLoader has no sampler to skip batches of"),
     "trap_06_at_two": ("skip", 2, "after accelerator.load_state() the next pass"),
     "trap_13": ("stateful", 1, "use_stateful_dataloader must be False, got True"),
     "trap_23": ("disordered", 1, "in_order=False gives batches out in any order"),
     "trap_23_at_two": ("disordered", 2, "save between two epochs, or leave in_order out"),
-    "split": ("split", 2, "the batch size (5) needs to be a round multiple"),
+    "split": ("split", 2, "batch_size must be a multiple of the 2 processes with split_batches"),
     "parallel": ("tensor parallel", 2, "parallelism over 2 processes, which share samples"),
     "alone": ("alone", 2, "must have the processes of torch.distributed, got 2 there and 1 in the"),
-    "short": ("short", 2, "got batch_size=10 for 2 processes and 15 samples, of which 20 make one"),
+    "short": ("short", 2, "budget leaves epoch 0 without a batch of 20, got 0.5 of 15 samples"),
 }
 
 
@@ -394,20 +421,10 @@ def test_refused(case, name):
         assert message in one[key]
 
 
-def test_one_process_has_no_uneven_batches(case):
-    (one,) = case("refused", 1)
-    assert "Pruning object" in one["uneven"]
-
-
-def make(accelerator=None, **options):
-    options = {"epochs": 2, "budget": None, "batch_size": 10, **options}
+def make(accelerator=None, dataset=None, **options):
     made = cases.accelerator_of() if accelerator is None else accelerator
-    return Pruning(made, cases.Numbers(40), "SeTa", **options)
-
-
-def test_a_budget_has_to_be_said(alone):
-    with pytest.raises(TypeError, match="budget"):
-        Pruning(cases.accelerator_of(), cases.Numbers(40), "SeTa", epochs=2)
+    rows = cases.Numbers(40) if dataset is None else dataset
+    return PrunedAccelerateLoader(made, rows, "SeTa", **{"epochs": 2, "batch_size": 10, **options})
 
 
 def test_an_accelerator_has_to_be_there(alone):
@@ -415,41 +432,35 @@ def test_an_accelerator_has_to_be_there(alone):
         make(accelerator="cpu")
 
 
-@pytest.mark.parametrize("name", ["sampler", "batch_sampler", "shuffle"])
+@pytest.mark.parametrize("name", ["sampler", "batch_sampler"])
 def test_nothing_else_chooses_samples(alone, name):
-    with pytest.raises(ValueError, match=f"{name} is not allowed, got {name}=True"):
+    message = f"{name} is not allowed, got {name}=True: PrunedAccelerateLoader chooses the"
+    with pytest.raises(ValueError, match=message):
         make(**{name: True})
 
 
-@pytest.mark.parametrize("name", ["total_steps", "schedule_steps"])
+@pytest.mark.parametrize("name", ["total_batches", "total_steps", "schedule_steps"])
 def test_steps_need_a_budget(alone, name):
-    with pytest.raises(RuntimeError, match=f"{name} is known under a budget only"):
+    with pytest.raises(RuntimeError, match=r"total_\w+ is known under a budget only"):
         getattr(make(), name)
 
 
-def test_another_objects_state_is_refused(alone):
-    with pytest.raises(ValueError, match="got \\['step'\\]: register objects"):
-        make().load_state_dict({"step": 3})
-
-
-def test_the_prepared_loader_alone_moves_no_epoch(alone):
-    pruning = make()
-    next(iter(pruning))
-    with pytest.raises(RuntimeError, match=r"epoch 1 was asked for, and the open one is 0"):
-        pruning._loader.set_epoch(1)
+def test_copies_are_refused(alone):
+    with pytest.raises(TypeError, match=r"cannot be copied .*hand over its state_dict\(\)"):
+        copy.deepcopy(make())
 
 
 def test_an_answer_without_a_question_is_refused(alone):
-    pruning = make()
+    loader = make()
     with pytest.raises(RuntimeError, match="there is none"):
-        pruning.update(torch.ones(10))
+        loader.update(torch.ones(10))
     with pytest.raises(RuntimeError, match="take a batch first"):
-        pruning.update(torch.ones(2), indices=[1, 2])
-    batches = iter(pruning)
+        loader.update(torch.ones(2), indices=[1, 2])
+    batches = iter(loader)
     next(batches)
     next(batches)
     with pytest.raises(RuntimeError, match="there are 2"):
-        pruning.update(torch.ones(10))
+        loader.update(torch.ones(10))
 
 
 # In one process it is a PrunedDataLoader.
@@ -458,31 +469,156 @@ def test_an_answer_without_a_question_is_refused(alone):
 @pytest.mark.parametrize("budget", [None, 0.6])
 def test_alone_it_gives_the_batches_of_a_pruned_data_loader(alone, budget):
     options = {"epochs": 4, "seed": 5, "budget": budget, "batch_size": 10}
-    pruning = Pruning(cases.accelerator_of(), cases.Numbers(101), "InfoBatch", **options)
-    loader = seta.PrunedDataLoader(cases.Numbers(101), "InfoBatch", **options)
+    numbers = cases.Numbers(101)
+    loader = PrunedAccelerateLoader(cases.accelerator_of(), numbers, "InfoBatch", **options)
+    plain = seta.PrunedDataLoader(numbers, "InfoBatch", **options)
     for _ in range(4):
-        assert len(pruning) == len(loader)
-        for (ours, _), (others, _) in zip(pruning, loader, strict=True):
+        assert len(loader) == len(plain)
+        for (ours, _), (others, _) in zip(loader, plain, strict=True):
             assert ours.tolist() == others.tolist()
             losses = ours.float() % 17
-            assert pruning.update(losses) == loader.update(losses)
-            assert pruning.progress == loader.progress
-    np.testing.assert_array_equal(pruning.pruner.losses, loader.pruner.losses)
+            assert loader.update(losses) == plain.update(losses)
+            assert loader.progress == plain.progress
+    np.testing.assert_array_equal(loader.pruner.losses, plain.pruner.losses)
+
+
+def test_its_arguments_are_those_of_a_pruned_data_loader():
+    def arguments(kind):
+        return {name: one.default for name, one in inspect.signature(kind).parameters.items()}
+
+    ours, plain = arguments(PrunedAccelerateLoader), arguments(seta.PrunedDataLoader)
+    assert ours.keys() - plain.keys() == {"accelerator", "changed"}
+    assert plain.keys() - ours.keys() == {"accumulation", "process_group", "sharding"}
+    assert all(ours[name] == plain[name] for name in ours.keys() & plain.keys())
+
+
+def test_a_run_can_be_so_many_steps_long(alone):
+    loader = make(epochs=None, steps=7, budget=0.5, threads=1, shuffle=False)
+    assert loader.total_batches == loader.total_steps == loader.schedule_steps == 7
+    for _ in range(loader.epochs):
+        for samples, _ in loader:
+            assert samples.tolist() == sorted(samples.tolist())
+            loader.update(samples.float())
+    assert sum(row["trained"] for row in loader.pruner.history) == 70
+
+
+@pytest.mark.parametrize("dispatch", [False, True])
+def test_a_collate_function_that_sorts_is_followed_or_hands_the_index_on(alone, dispatch):
+    accelerator = cases.accelerator_of(dispatch_batches=dispatch)
+    for in_place in (True, False):
+        options = {} if in_place else {"index_key": "index"}
+        loader = PrunedAccelerateLoader(
+            accelerator, cases.Named(40), "SeTa", epochs=1, batch_size=10, num_workers=1,
+            collate_fn=cases.largest_first if in_place else cases.copied_largest_first, **options,
+        )  # fmt: skip
+        for batch in loader:
+            loader.update(batch["sample"].float())
+        np.testing.assert_array_equal(loader.pruner.losses, np.arange(40))
+
+
+# What a worker, a framework and an accelerator are left with.
+
+
+def test_a_workers_dataset_is_the_users_own(alone):
+    """And not what wraps it: a method of it can be called, and its draws can be seeded."""
+    loader = make(dataset=cases.Seeded(40), num_workers=2, worker_init_fn=cases.seed_dataset)
+    for samples, workers in loader:
+        assert set(workers.tolist()) <= {1, 2}
+        loader.update(samples.float())
+
+
+def checkpoint(accelerator, folder):
+    accelerator.save_state(str(folder))
+    return len(list(folder.glob("custom_checkpoint_*.pkl")))
+
+
+def test_a_loader_that_was_tried_with_a_larger_batch_is_not_saved(alone, tmp_path):
+    accelerator = cases.accelerator_of()
+
+    @find_executable_batch_size(starting_batch_size=16)
+    def train(batch_size):
+        loader = make(accelerator, batch_size=batch_size)
+        for step, (samples, _) in enumerate(loader):
+            loader.update(samples.float())
+            if batch_size > 8:
+                raise RuntimeError("CUDA out of memory.")
+            if step == 1:
+                break
+        assert checkpoint(accelerator, tmp_path) == 1
+        return samples
+
+    train()
+    other = cases.accelerator_of()  # as in a new process
+    loader = make(other, batch_size=8)
+    other.load_state(str(tmp_path))
+    assert loader.progress == pytest.approx(2 / len(loader) / 2)
+
+
+def test_folds_on_one_accelerator_do_not_pile_up(alone, tmp_path):
+    accelerator = cases.accelerator_of()
+    for fold in range(3):
+        loader = make(accelerator, seed=fold)
+        for samples, _ in loader:
+            loader.update(samples.float())
+        assert checkpoint(accelerator, tmp_path / str(fold)) == 1
+    del loader
+    assert checkpoint(accelerator, tmp_path / "none") == 0
+
+
+def test_workers_end_with_their_loader(alone):
+    accelerator = cases.accelerator_of()
+    loader = make(accelerator, num_workers=2, persistent_workers=True)
+    for samples, _ in loader:
+        loader.update(samples.float())
+    assert len(multiprocessing.active_children()) == 2
+    started = time.perf_counter()
+    del loader
+    assert not multiprocessing.active_children()
+    assert time.perf_counter() - started < 4  # torch gives each that does not answer 5 s
+
+
+def test_what_is_meant_to_differ_is_said_beforehand(alone, tmp_path):
+    accelerator = cases.accelerator_of()
+    loader = make(accelerator)
+    for samples, _ in loader:
+        loader.update(samples.float())
+    losses = loader.pruner.losses.copy()
+    accelerator.save_state(str(tmp_path))
+    del loader
+    loader = make(accelerator, budget=0.5)
+    with pytest.raises(ValueError, match="budget"):
+        accelerator.load_state(str(tmp_path))
+    del loader
+    loader = make(accelerator, budget=0.5, changed=["budget"])
+    accelerator.load_state(str(tmp_path))
+    np.testing.assert_array_equal(loader.pruner.losses, losses)
+    assert loader.epoch == 1
+
+
+def test_another_objects_state_is_refused(alone, tmp_path):
+    accelerator = cases.accelerator_of()
+    accelerator.register_for_checkpointing(torch.nn.Linear(1, 1))
+    accelerator.save_state(str(tmp_path))
+    other = cases.accelerator_of()
+    loader = make(other)
+    with pytest.raises(ValueError, match=r"of another object in .* with \['bias', 'weight'\]"):
+        other.load_state(str(tmp_path))
+    assert loader.epoch == 0
 
 
 def test_batches_can_be_skipped_or_answered_by_name(alone):
-    pruning = make(with_indices=True)
-    for step, (indices, (samples, _)) in enumerate(pruning):
+    loader = make(with_indices=True)
+    for step, (indices, (samples, _)) in enumerate(loader):
         assert indices.tolist() == samples.tolist()
         if step == 2:
             skipped = indices
-            pruning.skip()
+            loader.skip()
         else:
             for part in (slice(0, 4), slice(4, None)):
-                pruning.update(samples[part].float(), indices=indices[part])
-    row = pruning.end_epoch()
+                loader.update(samples[part].float(), indices=indices[part])
+    row = loader.end_epoch()
     assert row["trained"] == row["kept"] - 10
-    assert np.isnan(pruning.pruner.losses[skipped]).all()
+    assert np.isnan(loader.pruner.losses[skipped]).all()
 
 
 def test_the_example_trains_in_two_processes():

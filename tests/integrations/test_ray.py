@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 
 import seta
 from seta.integrations import ray as seta_ray
+from tests.torch.helpers import looked_at
 
 N, BATCH, EPOCHS = 96, 4, 4
 RUN = Path(__file__).with_name("ray_run.py")
@@ -90,10 +91,14 @@ def test_losses_belong_to_their_samples_in_all_workers(run):
 
 
 def test_trap_20_rays_own_prepare_data_loader_is_refused(run):
+    """It leaves the plan in place, and looks one batch ahead: the first `update` says so."""
     for worker in ("0-0", "0-1"):
         checks = run[worker]["checks"]
-        assert "prepare_data_loader must not be applied to a RayDataLoader" in checks["theirs"]
-        assert "a RayDataLoader is used as it is" in checks["ours on a RayDataLoader"]
+        for name in ("theirs", "theirs, on a PrunedDataLoader"):
+            assert "where something takes batches ahead of the training step" in checks[name]
+            assert "with_indices=True" in checks[name]
+        assert checks["trained"] == 0
+        assert "a PrunedRayLoader is used as it is" in checks["ours on a PrunedRayLoader"]
 
 
 def test_trap_20_a_sampler_that_ray_overwrote_is_noticed(run):
@@ -115,14 +120,8 @@ def test_a_sampler_that_gives_all_workers_everything_is_refused(run):
     assert "make it with share=True" in run["0-0"]["checks"]["ours, not shared"]
 
 
-def test_trap_1_rays_look_ahead_is_noticed_or_answered_by_indices(run):
-    checks = run["0-0"]["checks"]
-    assert "with_indices=True" in checks["theirs, add_dist_sampler=False"]
-    assert checks["named"] == N // 2
-
-
-def test_budget_has_to_be_given(run):
-    assert "missing 1 required keyword-only argument: 'budget'" in run["0-0"]["checks"]["no budget"]
+def test_trap_1_rays_look_ahead_is_answered_by_indices(run):
+    assert [run[worker]["checks"]["named"] for worker in ("0-0", "0-1")] == [N // 2] * 2
 
 
 def test_ray_data_by_an_id_column(run):
@@ -143,8 +142,8 @@ def test_the_example_runs(run):
 
 
 def test_outside_of_a_training_function_the_way_out_is_named():
-    with pytest.raises(RuntimeError, match="RayDataLoader works in the training function"):
-        seta_ray.RayDataLoader(range(8), "SeTa", epochs=1, budget=None)
+    with pytest.raises(RuntimeError, match="PrunedRayLoader works in the training function"):
+        seta_ray.PrunedRayLoader(range(8), "SeTa", epochs=1, budget=None)
     with pytest.raises(RuntimeError, match="prepare_data_loader works in the training function"):
         seta_ray.prepare_data_loader(DataLoader(range(8)))
 
@@ -161,8 +160,18 @@ def test_a_state_goes_through_a_folder(tmp_path):
             break
     seta_ray.save(one, tmp_path)
     assert seta_ray.restore(other, Checkpoint.from_directory(tmp_path))
-    rest = [i for batch in other for i in batch.tolist()]
+    rest = [i for batch in looked_at(other) for i in batch.tolist()]
     assert rest == one.pruner.selection.indices[8:].tolist()
+
+
+def test_what_is_meant_to_differ_is_said_when_a_run_is_restored(tmp_path):
+    one = seta.PrunedDataLoader(range(32), "SeTa", epochs=2, batch_size=4)
+    seta_ray.save(one, tmp_path)
+    other = seta.PrunedDataLoader(range(32), "InfoBatch", epochs=2, batch_size=4)
+    checkpoint = Checkpoint.from_directory(tmp_path)
+    with pytest.raises(ValueError, match="policy"):
+        seta_ray.restore(other, checkpoint)
+    assert seta_ray.restore(other, checkpoint, changed=["policy"])
 
 
 def test_a_checkpoint_without_a_state_is_refused(tmp_path):

@@ -2,7 +2,7 @@
 
     def train(config):
         model = ray.train.torch.prepare_model(Net())
-        loader = RayDataLoader(dataset, "SeTa", epochs=10, budget=0.6, batch_size=32)
+        loader = PrunedRayLoader(dataset, "SeTa", epochs=10, budget=0.6, batch_size=32)
         restore(loader, ray.train.get_checkpoint())
         for epoch in range(loader.pruner.next_epoch, 10):
             for inputs, targets in loader:
@@ -14,13 +14,12 @@
                 ray.train.report({...}, checkpoint=Checkpoint.from_directory(folder))
 
 The loader gives each worker its own share of every epoch, so Ray's `prepare_data_loader`, which
-would deal the dataset out once more, is left out. Cost: that of `PrunedDataLoader`.
+takes one batch ahead of the training step, is left out. Cost: that of `PrunedDataLoader`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,22 +35,18 @@ from torch import Tensor  # noqa: E402
 from torch.utils.data import DataLoader  # noqa: E402
 
 from seta.engine import Policy  # noqa: E402
-from seta.engine.budget import Budget  # noqa: E402
 from seta.torch import PrunedDataLoader, PrunedSampler  # noqa: E402
 
 
-class RayDataLoader(PrunedDataLoader):
+class PrunedRayLoader(PrunedDataLoader):
     """A `PrunedDataLoader` for the workers of a `TorchTrainer`.
 
     Args:
         dataset: Map-style; the same in each worker.
         policy: A policy, or its name.
-        epochs: Length of the run, >= 1.
-        budget: Share of full training's sample visits to pay, in (0, 1]: one for all epochs, one
-            for each, or a function of the epoch. None: as many as the policy keeps, which varies.
         move_to_device: Move the tensors of each batch to the worker's device, as Ray's
             `prepare_data_loader` does.
-        **options: All others of `PrunedDataLoader` and of torch's `DataLoader`.
+        **options: All others of `PrunedDataLoader`, with its defaults.
 
     Raises:
         RuntimeError: It is made outside of a training function, or the workers have no process
@@ -60,47 +55,24 @@ class RayDataLoader(PrunedDataLoader):
     """
 
     def __init__(
-        self,
-        dataset: Any,
-        policy: Policy | str,
-        *,
-        epochs: int,
-        budget: Budget | None,
-        move_to_device: bool = True,
-        **options: Any,
+        self, dataset: Any, policy: Policy | str, *, move_to_device: bool = True, **options: Any
     ) -> None:
-        workers = _workers("RayDataLoader")
+        workers = _workers("PrunedRayLoader")
         found = dist.get_world_size() if dist.is_initialized() else 1
         if found != workers:
             raise RuntimeError(
-                f"RayDataLoader needs a torch process group of the {workers} workers of this run, "
-                f"got one of {found}: train with ray.train.torch.TorchTrainer"
+                f"PrunedRayLoader needs a torch process group of the {workers} workers of this "
+                f"run, got one of {found}: train with ray.train.torch.TorchTrainer"
             )
-        super().__init__(dataset, policy, epochs=epochs, budget=budget, **options)
-        self._device = ray.train.torch.get_device() if move_to_device else None
+        super().__init__(dataset, policy, **options)
+        self._device = ray.train.torch.get_device() if move_to_device else torch.device("cpu")
 
-    def __iter__(self) -> Iterator[Any]:
-        """Begins a pass over an epoch, see `PrunedDataLoader`."""
-        batches = super().__iter__()
-        if self._device is None or self._device.type == "cpu":
+    def walk(self) -> Iterator[tuple[bytes, Any]]:
+        """Returns the batches of the open epoch, see `Loop`."""
+        batches = super().walk()
+        if self._device.type == "cpu":
             return batches
-        move = partial(_moved, device=self._device)
-        if not self._with_indices:
-            return map(move, batches)
-        return ((indices, move(batch)) for indices, batch in batches)
-
-    @property
-    def worker_init_fn(self) -> Callable[[int], None] | None:
-        """What Ray's `prepare_data_loader` asks of a loader before it replaces the sampler.
-
-        Raises:
-            RuntimeError: Always.
-        """
-        raise RuntimeError(
-            "ray.train.torch.prepare_data_loader must not be applied to a RayDataLoader: it would "
-            "replace the plan of each epoch by all samples. Iterate over the RayDataLoader itself, "
-            "which gives each worker its share and moves batches to its device"
-        )
+        return ((packed, _moved(batch, self._device)) for packed, batch in batches)
 
 
 def prepare_data_loader(
@@ -118,14 +90,14 @@ def prepare_data_loader(
 
     Raises:
         RuntimeError: It is called outside of a training function.
-        TypeError: It is no `DataLoader`.
+        TypeError: It is no `DataLoader`, or one that is used as it is.
         ValueError: Its sampler is no `PrunedSampler`, or one that gives all samples to each worker.
     """
     workers = _workers("prepare_data_loader")
-    if not isinstance(loader, DataLoader):
+    if not isinstance(loader, DataLoader) or isinstance(loader, PrunedDataLoader):
         raise TypeError(
-            f"loader must be a torch DataLoader over a PrunedSampler, got {type(loader).__name__}: "
-            "a RayDataLoader is used as it is"
+            "loader must be a torch DataLoader of your own over a PrunedSampler, got "
+            f"{type(loader).__name__}: a PrunedRayLoader is used as it is"
         )
     sampler = loader.sampler
     if not isinstance(sampler, PrunedSampler):
@@ -134,7 +106,7 @@ def prepare_data_loader(
             f"{type(sampler).__name__}: call this in place of ray.train.torch.prepare_data_loader, "
             "which replaces the sampler by a DistributedSampler over all samples"
         )
-    if workers > 1 and not sampler._share:
+    if workers > 1 and not sampler.share:
         raise ValueError(
             f"the PrunedSampler of loader gives every one of the {workers} workers all samples of "
             "an epoch: make it with share=True"
@@ -164,12 +136,18 @@ def save(loader: PrunedDataLoader, folder: str | Path) -> None:
         torch.save(state, Path(folder) / f"{_NAME}{part}.pt")
 
 
-def restore(loader: PrunedDataLoader, checkpoint: ray.train.Checkpoint | None) -> bool:
+def restore(
+    loader: PrunedDataLoader,
+    checkpoint: ray.train.Checkpoint | None,
+    *,
+    changed: Iterable[str] = (),
+) -> bool:
     """Takes up a run where a checkpoint was saved, on as many workers as there are now.
 
     Args:
         loader: The loader.
         checkpoint: `ray.train.get_checkpoint()`; None at the beginning of a run: nothing happens.
+        changed: What is meant to differ from the run that was saved, as for `load_state_dict`.
 
     Returns:
         Whether there was one.
@@ -186,7 +164,8 @@ def restore(loader: PrunedDataLoader, checkpoint: ray.train.Checkpoint | None) -
                 f"the checkpoint has no file {_NAME}0.pt: call seta.integrations.ray.save(loader, "
                 "folder) in all workers before reporting the folder"
             )
-        loader.load_state_dict([torch.load(file, weights_only=True) for file in files])
+        states = [torch.load(file, weights_only=True) for file in files]
+        loader.load_state_dict(states, changed=changed)
     return True
 
 

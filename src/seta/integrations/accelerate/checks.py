@@ -5,46 +5,43 @@ Checks that run before any work, and whose messages show the way out.
 
 from __future__ import annotations
 
-from typing import Any
-
 from accelerate import Accelerator  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
 from seta.torch.ranks import ProcessRanks, ranks_of
 
 
-def check(accelerator: Accelerator, options: dict[str, Any], *, even: bool) -> None:
-    """Refuses what would choose samples, or give processes different numbers of batches.
+def check(accelerator: Accelerator) -> None:
+    """Refuses what is no accelerator, or skips batches by itself.
 
-    Args:
-        accelerator: The run's.
-        options: Of the loader.
-        even: Whether all global batches are full, as they are.
+    Raises:
+        TypeError, ValueError: It is one.
     """
     if not isinstance(accelerator, Accelerator):
         raise TypeError(
             f"accelerator must be an accelerate.Accelerator, got {type(accelerator).__name__}: "
             "make it first, as accelerator = Accelerator()"
         )
-    for name in ("sampler", "batch_sampler", "shuffle"):
-        if name in options:
-            raise ValueError(
-                f"{name} is not allowed, got {name}={options[name]!r}: Pruning chooses the samples "
-                f"of each epoch and shuffles them itself. Leave {name} out; reorder= changes the "
-                "order within an epoch, always_keep= names samples that must stay"
-            )
     if accelerator.use_stateful_dataloader:
         raise ValueError(
-            "use_stateful_dataloader must be False, got True: Pruning saves its own position, and "
-            "after load_state batches would be skipped twice. Leave it out of the "
+            "use_stateful_dataloader must be False, got True: PrunedAccelerateLoader saves its own "
+            "position, and after load_state batches would be skipped twice. Leave it out of the "
             "DataLoaderConfiguration; num_workers= and the rest stay as they are"
         )
-    uneven = accelerator.num_processes > 1 and not (even or accelerator.dispatch_batches)
-    if uneven and not accelerator.even_batches:
+
+
+def batch_of_process(accelerator: Accelerator, batch_size: int) -> int:
+    """Returns the samples of a batch of one process.
+
+    Raises:
+        ValueError: `split_batches` is set, and the processes cannot split a batch evenly.
+    """
+    parts = int(accelerator.num_processes) if accelerator.split_batches else 1
+    if batch_size % parts:
         raise ValueError(
-            "even_batches must be True without a budget, got even_batches=False: processes would "
-            "get different numbers of batches and wait for each other without end. Give a budget, "
-            "whose epochs are whole global batches, or drop_last=True"
+            f"batch_size must be a multiple of the {parts} processes with split_batches=True, "
+            f"got {batch_size}: each process gets an equal part of every batch"
         )
+    return batch_size // parts
 
 
 def ranks_of_accelerator(accelerator: Accelerator) -> ProcessRanks | None:

@@ -12,50 +12,35 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Sampler
 
-from seta.torch.course import Course
-from seta.torch.dataset import IndexedCollate, IndexedDataset
+from seta.engine import Pruner
+from seta.torch.dataset import IndexedCollate, IndexedDataset, indices_of
 from seta.torch.sampler import PrunedSampler
 
 
-class Order(Sampler[int]):
+class Order(PrunedSampler):
     """The plan of the open epoch, all of it, in every process, from where a run was resumed.
 
-    Filled up with samples from its beginning to a multiple that makes equal batches. Accelerate
-    would fill up with those that it saw first, which are others after a resume.
+    What does not fill the last batch is filled up with samples from the plan's beginning, but where
+    one process keeps all samples: its last batch is short, as torch's is. Accelerate would fill up
+    with those that it saw first, which are others after a resume.
 
     Args:
-        course: Has the plan.
-        multiple: Of so many samples.
+        pruner: Makes the plan.
+        multiple: Of so many samples, which make equal batches.
     """
 
-    def __init__(self, course: Course, multiple: int) -> None:
-        self._course, self._multiple = course, multiple
-        self._plan = PrunedSampler(course, share=False, done=lambda: course.resumed)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Says nothing new: `Pruning` alone begins and ends epochs.
-
-        Raises:
-            RuntimeError: Another epoch is open.
-        """
-        if epoch != self._course.epoch:
-            raise RuntimeError(
-                f"epoch {epoch} was asked for, and the open one is {self._course.epoch}: iterate "
-                "over the Pruning itself, and choose its epoch by pruning.set_epoch()"
-            )
-
-    def __len__(self) -> int:
-        """Number of samples of the whole epoch."""
-        length = len(self._plan)
-        return length + -length % self._multiple
+    def __init__(self, pruner: Pruner, multiple: int) -> None:
+        super().__init__(pruner, share=False)
+        self._multiple = multiple
 
     def __iter__(self) -> Iterator[int]:
         """Iterates over what is left of the epoch."""
-        indices = self._course.begin_epoch().indices
-        missing = (self._course.resumed - len(indices)) % self._multiple
-        return chain(self._plan, np.resize(indices, missing).tolist())
+        pruner = self.pruner
+        plan = pruner.begin_epoch().indices
+        short = pruner.ranks is None and len(plan) == pruner.n
+        missing = 0 if short else (pruner.done - len(plan)) % self._multiple
+        return chain(super().__iter__(), np.resize(plan, missing).tolist())
 
 
 class Rows(IndexedDataset):
@@ -72,8 +57,8 @@ class TensorCollate(IndexedCollate):
 
     def __call__(self, fetched: Any) -> tuple[Any, Any]:
         """Returns the indices of some `IndexedRows`, and the user's batch."""
-        indices, rows = fetched
-        return torch.tensor(indices), self.collate_fn(rows)
+        packed, batch = super().__call__(fetched)
+        return torch.from_numpy(indices_of(packed).copy()), batch
 
 
 def with_bytes(batches: Iterable[tuple[Any, Any]]) -> Iterator[tuple[bytes, Any]]:

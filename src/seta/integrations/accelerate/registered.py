@@ -1,0 +1,68 @@
+"""What an accelerator saves and restores in a loader's place, and forgets with the loader.
+
+An accelerator keeps what was registered or prepared with it for good. So a loader that is tried
+with another batch size, or made anew for each fold, would still be saved, and its workers would
+live on. What is taken out again stands in two lists that Accelerate has no function for.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable
+from typing import Any
+
+from accelerate import Accelerator  # type: ignore[import-not-found,import-untyped,unused-ignore]
+
+from seta.torch.loop import Loop
+
+
+class Registered:
+    """A loader as `accelerator.save_state` and `load_state` see it, which does not keep it alive.
+
+    Args:
+        accelerator: Registers it, for as long as the loader is there.
+        loader: The loader.
+        changed: For its `load_state_dict`.
+    """
+
+    def __init__(self, accelerator: Accelerator, loader: Loop, changed: Iterable[str]) -> None:
+        self._loader, self._changed = weakref.ref(loader), tuple(changed)
+        accelerator.register_for_checkpointing(self)
+        weakref.finalize(loader, _forget, weakref.ref(accelerator), self)
+
+    @property
+    def loader(self) -> Loop:
+        """The loader, which is there as long as this is registered."""
+        loader = self._loader()
+        if loader is None:
+            raise RuntimeError("the loader is gone, and is no longer saved with the accelerator")
+        return loader
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the loader's state."""
+        return self.loader.state_dict()
+
+    def load_state_dict(self, state: Any) -> None:
+        """Restores the loader.
+
+        Raises:
+            ValueError: It is the state of another object, or does not fit the loader.
+        """
+        if not isinstance(state, dict) or "pruner" not in state:
+            raise ValueError(
+                "the checkpoint has the state of another object in this loader's place, with "
+                f"{sorted(state) if isinstance(state, dict) else type(state).__name__}: register "
+                "objects with the accelerator in the order in which they were when it was saved"
+            )
+        self.loader.load_state_dict(state, changed=self._changed)
+
+
+def take_out(objects: list[Any], gone: Any) -> None:
+    """Takes an object out of a list of an accelerator's, if it is there."""
+    objects[:] = [each for each in objects if each is not gone]
+
+
+def _forget(accelerator: weakref.ref[Accelerator], gone: Registered) -> None:
+    held = accelerator()
+    if held is not None:
+        take_out(held._custom_objects, gone)
