@@ -24,7 +24,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import OneCycleLR
 from torch.utils.data import DataLoader, TensorDataset
 
-from seta.integrations.lightning import PrunedBatches, SeTaCallback
+from seta.integrations.lightning import PrunedBatches, PruningCallback
 
 TRAIN = 1400  # of 1,797
 
@@ -43,7 +43,7 @@ class Digits(L.LightningDataModule):
 
     def train_dataloader(self) -> PrunedBatches:
         """Returns what the callback prunes."""
-        return SeTaCallback.of(self.trainer).loader(self.train, batch_size=28)
+        return PruningCallback.of(self.trainer).loader(self.train, batch_size=28)
 
     def val_dataloader(self) -> DataLoader:
         """Returns an ordinary loader; of several processes Lightning gives each its part."""
@@ -61,7 +61,7 @@ class Net(L.LightningModule):
         """Returns the loss of a batch."""
         images, labels = batch
         losses = cross_entropy(self.layers(images), labels, reduction="none")
-        return SeTaCallback.of(self.trainer).update(losses)
+        return PruningCallback.of(self.trainer).update(losses)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Logs the share of images told right."""
@@ -72,7 +72,7 @@ class Net(L.LightningModule):
     def configure_optimizers(self) -> dict:
         """Returns plain SGD, its learning rate going up and then down to nothing."""
         optimizer = torch.optim.SGD(self.parameters(), lr=0.1, momentum=0.9)
-        steps = SeTaCallback.of(self.trainer).total_steps
+        steps = PruningCallback.of(self.trainer).total_steps
         schedule = OneCycleLR(optimizer, max_lr=0.2, total_steps=steps)
         return {
             "optimizer": optimizer,
@@ -93,7 +93,7 @@ def main() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     torch.set_num_threads(1)  # it is a small net
     torch.manual_seed(0)
-    pruning = SeTaCallback(arguments.policy, budget=arguments.budget)
+    pruning = PruningCallback(arguments.policy, budget=arguments.budget)
     callbacks: list[L.Callback] = [pruning]
     if arguments.folder:
         callbacks.append(ModelCheckpoint(arguments.folder, save_last=True, every_n_train_steps=50))

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from seta.engine.curve import KeepCurve
 from seta.engine.rows import CLOCKED
-from seta.integrations.lightning import SeTaCallback
+from seta.integrations.lightning import PruningCallback
 
 N, BATCH = 101, 10
 # What Lightning 2.6 says with torch 2.13, and its guesses about settings; no fault of the code.
@@ -83,7 +83,7 @@ class Net(L.LightningModule):
         self.lengths.append(self.trainer.num_training_batches)
 
     def training_step(self, batch, batch_idx):
-        loss = SeTaCallback.of(self.trainer).update(self.losses(batch))
+        loss = PruningCallback.of(self.trainer).update(self.losses(batch))
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
         self.steps.append((self.current_epoch, batch[0].tolist(), loss.item(), rate))
         if self.automatic_optimization:
@@ -119,13 +119,13 @@ class Net(L.LightningModule):
 def driven(optimizer, trainer):
     """A cosine over the whole run, whatever its number of steps."""
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=200)
-    return SeTaCallback.of(trainer).schedule(cosine, steps=200)
+    return PruningCallback.of(trainer).schedule(cosine, steps=200)
 
 
 @dataclasses.dataclass
 class Fit:
     net: Net
-    pruning: SeTaCallback
+    pruning: PruningCallback
     trainer: L.Trainer
 
     @property
@@ -151,10 +151,10 @@ class Fit:
         return [sample for at, samples, *_ in self.net.steps if at == epoch for sample in samples]
 
 
-def trainer_of(pruning, *callbacks, folder=None, **options):
+def trainer_of(*callbacks, **options):
     options = {"max_epochs": 4, "accelerator": "cpu", **options}
     return L.Trainer(
-        callbacks=[pruning, *callbacks],
+        callbacks=list(callbacks),
         enable_progress_bar=False,
         enable_model_summary=False,
         enable_checkpointing=any(isinstance(one, ModelCheckpoint) for one in callbacks),
@@ -176,7 +176,7 @@ def fit(
 ):
     """Trains, by default for four epochs in batches of ten."""
     torch.manual_seed(0)
-    pruning = pruning or SeTaCallback(policy, budget=budget)
+    pruning = pruning or PruningCallback(policy, budget=budget)
     net = net or Net()
     trainer = trainer_of(pruning, *callbacks, **options)
     train = pruning.loader(data(), **{"batch_size": BATCH, **(loader or {})})

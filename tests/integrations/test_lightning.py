@@ -34,10 +34,10 @@ from lightning.pytorch.callbacks import (
 from lightning.pytorch.tuner import Tuner
 from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, OneCycleLR
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 import seta
-from seta.integrations.lightning import SeTaCallback
+from seta.integrations.lightning import PruningCallback
 from tests.integrations.checks import names_of
 from tests.integrations.lightning_cases import (
     BATCH,
@@ -64,7 +64,7 @@ def start(*arguments, stdout, cwd=ROOT):
     return subprocess.Popen(
         [sys.executable, *map(str, arguments)],
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([os.getenv("PYTHONPATH", ""), str(ROOT)])},
         stdout=stdout,
         stderr=subprocess.STDOUT,
         start_new_session=True,  # what it starts ends with it
@@ -98,16 +98,16 @@ def one_thread(two):
 class Data(L.LightningDataModule):
     """Makes its dataset in `setup`, and finds the callback through the trainer."""
 
-    def __init__(self):
+    def __init__(self, rows=None, **options):
         super().__init__()
-        self.asked = 0
+        self.asked, self.rows, self.options = 0, rows, {"batch_size": BATCH, **options}
 
     def setup(self, stage):
-        self.rows = data()
+        self.rows = self.rows or data()
 
     def train_dataloader(self):
         self.asked += 1
-        return SeTaCallback.of(self.trainer).loader(self.rows, batch_size=BATCH)
+        return PruningCallback.of(self.trainer).loader(self.rows, **self.options)
 
 
 # The right losses, on the right samples, in epochs of the right lengths.
@@ -148,13 +148,19 @@ def test_training_equals_the_plain_loop_bit_for_bit():
 @pytest.mark.parametrize("known", [True, False], ids=["budget", "varying"])
 @pytest.mark.parametrize("reload", [0, 1])
 def test_trap_12_epochs_grow_and_shrink(sizes, known, reload):
-    """Neither the limits of the first epoch nor those of the one before hold for an epoch."""
+    """Neither the limits of the first epoch nor those of the one before hold for an epoch.
+
+    All batches are full, but for the last of an epoch that keeps every sample.
+    """
     shares = tuple(size / 101 for size in sizes)
     options = {"max_epochs": 3, "reload_dataloaders_every_n_epochs": reload}
     module = Data()
     run = fit(Sizes(shares), budget=list(shares) if known else None, datamodule=module, **options)
     assert module.asked == (3 if reload else 1)
-    assert run.trained == list(sizes) if known else len(set(run.trained)) == 3
+    if known:
+        assert run.trained == [size if size == 101 else size // 10 * 10 for size in sizes]
+    assert len(set(run.trained)) == 3
+    assert all(trained == 101 or trained % 10 == 0 for trained in run.trained)
     for epoch, trained in enumerate(run.trained):
         samples = run.samples(epoch)
         assert len(samples) == len(set(samples)) == trained
@@ -164,7 +170,7 @@ def test_trap_12_epochs_grow_and_shrink(sizes, known, reload):
 
 def test_trap_6_each_epoch_is_the_trainers_own():
     told = []
-    run = fit(pruning=SeTaCallback("SeTa", budget=0.5, on_epoch=told.append))
+    run = fit(pruning=PruningCallback("SeTa", budget=0.5, on_epoch=told.append))
     assert [row["epoch"] for row in told] == [0, 1, 2, 3]
     assert told == run.pruner.history
     assert len({tuple(run.samples(epoch)) for epoch in range(4)}) == 4
@@ -208,14 +214,15 @@ def test_a_development_run():
 
 def test_the_figures_of_each_epoch_go_to_the_loggers(tmp_path):
     logger = L.loggers.CSVLogger(tmp_path, name="", version="")
-    run = fit(budget=0.6, logger=logger)
+    run = fit(budget=0.65, logger=logger)
     logger.save()
     with (tmp_path / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [int(row["epoch"]) for row in rows] == [0, 1, 2, 3]
     assert [int(row["step"]) for row in rows] == [6, 13, 19, 26]
     for row, own in zip(rows, run.rows, strict=True):
-        assert float(row["seta/kept"]) == pytest.approx(own["kept"] / 101)
+        assert float(row["seta/kept"]) == own["kept"]
+        assert float(row["seta/kept_share"]) == pytest.approx(own["kept"] / 101)
         assert float(row["seta/saved"]) == pytest.approx(own["saved"])
 
 
@@ -224,12 +231,27 @@ def test_a_group_of_samples_that_is_always_kept():
     assert (run.pruner.kept_counts[[3, 5]] == 4).all()
 
 
+def test_the_weights_of_a_batch_and_the_mean_over_its_terms():
+    class Weighted(Net):
+        def training_step(self, batch, batch_idx):
+            pruning, losses = PruningCallback.of(self.trainer), self.losses(batch)
+            weights, counts = pruning.weights(), batch[0] % 3 + 1
+            self.seen = max(weights.max().item(), getattr(self, "seen", 0))
+            loss = pruning.update(losses, counts=counts)
+            assert loss.item() == pytest.approx(
+                ((weights * counts * losses).sum() / counts.sum()).item(), rel=1e-5
+            )
+            return loss
+
+    assert fit("InfoBatch", net=Weighted()).net.seen == 2
+
+
 def test_losses_of_parts_of_a_batch():
     class Parts(Net):
         def training_step(self, batch, batch_idx):
             indices, (samples, features, labels) = batch
             assert indices.tolist() == samples.tolist()
-            pruning = SeTaCallback.of(self.trainer)
+            pruning = PruningCallback.of(self.trainer)
             losses = self.losses((samples, features, labels))
             half = len(losses) // 2
             first = pruning.update(losses[:half], indices=indices[:half])
@@ -243,7 +265,7 @@ def test_a_training_step_that_fetches_its_own_batches():
     class Fetching(Net):
         def training_step(self, dataloader_iter):
             batch, _, _ = next(dataloader_iter)
-            return SeTaCallback.of(self.trainer).update(self.losses(batch))
+            return PruningCallback.of(self.trainer).update(self.losses(batch))
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Found `dataloader_iter` argument")
@@ -256,12 +278,78 @@ def test_trap_1_a_training_step_that_looks_ahead_is_refused():
         def training_step(self, dataloader_iter):
             batch, _, _ = next(dataloader_iter)
             next(dataloader_iter)
-            return SeTaCallback.of(self.trainer).update(self.losses(batch))
+            return PruningCallback.of(self.trainer).update(self.losses(batch))
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Found `dataloader_iter` argument")
         with pytest.raises(RuntimeError, match="exactly one unanswered batch, and there are 2"):
             fit(net=Ahead(known=True))
+
+
+class Faulty(Dataset):
+    """The rows of `data()`: some cannot be read, and a worker can be told what to add to an id."""
+
+    def __init__(self, unreadable=()):
+        self.rows, self.unreadable, self.added = data(), unreadable, 0
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, index):
+        if index in self.unreadable:
+            raise OSError(f"sample {index}")
+        sample, features, label = self.rows[index]
+        return sample + self.added, features, label
+
+
+def add_a_thousand(worker):
+    get_worker_info().dataset.added = 1000
+
+
+def test_a_worker_is_initialised_with_the_users_own_dataset():
+    options = {"num_workers": 1, "worker_init_fn": add_a_thousand}
+    run = fit(datamodule=Data(Faulty(), **options), max_epochs=1)
+    assert min(run.samples(0)) >= 1000
+
+
+class Partly(Net):
+    """Answers each batch but for its first sample, where it has several."""
+
+    def training_step(self, batch, batch_idx):
+        self.steps.append(batch[0].tolist())
+        part = slice(int(len(batch[0]) > 1), None)
+        return PruningCallback.of(self.trainer).update(self.losses(batch)[part], batch[0][part])
+
+
+class Patient(Net):
+    """Takes the next batch where one cannot be loaded."""
+
+    def training_step(self, dataloader_iter):
+        try:
+            batch, _, _ = next(dataloader_iter)
+        except OSError:
+            batch, _, _ = next(dataloader_iter)
+        self.steps.append(batch[0].tolist())
+        return PruningCallback.of(self.trainer).update(self.losses(batch))
+
+
+@pytest.mark.filterwarnings("ignore:Found `dataloader_iter` argument")
+@pytest.mark.parametrize(("kind", "unreadable"), [(Partly, ()), (Patient, (7,))])
+def test_a_run_goes_on_after_batches_that_were_answered_in_part_or_failed(
+    kind, unreadable, tmp_path
+):
+    """Each epoch goes to its end, and a resumed one takes up the next batch."""
+
+    def run(*callbacks, **options):
+        module = Data(Faulty(unreadable))
+        return fit("Full", *callbacks, net=kind(), datamodule=module, max_epochs=2, **options)
+
+    whole = run(ModelCheckpoint(tmp_path, save_top_k=-1, every_n_train_steps=1))
+    assert whole.trained == [91] * 2
+    for path in sorted(tmp_path.glob("*.ckpt"))[::3]:
+        rest = run(ckpt_path=path)
+        assert rest.net.steps == whole.net.steps[rest.net.resumed_at :], path.name
+        assert rest.rows == whole.rows
 
 
 # Batches that are left out.
@@ -278,7 +366,7 @@ class Choosy(Net):
         if batch_idx % 3:
             return super().training_step(batch, batch_idx)
         if self.by == "skip":
-            SeTaCallback.of(self.trainer).skip()
+            PruningCallback.of(self.trainer).skip()
         return None
 
 
@@ -310,23 +398,23 @@ def test_trap_11_a_schedule_for_the_steps_of_the_run(accumulate, manual):
     seen = []
 
     def linear(optimizer, trainer):
-        total = SeTaCallback.of(trainer).total_steps
+        total = PruningCallback.of(trainer).total_steps
         seen.append(total)
         return LambdaLR(optimizer, lambda step: 1 - step / total)
 
     net = Net(scheduler=linear, manual=manual)
-    run = fit(budget=0.6, net=net, accumulate_grad_batches=accumulate)
+    run = fit(budget=0.65, net=net, accumulate_grad_batches=accumulate)
     assert seen == [26 if accumulate == 1 else 8] == [run.trainer.global_step]
     assert run.rate == 0
 
 
 def test_trap_11_steps_where_accumulation_changes():
     def linear(optimizer, trainer):
-        total = SeTaCallback.of(trainer).total_steps
+        total = PruningCallback.of(trainer).total_steps
         return LambdaLR(optimizer, lambda step: 1 - step / total)
 
     scheduler = GradientAccumulationScheduler({0: 4, 2: 2})
-    run = fit("SeTa", scheduler, budget=0.6, net=Net(scheduler=linear))
+    run = fit("SeTa", scheduler, budget=0.65, net=Net(scheduler=linear))
     assert run.trainer.global_step == 2 + 2 + 3 + 4
     assert run.rate == 0
 
@@ -359,9 +447,9 @@ def test_lightnings_estimate():
         seen.append(trainer.estimated_stepping_batches)
         return LambdaLR(optimizer, lambda step: 1.0)
 
-    run = fit(budget=0.55, net=Net(scheduler=constant))
-    assert seen == [run.trainer.global_step] == [24]  # all epochs have 6 batches, 55 or 56 samples
-    fit(budget=0.6, net=Net(scheduler=constant))
+    run = fit(budget=0.6, net=Net(scheduler=constant))
+    assert seen == [run.trainer.global_step] == [24]  # all epochs have 6 batches
+    fit(budget=0.65, net=Net(scheduler=constant))  # 6, 7, 6, 7
     fit(budget=None, net=Net(scheduler=constant))
     assert seen[1:] == [28, 44]
 
@@ -369,7 +457,7 @@ def test_lightnings_estimate():
 @pytest.mark.parametrize(
     ("budget", "message"),
     [
-        (0.6, "OneCycleLR is made for 28 steps .* has 26, .*: make it for pruning.total_steps"),
+        (0.65, "OneCycleLR is made for 28 steps .* has 26, .*: make it for pruning.total_steps"),
         (None, "OneCycleLR is made for 44 steps .* full training, .*: let pruning.schedule"),
     ],
 )
@@ -383,7 +471,7 @@ def test_trap_11_a_schedule_for_other_steps_is_refused(budget, message):
 
 def test_total_steps_without_a_budget():
     def total(optimizer, trainer):
-        return SeTaCallback.of(trainer).total_steps
+        return PruningCallback.of(trainer).total_steps
 
     with pytest.raises(RuntimeError, match="known under a budget only, .* pruning.schedule"):
         fit(net=Net(scheduler=total))
@@ -395,7 +483,7 @@ def test_total_steps_without_a_budget():
 @pytest.mark.parametrize(
     "options",
     [
-        {"budget": 0.6, "accumulate_grad_batches": 2, "every": 2},
+        {"budget": 0.65, "accumulate_grad_batches": 2, "every": 2},
         {"val": True, "val_check_interval": 0.5, "every": 3},
         {"manual": True, "every": 3},
         {"limit_train_batches": 5, "every": 2},
@@ -420,8 +508,7 @@ def test_trap_13_the_position_is_in_one_place(tmp_path, recwarn):
     state = torch.load(path, weights_only=False)
     loop = state["loops"]["fit_loop"]
     assert loop["state_dict"]["combined_loader"] == [{}]
-    assert state["callbacks"]["SeTaCallback"]["batches"] == 3
-    assert state["callbacks"]["SeTaCallback"]["loader"]["done"] == 30
+    assert state["callbacks"]["PruningCallback"]["loader"]["pruner"]["done"] == 30
     rest = fit(budget=0.6, ckpt_path=path)
     assert rest.net.steps == whole.net.steps[9:]
     assert not [one for one in recwarn if "not resumable" in str(one.message)]
@@ -430,14 +517,14 @@ def test_trap_13_the_position_is_in_one_place(tmp_path, recwarn):
 def test_a_checkpoint_holds_plain_values_only(tmp_path):
     _, path = saved_in_mid_epoch(tmp_path, budget=0.6)
     state = torch.load(path, weights_only=True)
-    assert state["callbacks"]["SeTaCallback"]["loader"]["pruner"]["epochs"] == 4
+    assert state["callbacks"]["PruningCallback"]["loader"]["pruner"]["epochs"] == 4
 
 
 def test_a_longer_run(tmp_path):
     _, path = saved_in_mid_epoch(tmp_path, budget=0.6)
     with pytest.raises(ValueError, match=r"epochs=4, this pruner has epochs=6: .* changed="):
         fit(budget=0.6, max_epochs=6, ckpt_path=path)
-    pruning = SeTaCallback("SeTa", budget=0.6, changed=["epochs", "budget"])
+    pruning = PruningCallback("SeTa", budget=0.6, changed=["epochs", "budget"])
     run = fit(pruning=pruning, max_epochs=6, ckpt_path=path)
     assert [row["epoch"] for row in run.rows] == list(range(6))
 
@@ -470,7 +557,9 @@ def test_a_checkpoint_without_pruning_is_refused(tmp_path):
     )  # fmt: skip
     trainer.fit(Plain(), DataLoader(data(), batch_size=20))
     (path,) = tmp_path.glob("*.ckpt")
-    with pytest.raises(ValueError, match="ckpt_path is a checkpoint without a state of SeTaCall"):
+    with pytest.raises(
+        ValueError, match="ckpt_path is a checkpoint without a state of PruningCall"
+    ):
         fit(ckpt_path=path)
 
 
@@ -482,7 +571,7 @@ def test_testing_a_checkpoint_leaves_the_pruner_alone(tmp_path):
 
 
 def test_a_state_between_two_runs_and_before_any():
-    pruning = SeTaCallback("SeTa", budget=0.6)
+    pruning = PruningCallback("SeTa", budget=0.6)
     assert pruning.state_dict() == {"loader": None}
     pruning.load_state_dict({"loader": None})
     run = fit(pruning=pruning)
@@ -510,7 +599,7 @@ class Holding(Net):
 @pytest.mark.parametrize("how", ["callback", "tuner"])
 def test_a_search_for_the_learning_rate_leaves_no_trace(how, tmp_path):
     plain = fit(budget=0.6)
-    pruning = SeTaCallback("SeTa", budget=0.6)
+    pruning = PruningCallback("SeTa", budget=0.6)
     net = Holding(pruning)
     finder = LearningRateFinder(num_training_steps=15, update_attr=False)
     trainer = trainer_of(
@@ -524,7 +613,7 @@ def test_a_search_for_the_learning_rate_leaves_no_trace(how, tmp_path):
         Tuner(trainer).lr_find(net, train, num_training=15, update_attr=False)
         assert net.given == 15
     trainer.fit(net, train)
-    assert net.given == 15 + 26
+    assert net.given == 15 + 24
     assert [row["trained"] for row in pruning.pruner.history] == plain.trained
     assert pruning.pruner.history[0]["unseen"] == N
 
@@ -551,13 +640,13 @@ def test_an_epoch_that_a_callback_adds_is_refused():
         ({"max_steps": 9}, "max_steps must be left out, got 9"),
         ({"overfit_batches": 2}, "overfit_batches must be 0, got 2"),
         (
-            {"val_check_interval": 7, "budget": 0.6},
+            {"val_check_interval": 7, "budget": 0.65},
             "val_check_interval must be at most 6, .* got 7",
         ),
         ({"val_check_interval": 2}, "val_check_interval must be at most 1, .* got 2"),
         (
             {"limit_train_batches": 0.3, "budget": [1.0, 0.9, 0.9, 0.2]},
-            "limit_train_batches=0.3 leaves none of the 3 batches",
+            "limit_train_batches=0.3 leaves none of the 2 batches",
         ),
         ({"loader": {"sampler": [1]}}, "sampler is not allowed"),
     ],
@@ -570,19 +659,25 @@ def test_a_run_that_cannot_be_pruned(options, message):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"budget": 0.6}, TypeError, r"no option budget: give SeTaCallback\(budget=...\)"),
+        ({"budget": 0.6}, TypeError, r"no option budget: give PruningCallback\(budget=...\)"),
         ({"epochs": 9}, TypeError, r"no option epochs: give Trainer\(max_epochs=...\)"),
+        ({"steps": 9}, TypeError, r"no option steps: give Trainer\(max_epochs=...\)"),
+        (
+            {"accumulation": 2},
+            TypeError,
+            r"no option accumulation: give Trainer\(accumulate_grad_batches=...\)",
+        ),
         ({"sharding": "sharded"}, ValueError, 'sharding must be "replicated", got'),
     ],
 )
 def test_an_option_that_belongs_elsewhere(options, error, message):
     with pytest.raises(error, match=message):
-        SeTaCallback("SeTa", budget=0.6).loader(data(), **options)
+        PruningCallback("SeTa", budget=0.6).loader(data(), **options)
 
 
 def test_budget_has_to_be_given():
     with pytest.raises(TypeError, match="budget"):
-        SeTaCallback("SeTa")
+        PruningCallback("SeTa")
 
 
 def test_validation_that_counts_on_over_the_epochs():
@@ -591,7 +686,7 @@ def test_validation_that_counts_on_over_the_epochs():
 
 
 def test_trap_12_training_data_of_another_kind_is_refused():
-    pruning, other = (SeTaCallback("SeTa", budget=0.6) for _ in range(2))
+    pruning, other = (PruningCallback("SeTa", budget=0.6) for _ in range(2))
     rows = DataLoader(data(), batch_size=BATCH)
     for train in (rows, [pruning.loader(data())], {"a": pruning.loader(data()), "b": rows}):
         with pytest.raises(TypeError, match="the training data must be pruning.loader"):
@@ -603,14 +698,21 @@ def test_trap_12_training_data_of_another_kind_is_refused():
         trainer_of(pruning).fit(Net(), used.trainer.train_dataloader)
 
 
+def test_a_pruned_loader_of_ones_own_is_refused():
+    """The Trainer would take the length of its first epoch for all."""
+    loader = seta.PrunedDataLoader(data(), "Full", epochs=4, budget=[0.3, 0.6, 1.0, 0.5])
+    with pytest.raises(RuntimeError, match=r"give trainer.fit the data as PruningCallback\("):
+        trainer_of().fit(Net(), loader)
+
+
 def test_outside_of_training():
-    pruning = SeTaCallback("SeTa", budget=0.6)
+    pruning = PruningCallback("SeTa", budget=0.6)
     train = pruning.loader(data())
     with pytest.raises(RuntimeError, match="update.losses. belongs into trainer.fit"):
         pruning.update(torch.zeros(3))
     with pytest.raises(RuntimeError, match="there is no pruner before fit"):
         _ = pruning.pruner
-    with pytest.raises(RuntimeError, match="total_steps is known within fit"):
+    with pytest.raises(RuntimeError, match="total_steps belongs into trainer.fit"):
         _ = pruning.total_steps
     with pytest.raises(TypeError, match="no length outside of trainer.fit"):
         len(train)
@@ -619,23 +721,25 @@ def test_outside_of_training():
 
 
 def test_one_callback_for_a_trainer():
-    pruning = [SeTaCallback("SeTa", budget=0.6) for _ in range(2)]
-    with pytest.raises(RuntimeError, match="more than one stateful callback of type `SeTaCallback"):
+    pruning = [PruningCallback("SeTa", budget=0.6) for _ in range(2)]
+    with pytest.raises(
+        RuntimeError, match="more than one stateful callback of type `PruningCallback"
+    ):
         trainer_of(*pruning)
-    with pytest.raises(ValueError, match="callbacks must have one SeTaCallback, got 0"):
-        SeTaCallback.of(L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False))
+    with pytest.raises(ValueError, match="callbacks must have one PruningCallback, got 0"):
+        PruningCallback.of(L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False))
 
 
 def test_the_trainer_and_the_pruner_in_different_epochs():
     run = fit(max_epochs=2)
-    run.pruning._run = None
+    run.pruning._trainer = None
     run.trainer.fit_loop.max_epochs = 4
-    with pytest.raises(ValueError, match="the trainer is in epoch 2, and SeTaCallback in 0"):
+    with pytest.raises(ValueError, match="the trainer is in epoch 2, and PruningCallback in 0"):
         run.trainer.fit(run.net, datamodule=Data())
 
 
 def test_the_callback_and_the_training_data_travel_together():
-    pruning = SeTaCallback("SeTa", budget=0.6)
+    pruning = PruningCallback("SeTa", budget=0.6)
     for twin in (copy.deepcopy, lambda pair: pickle.loads(pickle.dumps(pair))):
         mine, train = twin((pruning, pruning.loader(data(), batch_size=BATCH)))
         trainer_of(mine, max_epochs=1).fit(Net(), train)
@@ -674,8 +778,9 @@ def test_fabric_goes_on_in_mid_epoch(tmp_path):
     rest, same = run()
     assert rest == steps[8:]
     assert same_weights(net, same)
-    with pytest.raises(TypeError, match="Only PyTorch DataLoader"):
-        fabric.setup_dataloaders(seta.PrunedDataLoader(data(), "SeTa", epochs=3))
+    theirs = fabric.setup_dataloaders(seta.PrunedDataLoader(data(), "SeTa", epochs=3))
+    with pytest.raises(RuntimeError, match="with Fabric leave setup_dataloaders out"):
+        next(iter(theirs))
 
 
 def note(folder, row):
@@ -685,7 +790,7 @@ def note(folder, row):
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_processes_that_are_forked(tmp_path):
     """The callback of the process that began stays empty."""
-    pruning = SeTaCallback("SeTa", budget=0.6, on_epoch=functools.partial(note, tmp_path))
+    pruning = PruningCallback("SeTa", budget=0.6, on_epoch=functools.partial(note, tmp_path))
     run = fit(pruning=pruning, max_epochs=2, devices=2, strategy="ddp_fork")
     assert [path.read_text() for path in tmp_path.iterdir()] == ["60"] * 4
     assert run.pruning.state_dict() == {"loader": None}
@@ -706,11 +811,11 @@ def test_another_number_of_processes(two, tmp_path):
     process, folder = two
     process.wait(300)
     for path in sorted((folder / "two").glob("step-*.ckpt"))[::3]:
-        state = torch.load(path, weights_only=False)["callbacks"]["SeTaCallback"]
+        state = torch.load(path, weights_only=False)["callbacks"]["PruningCallback"]
         epoch = state["loader"]["pruner"]["open"]["row"]["epoch"]
         run = fit(net=Net(known=True), ckpt_path=path)
         row = run.rows[epoch]
-        left = max(row["kept"] - state["loader"]["done"], 0)
+        left = row["kept"] - state["loader"]["pruner"]["done"]
         samples = run.samples(epoch)
         assert len(samples) == len(set(samples)) == left
         assert row["trained"] == (row["kept"] if left else row["kept"] // 2 * 2)

@@ -1,6 +1,6 @@
 """Lightning: one callback that chooses, records, ends epochs and travels in the checkpoint.
 
-    pruning = SeTaCallback("SeTa", budget=0.6)
+    pruning = PruningCallback("SeTa", budget=0.6)
 
     class Net(L.LightningModule):
         def training_step(self, batch, batch_idx):
@@ -21,7 +21,7 @@ from seta.extras import require
 
 require("seta.integrations.lightning", "torch", "lightning", extra="lightning")
 
-from seta.integrations.lightning.callback import SeTaCallback  # noqa: E402
-from seta.integrations.lightning.run import PrunedBatches  # noqa: E402
+from seta.integrations.lightning.callback import PruningCallback  # noqa: E402
+from seta.integrations.lightning.loader import PrunedBatches  # noqa: E402
 
-__all__ = ["PrunedBatches", "SeTaCallback"]
+__all__ = ["PrunedBatches", "PruningCallback"]

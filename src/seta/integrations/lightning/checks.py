@@ -6,7 +6,11 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 
-from seta.integrations.lightning.run import Run
+from seta.integrations.lightning.loader import TrainerLoader
+
+PLACES = {name: f"PruningCallback({name}=...)" for name in ("policy", "budget", "seed", "on_epoch")}
+PLACES |= {name: "Trainer(max_epochs=...)" for name in ("epochs", "steps")}
+PLACES["accumulation"] = "Trainer(accumulate_grad_batches=...)"
 
 
 def check_options(options: dict[str, Any]) -> None:
@@ -16,10 +20,8 @@ def check_options(options: dict[str, Any]) -> None:
         TypeError: Names where one belongs.
         ValueError: The table is to be sharded.
     """
-    for name in ("policy", "epochs", "budget", "seed", "on_epoch"):
-        if name in options:
-            place = "Trainer(max_epochs=...)" if name == "epochs" else f"SeTaCallback({name}=...)"
-            raise TypeError(f"loader has no option {name}: give {place}")
+    for name in sorted(options.keys() & PLACES.keys()):
+        raise TypeError(f"loader has no option {name}: give {PLACES[name]}")
     if options.get("sharding", "replicated") != "replicated":
         raise ValueError(
             f'sharding must be "replicated", got {options["sharding"]!r}: Lightning writes the '
@@ -87,13 +89,13 @@ def check_validation(trainer: Trainer, shortest: int) -> None:
         )
 
 
-def check_schedules(trainer: Trainer, estimated: float, run: Run) -> None:
+def check_schedules(trainer: Trainer, estimated: float, loader: TrainerLoader) -> None:
     """Refuses schedules that were made for a number of steps that the run does not have.
 
     Args:
         trainer: With its schedules.
         estimated: Its `estimated_stepping_batches` before training.
-        run: The run.
+        loader: The training data.
 
     Raises:
         ValueError: Names the schedule and both numbers.
@@ -104,15 +106,15 @@ def check_schedules(trainer: Trainer, estimated: float, run: Run) -> None:
         if config.interval != "step" or ends is None or ends != estimated:
             continue
         name = type(schedule).__name__
-        if run.lengths is None:
+        if loader.pruner.lengths is None:
             raise ValueError(
                 f"{name} is made for {ends} steps (trainer.estimated_stepping_batches), those of "
                 "full training, and without a budget nobody knows how many this run has: let "
                 "pruning.schedule(scheduler, steps=...) drive it, or give a budget"
             )
-        if ends != run.total_steps:
+        if ends != loader.total_steps:
             raise ValueError(
                 f"{name} is made for {ends} steps (trainer.estimated_stepping_batches), and this "
-                f"run has {run.total_steps}, since its epochs differ by a batch: make it for "
+                f"run has {loader.total_steps}, since its epochs differ by a batch: make it for "
                 "pruning.total_steps"
             )
