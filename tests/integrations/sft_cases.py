@@ -7,7 +7,7 @@ from torch.nn.functional import cross_entropy
 from transformers import PreTrainedTokenizerFast
 from trl import SFTConfig, SFTTrainer
 
-from seta.integrations.trl import SeTaSFTMixin
+from seta.integrations.trl import PrunedSFTMixin
 from tests.integrations.trainer_cases import VOCABULARY, sequence
 
 
@@ -98,5 +98,5 @@ class Probe(SFTTrainer):
             at += len(row)
 
 
-class PrunedProbe(SeTaSFTMixin, Probe):
+class PrunedProbe(PrunedSFTMixin, Probe):
     pass

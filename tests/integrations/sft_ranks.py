@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from seta.integrations.trl import SeTaArguments
+from seta.integrations.trl import PruningArguments
 from tests.integrations.sft_cases import PrunedProbe, config, sequences, tokenizer
 from tests.integrations.trainer_cases import llama, rows_of, weights_of
 from tests.integrations.trainer_ranks import gathered, same_everywhere
@@ -29,7 +29,7 @@ def trained(folder, checkpoint=None, **options):
         ),
         train_dataset=sequences(41),
         processing_class=tokenizer(),
-        seta=SeTaArguments(budget=[0.5, 1.0, 0.8]),
+        pruning=PruningArguments(budget=[0.5, 1.0, 0.8]),
     )
     trainer.train(checkpoint)
     return trainer

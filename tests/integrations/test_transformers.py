@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from itertools import pairwise
 from math import ceil
 from pathlib import Path
@@ -15,70 +16,48 @@ import torch
 pytest.importorskip("transformers")
 pytest.importorskip("accelerate")
 
-from accelerate.state import AcceleratorState, GradientState, PartialState
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from torch.optim.lr_scheduler import OneCycleLR
+from torch.utils.data import get_worker_info
 from transformers import (
     DataCollatorWithFlattening,
     EarlyStoppingCallback,
     Seq2SeqTrainer,
     Seq2SeqTrainingArguments,
     Trainer,
+    TrainerCallback,
 )
 
-from seta.integrations.transformers import SeTaArguments, SeTaTrainer, SeTaTrainerMixin
+from seta.integrations.transformers import PrunedTrainer, PrunedTrainerMixin, PruningArguments
 from seta.integrations.transformers.losses import Shares, weighted
 from tests.integrations.one_class import OneClass
 from tests.integrations.trainer_cases import (
+    CLASSES,
+    GIVEN,
     LeftOver,
     Probe,
-    PrunedProbe,
     Sequences,
+    alone,  # noqa: F401
     arguments,
     bert,
     check_table,
     halves,
+    index_of,
     llama,
     pad,
     rows_of,
     sequence,
     t5,
     token_loss,
+    trainer_of,
     weighted_loss,
     weights_of,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}  # threads that wait for each other's cores
-CLASSES = Sequences(40, label=lambda index: index % 4)
 
-
-@pytest.fixture(autouse=True)
-def alone():
-    """One thread, and no state of Accelerate's left over for other tests."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-    AcceleratorState._reset_state(reset_partial_state=True)
-    GradientState._reset_state()
-    PartialState._reset_state()
-
-
-def trainer_of(folder, budget=0.6, policy="SeTa", n=41, kind=PrunedProbe, model=None, **options):
-    given = {key: options.pop(key) for key in list(options) if key in _GIVEN}
-    own = {key: options.pop(key) for key in list(options) if key in SeTaArguments.__annotations__}
-    return kind(
-        model or llama(),
-        arguments(folder, **options),
-        train_dataset=given.pop("dataset", Sequences(n)),
-        data_collator=given.pop("collate", pad),
-        seta=SeTaArguments(policy, budget=budget, **own),
-        **given,
-    )
-
-
-_GIVEN = ("dataset", "collate", "callbacks", "compute_loss_func", "optimizers", "eval_dataset")
+pytestmark = pytest.mark.usefixtures("alone")
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -112,9 +91,12 @@ def test_trap_8_unused_columns_are_removed_and_indices_are_not(tmp_path):
 
 
 def test_trap_8_a_batch_without_indices_is_refused(tmp_path):
-    class Choosy(SeTaTrainer):
-        def _prepare_inputs(self, inputs):
-            return {key: inputs[key] for key in ("input_ids", "labels")}
+    class Choosy(PrunedTrainer):
+        def get_batch_samples(self, *args):
+            batches, items = super().get_batch_samples(*args)
+            return [
+                {key: batch[key] for key in ("input_ids", "labels")} for batch in batches
+            ], items
 
     with pytest.raises(RuntimeError, match=r"batch has no 'seta_indices', got .*makes a new batch"):
         trainer_of(tmp_path, kind=Choosy).train()
@@ -152,11 +134,72 @@ def test_trap_9_growing_and_shrinking_epochs_are_trained_whole(tmp_path, accumul
     check_table(trainer)
     sizes = [row["trained"] for row in trainer.pruner.history]
     if budget:
-        assert sizes == [int(41 * share) for share in budget] or sizes == trainer.pruner.lengths
+        assert sizes == trainer.pruner.lengths
+    assert all(size == 41 or size % (2 * accumulation) == 0 for size in sizes)
     assert left_over.sums == [0.0, 0.0, 0.0]
     steps = [ceil(ceil(size / 2) / accumulation) for size in sizes]
     assert trainer.state.global_step == trainer.state.max_steps == sum(steps)
     assert trainer.state.epoch == 3
+
+
+@pytest.mark.parametrize("drop_last", [False, True])
+@pytest.mark.parametrize("accumulation", [1, 4])
+@pytest.mark.parametrize(("budget", "policy"), [([0.6, 1.0, 0.7], "SeTa"), (None, "InfoBatch")])
+def test_every_optimizer_step_is_full_but_the_last_of_an_epoch_that_keeps_all(
+    tmp_path, budget, policy, accumulation, drop_last
+):
+    trainer = trainer_of(
+        tmp_path,
+        budget,
+        policy,
+        gradient_accumulation_steps=accumulation,
+        dataloader_drop_last=drop_last,
+    )
+    trainer.train()
+    check_table(trainer)
+    full = 2 * accumulation
+    sizes = Counter(step for step, _, _ in trainer.seen)
+    whole = [row["kept"] == 41 for row in trainer.pruner.history]
+    assert any(whole) is not drop_last
+    assert sorted(sizes.values()) == [1] * sum(whole) + [full] * (len(sizes) - sum(whole))
+
+
+class Looks(TrainerCallback):
+    """Looks at the loader, between two epochs too."""
+
+    def on_epoch_begin(self, args, state, control, train_dataloader, **kwargs):
+        next(iter(train_dataloader))
+
+    def on_step_end(self, args, state, control, train_dataloader, **kwargs):
+        next(iter(train_dataloader))
+
+    def on_epoch_end(self, args, state, control, train_dataloader, **kwargs):
+        assert len(train_dataloader)
+
+
+@pytest.mark.parametrize("save", [{}, {"save_strategy": "steps", "save_steps": 1}])
+def test_looking_at_batches_uses_up_no_epoch(tmp_path, save):
+    trainer = trainer_of(tmp_path, callbacks=[Looks()], n=23, **save)
+    next(iter(trainer.get_train_dataloader()))
+    trainer.train()
+    check_table(trainer)
+    assert [row["trained"] for row in trainer.pruner.history] == trainer.pruner.lengths
+
+
+class InWorkers(Sequences):
+    """Notes whether its workers know it by itself."""
+
+    def __getitem__(self, index):
+        assert get_worker_info().dataset is self
+        return super().__getitem__(index)
+
+
+def test_workers_have_the_users_own_dataset(tmp_path):
+    trainer = trainer_of(
+        tmp_path, dataset=InWorkers(41), dataloader_num_workers=1, dataloader_drop_last=True
+    )
+    trainer.train()
+    check_table(trainer)
 
 
 @pytest.mark.parametrize(("budget", "policy"), [(0.6, "SeTa"), (None, "InfoBatch")])
@@ -198,7 +241,7 @@ def test_trap_10_resumes_from_a_checkpoint_at_the_end_of_an_epoch(tmp_path):
     whole.train()
     options["model"] = llama(dropout=0.3)
     rest = trainer_of(tmp_path, **options)
-    rest.train(resume_from_checkpoint=str(tmp_path / "checkpoint-7"))
+    rest.train(resume_from_checkpoint=str(tmp_path / "checkpoint-6"))
     assert torch.equal(weights_of(rest.model), weights_of(whole.model))
     assert rows_of(rest.pruner) == rows_of(whole.pruner)
 
@@ -226,7 +269,7 @@ def test_trap_10_resumes_exactly_with_workers_and_grouped_lengths(tmp_path):
 def test_a_run_can_be_resumed_for_more_epochs_if_that_is_meant(tmp_path):
     options = {"save_strategy": "epoch", "n": 23}
     trainer_of(tmp_path, num_train_epochs=1, **options).train()
-    checkpoint = str(tmp_path / "checkpoint-7")
+    checkpoint = str(tmp_path / "checkpoint-6")
     with pytest.raises(ValueError, match=r"saved with epochs=1, this pruner has epochs=3"):
         trainer_of(tmp_path, **options).train(resume_from_checkpoint=checkpoint)
     longer = trainer_of(tmp_path, changed=("epochs", "budget"), **options)
@@ -236,14 +279,28 @@ def test_a_run_can_be_resumed_for_more_epochs_if_that_is_meant(tmp_path):
     assert longer.lr_scheduler.get_last_lr()[0] == 0
 
 
+def test_a_run_goes_on_with_its_steps_split_up_in_another_way(tmp_path):
+    options = {"save_strategy": "steps", "save_steps": 2, "n": 23}
+    whole = trainer_of(tmp_path, per_device_train_batch_size=4, **options)
+    whole.train()
+    for split in ({"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}, {}):
+        split = split or {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 4}
+        rest = trainer_of(tmp_path / "rest", **split, **options)
+        rest.train(str(tmp_path / "checkpoint-2"))
+        seen = [one[:2] for one in whole.seen if one[0] >= 2]
+        assert [one[:2] for one in rest.seen][: 4 * 4] == seen[: 4 * 4]
+        assert [row["kept"] for row in rest.pruner.history] == rest.pruner.lengths
+        torch.testing.assert_close(weights_of(rest.model), weights_of(whole.model))
+
+
 def test_resuming_refuses_what_does_not_fit(tmp_path):
     options = {"save_strategy": "steps", "save_steps": 2, "n": 23}
     trainer_of(tmp_path, **options).train()
     checkpoint = tmp_path / "checkpoint-2"
-    with pytest.raises(ValueError, match=r"batches \(over all processes\) of 2, this run has 4"):
+    with pytest.raises(ValueError, match=r"samples of an optimizer step = 2, this run has 4"):
         trainer_of(tmp_path, per_device_train_batch_size=4, **options).train(str(checkpoint))
-    with pytest.raises(ValueError, match=r"gradient_accumulation_steps 1, this run has 2"):
-        trainer_of(tmp_path, gradient_accumulation_steps=2, **options).train(str(checkpoint))
+    with pytest.raises(ValueError, match=r"whole optimizer steps only = False, this run has True"):
+        trainer_of(tmp_path, dataloader_drop_last=True, **options).train(str(checkpoint))
     (checkpoint / "seta_state.bin").unlink()
     with pytest.raises(FileNotFoundError, match=r"seta_state.bin is missing.*begin a new run"):
         trainer_of(tmp_path, **options).train(str(checkpoint))
@@ -274,12 +331,12 @@ def test_trap_11_a_schedule_of_ones_own_gets_the_true_number_of_steps(tmp_path):
             self.lr_scheduler = OneCycleLR(self.optimizer, 0.1, total_steps=num_training_steps)
             return self.lr_scheduler
 
-    class Mine(SeTaTrainerMixin, Own):
+    class Mine(PrunedTrainerMixin, Own):
         pass
 
     trainer = trainer_of(tmp_path, kind=Mine)
     trainer.train()
-    assert trainer.lr_scheduler.last_epoch == trainer.state.global_step == 37
+    assert trainer.lr_scheduler.last_epoch == trainer.state.global_step == 36
     with pytest.raises(ValueError, match=r"budget=None does not go with OneCycleLR.*Give budget="):
         trainer_of(tmp_path, None, kind=Mine).train()
 
@@ -302,10 +359,10 @@ def test_schedules_driven_by_a_metric_work(tmp_path, kind, budget):
 def stock_and_pruned(folder, model, dataset, **options):
     """Final weights and logged losses of `Trainer`, and of ours with everything kept, in order."""
     results = []
-    given = {key: options.pop(key) for key in list(options) if key in _GIVEN}
+    given = {key: options.pop(key) for key in list(options) if key in GIVEN}
     for kind, more in (
         (Trainer, {}),
-        (SeTaTrainer, {"seta": SeTaArguments("Full", budget=1.0)}),
+        (PrunedTrainer, {"pruning": PruningArguments("Full", budget=1.0)}),
     ):
         trainer = kind(
             model(),
@@ -359,10 +416,9 @@ def test_trap_22_a_weight_multiplies_the_samples_own_term(tmp_path, model, accum
             loss, self.outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
             return (loss, self.outputs) if return_outputs else loss
 
-    class Checked(SeTaTrainerMixin, Plain):
+    class Checked(PrunedTrainerMixin, Plain):
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-            indices = np.frombuffer(inputs["seta_indices"], np.int64)
-            weights = self.pruner.weights_of(indices)
+            weights = self.pruner.weights_of(np.array(list(map(index_of, inputs["input_ids"]))))
             loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
             if weights is None:
                 return loss
@@ -398,7 +454,7 @@ def test_trap_22_a_weight_multiplies_the_samples_own_term(tmp_path, model, accum
 
 
 def test_a_seq2seq_trainer_with_smoothed_labels(tmp_path):
-    class Mine(SeTaTrainerMixin, Seq2SeqTrainer):
+    class Mine(PrunedTrainerMixin, Seq2SeqTrainer):
         pass
 
     def collate(rows):
@@ -415,7 +471,7 @@ def test_a_seq2seq_trainer_with_smoothed_labels(tmp_path):
         args,
         train_dataset=Sequences(21),
         data_collator=collate,
-        seta=SeTaArguments("InfoBatch", budget=0.8),
+        pruning=PruningArguments("InfoBatch", budget=0.8),
     )
     trainer.train()
     assert [row["trained"] for row in trainer.pruner.history] == trainer.pruner.lengths
@@ -449,7 +505,7 @@ def test_compute_loss_func_is_taken_if_its_terms_are_known(tmp_path):
     trainer.train()
     check_table(trainer)
     with pytest.raises(
-        ValueError, match=r"loss of the first batch is .* add up to .*Give SeTaArguments\(sample_"
+        ValueError, match=r"the loss of a batch is .* add up to .*Give PruningArguments\(sample_"
     ):
         trainer_of(tmp_path, compute_loss_func=squared).train()
 
@@ -485,10 +541,10 @@ class NoLogits(torch.nn.Module):
 
 def test_a_model_without_logits_needs_to_be_told_its_losses(tmp_path):
     with pytest.raises(ValueError, match=r"`logits` and `labels`, got outputs with .*'values'"):
-        trainer_of(tmp_path, kind=SeTaTrainer, model=NoLogits()).train()
+        trainer_of(tmp_path, kind=PrunedTrainer, model=NoLogits()).train()
     trainer = trainer_of(
         tmp_path,
-        kind=SeTaTrainer,
+        kind=PrunedTrainer,
         model=NoLogits(),
         sample_losses=lambda outputs, batch: outputs["values"].mean(1) ** 2,
     )
@@ -542,7 +598,7 @@ def test_regression_and_several_labels(tmp_path, labels, options, label, plain, 
             seen.update(zip(((ids[:, 0] - 1) * 32 + ids[:, 1] - 1).tolist(), values, strict=True))
             return result if return_outputs else result[0]
 
-    class Mine(SeTaTrainerMixin, Plain):
+    class Mine(PrunedTrainerMixin, Plain):
         pass
 
     trainer = trainer_of(
@@ -573,7 +629,7 @@ def test_flattened_batches_are_told_apart(tmp_path):
                 seen[index] = token_loss(logits, labels[start:stop])
             return result if return_outputs else result[0]
 
-    class Mine(SeTaTrainerMixin, Plain):
+    class Mine(PrunedTrainerMixin, Plain):
         pass
 
     trainer = trainer_of(
@@ -591,9 +647,9 @@ def test_a_collate_function_that_merges_samples_is_refused(tmp_path):
         return {key: value[:1] for key, value in batch.items()}
 
     with pytest.raises(ValueError, match=r"of 2 samples gave the losses of 1 rows.*merged samples"):
-        trainer_of(tmp_path, kind=SeTaTrainer, collate=merge).train()
+        trainer_of(tmp_path, kind=PrunedTrainer, collate=merge).train()
     with pytest.raises(TypeError, match=r"data_collator must return a dict, got tuple"):
-        trainer_of(tmp_path, kind=SeTaTrainer, collate=lambda rows: (1, 2)).train()
+        trainer_of(tmp_path, kind=PrunedTrainer, collate=lambda rows: (1, 2)).train()
 
 
 def test_samples_of_like_length_share_a_batch_if_grouped(tmp_path):
@@ -622,8 +678,10 @@ def test_figures_join_the_trainers_logs(tmp_path):
     logs = [log for log in trainer.state.log_history if "seta/kept" in log]
     assert [log["seta/kept"] for log in logs] == trainer.pruner.lengths
     assert [log["epoch"] for log in logs] == [1, 2, 3]
+    assert [log["seta/kept_share"] * 41 for log in logs] == trainer.pruner.lengths
     assert logs[-1]["seta/saved"] == trainer.pruner.saved
-    assert {"seta/unseen", "seta/nonfinite", "seta/longest_left_out"} <= logs[0].keys()
+    names = {"unseen", "nonfinite", "longest_left_out", "never_trained"}
+    assert {f"seta/{name}" for name in names} <= logs[0].keys()
     json.dumps(logs)
 
 
@@ -632,8 +690,8 @@ def test_figures_join_the_trainers_logs(tmp_path):
     [
         ({"max_steps": 20}, 2, 20),
         ({"max_steps": 24}, 2, 24),
-        ({"max_steps": 30, "budget": [0.5, 1.0, 0.8]}, 3, 30),
-        ({"num_train_epochs": 1.5}, 2, 12 + 7),
+        ({"max_steps": 30, "budget": [0.5, 1.0, 0.8]}, 2, 30),
+        ({"num_train_epochs": 1.5}, 2, 12 + 6),
         ({"max_steps": 30, "budget": lambda epoch: 0.5}, 3, 30),
     ],
 )
@@ -671,7 +729,7 @@ def test_auto_find_batch_size_begins_a_new_run(tmp_path):
                 raise RuntimeError("CUDA out of memory.")
             return super().training_step(model, inputs, *args)
 
-    class Mine(SeTaTrainerMixin, Small):
+    class Mine(PrunedTrainerMixin, Small):
         pass
 
     trainer = trainer_of(
@@ -680,7 +738,7 @@ def test_auto_find_batch_size_begins_a_new_run(tmp_path):
     trainer.train()
     check_table(trainer)
     assert trainer._train_batch_size == 6
-    assert trainer.state.global_step == trainer.state.max_steps == 4 + 5 + 4
+    assert trainer.state.global_step == trainer.state.max_steps == 4 + 4 + 4
 
 
 def test_training_twice_makes_two_runs(tmp_path):
@@ -696,18 +754,21 @@ def test_training_twice_makes_two_runs(tmp_path):
 
 def test_half_precision_models_pass_the_check(tmp_path):
     model = llama().to(torch.bfloat16)
-    trainer = trainer_of(tmp_path, model=model, kind=SeTaTrainer)
+    trainer = trainer_of(tmp_path, model=model, kind=PrunedTrainer)
     trainer.train()
     assert np.isfinite(trainer.pruner.losses).any()
-    trainer = trainer_of(tmp_path, bf16=True, policy=halves, budget=1.0, kind=SeTaTrainer)
+    trainer = trainer_of(tmp_path, bf16=True, policy=halves, budget=1.0, kind=PrunedTrainer)
     trainer.train()
     assert np.isfinite(trainer.pruner.losses).all()
 
 
 def test_a_warm_start_and_samples_that_are_always_kept(tmp_path):
     losses = np.arange(41, dtype=np.float32)
-    trainer = trainer_of(tmp_path, losses=losses, always_keep=[3, 5], count_kept=True, seed=7)
+    trainer = trainer_of(
+        tmp_path, losses=losses, always_keep=[3, 5], count_kept=True, seed=7, threads=1
+    )
     trainer.train()
+    assert trainer.pruner.threads == 1
     assert trainer.pruner.kept_counts[[3, 5]].tolist() == [3, 3]
     assert trainer.pruner.history[0]["unseen"] == 0 and trainer.pruner.seed == 7
     assert trainer_of(tmp_path, data_seed=11).get_train_dataloader() is not None
@@ -744,18 +805,18 @@ def test_settings_that_do_not_go_with_pruning_are_refused(tmp_path, options, mes
 def test_too_few_shares_for_max_steps_are_refused(tmp_path):
     trainer = trainer_of(tmp_path, budget=[0.5, 0.5], max_steps=100)
     with pytest.raises(
-        ValueError, match=r"max_steps=100 is more than the 21 steps of the 2 epochs"
+        ValueError, match=r"budget must last for steps=100, got 2 shares of 20 batches"
     ):
         trainer.train()
 
 
 def test_the_arguments_are_checked(tmp_path):
     with pytest.raises(TypeError, match="budget"):
-        SeTaArguments()
-    with pytest.raises(TypeError, match="seta"):
-        SeTaTrainer(llama(), arguments(tmp_path), train_dataset=Sequences(4))
-    with pytest.raises(TypeError, match=r"seta must be a SeTaArguments, got float"):
-        SeTaTrainer(llama(), arguments(tmp_path), train_dataset=Sequences(4), seta=0.6)
+        PruningArguments()
+    with pytest.raises(TypeError, match="pruning"):
+        PrunedTrainer(llama(), arguments(tmp_path), train_dataset=Sequences(4))
+    with pytest.raises(TypeError, match=r"pruning must be PruningArguments, got float"):
+        PrunedTrainer(llama(), arguments(tmp_path), train_dataset=Sequences(4), pruning=0.6)
 
     class Stream(torch.utils.data.IterableDataset):
         def __iter__(self):
@@ -784,11 +845,11 @@ def test_what_is_not_installed_is_named():
 
 
 def test_a_loader_made_elsewhere_is_refused(tmp_path):
-    class Own(SeTaTrainer):
+    class Own(PrunedTrainer):
         def get_train_dataloader(self):
             return torch.utils.data.DataLoader(Sequences(4), collate_fn=pad)
 
-    with pytest.raises(RuntimeError, match=r"loader was not made by SeTaTrainerMixin"):
+    with pytest.raises(RuntimeError, match=r"loader was not made by PrunedTrainerMixin"):
         trainer_of(tmp_path, kind=Own).train()
 
 

@@ -15,7 +15,7 @@ pytest.importorskip("trl")
 from accelerate.state import AcceleratorState, GradientState, PartialState
 from trl import SFTTrainer
 
-from seta.integrations.trl import SeTaArguments, SeTaSFTMixin, SeTaSFTTrainer
+from seta.integrations.trl import PrunedSFTMixin, PrunedSFTTrainer, PruningArguments
 from tests.integrations.sft_cases import PrunedProbe, config, sequences, tokenizer
 from tests.integrations.trainer_cases import check_table, halves, llama, rows_of, weights_of
 
@@ -51,7 +51,7 @@ def trainer_of(folder, budget=0.6, policy="SeTa", n=41, kind=PrunedProbe, model=
         config(folder, **options),
         train_dataset=sequences(n),
         processing_class=tokenizer(),
-        seta=SeTaArguments(policy, budget=budget),
+        pruning=PruningArguments(policy, budget=budget),
     )
 
 
@@ -62,7 +62,8 @@ def trainer_of(folder, budget=0.6, policy="SeTa", n=41, kind=PrunedProbe, model=
     ids=["padded", "padding_free", "packed", "wrapped", "dft", "smoothed"],
 )
 def test_trap_18_each_loss_lands_on_its_row(tmp_path, options, accumulation):
-    trainer = trainer_of(tmp_path, gradient_accumulation_steps=accumulation, **options)
+    n = 82 if "packing" in options else 41
+    trainer = trainer_of(tmp_path, n=n, gradient_accumulation_steps=accumulation, **options)
     trainer.train()
     check_table(trainer)
     assert [row["trained"] for row in trainer.pruner.history] == trainer.pruner.lengths
@@ -88,7 +89,7 @@ def test_trap_22_with_weights_of_1_training_is_the_stock_one_bit_for_bit(
     results = []
     for kind, more in (
         (SFTTrainer, {}),
-        (SeTaSFTTrainer, {"seta": SeTaArguments("Full", budget=1.0)}),
+        (PrunedSFTTrainer, {"pruning": PruningArguments("Full", budget=1.0)}),
     ):
         trainer = kind(
             llama(),
@@ -117,10 +118,9 @@ def test_trap_22_a_weight_multiplies_the_sequences_own_term(tmp_path, options):
             self.given, self.items = dict(inputs), num_items_in_batch
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
 
-    class Checked(SeTaSFTMixin, Plain):
+    class Checked(PrunedSFTMixin, Plain):
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-            indices = np.frombuffer(inputs["seta_indices"], np.int64)
-            weights = self.pruner.weights_of(indices)
+            weights = self.pruner.weights_of(self._seta_batch.indices)
             loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
             if weights is None:
                 return loss
@@ -171,7 +171,7 @@ def test_trap_10_resumes_exactly_from_every_checkpoint(tmp_path):
 
 
 def test_figures_leave_the_metrics_to_trls_own_logs(tmp_path):
-    trainer = trainer_of(tmp_path, kind=SeTaSFTTrainer, logging_steps=3)
+    trainer = trainer_of(tmp_path, kind=PrunedSFTTrainer, logging_steps=3)
     trainer.train()
     own = [log for log in trainer.state.log_history if "seta/kept" in log]
     others = [log for log in trainer.state.log_history if "loss" in log]
@@ -180,12 +180,12 @@ def test_figures_leave_the_metrics_to_trls_own_logs(tmp_path):
 
 
 def test_sample_losses_of_ones_own_come_first(tmp_path):
-    trainer = SeTaSFTTrainer(
+    trainer = PrunedSFTTrainer(
         llama(),
         config(tmp_path),
         train_dataset=sequences(20),
         processing_class=tokenizer(),
-        seta=SeTaArguments(
+        pruning=PruningArguments(
             budget=1.0, sample_losses=lambda outputs, batch: -outputs.log_probs[:, 0]
         ),
     )

@@ -1,7 +1,9 @@
 """Tiny models and data for the tests of `Trainer`, whose rows say which they are."""
 
 import numpy as np
+import pytest
 import torch
+from accelerate.state import AcceleratorState, GradientState, PartialState
 from torch.nn.functional import cross_entropy
 from torch.utils.data import Dataset
 from transformers import (
@@ -18,7 +20,7 @@ from transformers import (
 
 import seta
 from seta.engine.rows import CLOCKED
-from seta.integrations.transformers import SeTaTrainerMixin
+from seta.integrations.transformers import PrunedTrainerMixin, PruningArguments
 
 VOCABULARY = 64
 
@@ -100,6 +102,9 @@ class Sequences(Dataset):
         return {"input_ids": ids, "labels": labels, "note": f"row {index}"}
 
 
+CLASSES = Sequences(40, label=lambda index: index % 4)
+
+
 def pad(rows):
     """The collate function: pads ids with 0 and, where they are lists, labels with -100."""
     longest = max(len(row["input_ids"]) for row in rows)
@@ -162,8 +167,37 @@ class Probe(Trainer):
         return super().train(*args, **kwargs)
 
 
-class PrunedProbe(SeTaTrainerMixin, Probe):
+class PrunedProbe(PrunedTrainerMixin, Probe):
     pass
+
+
+def trainer_of(folder, budget=0.6, policy="SeTa", n=41, kind=PrunedProbe, model=None, **options):
+    given = {key: options.pop(key) for key in list(options) if key in GIVEN}
+    own = {key: options.pop(key) for key in list(options) if key in OWN}
+    return kind(
+        model or llama(),
+        arguments(folder, **options),
+        train_dataset=given.pop("dataset", Sequences(n)),
+        data_collator=given.pop("collate", pad),
+        pruning=PruningArguments(policy, budget=budget, **own),
+        **given,
+    )
+
+
+OWN = PruningArguments.__annotations__
+GIVEN = ("dataset", "collate", "callbacks", "compute_loss_func", "optimizers", "eval_dataset")
+
+
+@pytest.fixture
+def alone():
+    """One thread, and no state of Accelerate's left over for other tests."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
+    PartialState._reset_state()
 
 
 class LeftOver(TrainerCallback):

@@ -9,28 +9,19 @@ import torch
 import torch.distributed as dist
 from transformers import Trainer
 
-from seta.integrations.transformers import SeTaArguments, SeTaTrainer, SeTaTrainerMixin
+from seta.integrations.transformers import PrunedTrainer, PrunedTrainerMixin, PruningArguments
 from tests.integrations.trainer_cases import (
-    PrunedProbe,
     Sequences,
     arguments,
     halves,
+    index_of,
     llama,
     pad,
     rows_of,
+    trainer_of,
     weighted_loss,
     weights_of,
 )
-
-
-def trainer_of(folder, budget, policy="SeTa", n=41, kind=PrunedProbe, model=None, **options):
-    return kind(
-        model or llama(),
-        arguments(folder, **options),
-        train_dataset=Sequences(n),
-        data_collator=pad,
-        seta=SeTaArguments(policy, budget=budget),
-    )
 
 
 def gathered(value):
@@ -55,9 +46,10 @@ def trap_2_and_4_each_sample_is_trained_once(folder, budget, policy, **options):
     sizes = [row["trained"] for row in trainer.pruner.history]
     if budget is not None:
         assert sizes == trainer.pruner.lengths
+    accumulation = options.get("gradient_accumulation_steps", 1)
     at, last = 0, {}
     for size in sizes:
-        assert size % 4 == 0
+        assert size % (4 * accumulation) == 0
         epoch = [seen for part in parts for seen in part[at : at + size // 2]]
         assert len({index for _, index, _ in epoch}) == len(epoch) == size
         last.update({index: loss for _, index, loss in epoch})
@@ -65,8 +57,8 @@ def trap_2_and_4_each_sample_is_trained_once(folder, budget, policy, **options):
     assert at == len(parts[0])
     np.testing.assert_allclose(table[list(last)], list(last.values()), rtol=1e-5)
     assert np.isfinite(table).sum() == len(last)
-    steps = [-(-size // 4 // options.get("gradient_accumulation_steps", 1)) for size in sizes]
-    assert trainer.state.global_step == trainer.state.max_steps == sum(steps)
+    steps = sum(sizes) // (4 * accumulation)
+    assert trainer.state.global_step == trainer.state.max_steps == steps
     assert trainer.lr_scheduler.get_last_lr()[0] == 0  # trap 11: not twice a step
 
 
@@ -74,12 +66,12 @@ def trap_22_training_is_the_stock_one(folder):
     results = []
     for kind, more in (
         (Trainer, {}),
-        (SeTaTrainer, {"seta": SeTaArguments("Full", budget=1.0)}),
+        (PrunedTrainer, {"pruning": PruningArguments("Full", budget=1.0)}),
     ):
         args = arguments(
             folder, train_sampling_strategy="sequential", gradient_accumulation_steps=2
         )
-        trainer = kind(llama(), args, train_dataset=Sequences(20), data_collator=pad, **more)
+        trainer = kind(llama(), args, train_dataset=Sequences(24), data_collator=pad, **more)
         trainer.train()
         results.append(weights_of(trainer.model))
     assert torch.equal(*results)
@@ -92,11 +84,11 @@ class Plain(Trainer):
         return (loss, self.outputs) if return_outputs else loss
 
 
-class Weighted(SeTaTrainerMixin, Plain):
+class Weighted(PrunedTrainerMixin, Plain):
     compared = 0
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        weights = self.pruner.weights_of(np.frombuffer(inputs["seta_indices"], np.int64))
+        weights = self.pruner.weights_of(np.array(list(map(index_of, inputs["input_ids"]))))
         loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         if weights is not None:
             plain = weighted_loss(
@@ -140,9 +132,9 @@ def trap_10_a_resumed_run_is_the_same(folder):
         assert rows_of(rest.pruner) == rows_of(whole.pruner), step
 
 
-def varying_epochs_need_whole_batches(folder):
-    with pytest.raises(ValueError, match=r"budget=None on 2 processes needs dataloader_drop_last"):
-        trainer_of(folder, None)
+def an_optimizer_step_of_samples_is_needed(folder):
+    with pytest.raises(ValueError, match=r"one optimizer step, .* got 7 for .* = 8: make"):
+        trainer_of(folder, None, n=7, gradient_accumulation_steps=2).train()
 
 
 def processes_that_trainer_does_not_count_are_refused(folder):
@@ -157,8 +149,12 @@ def main(folder):
         trap_2_and_4_each_sample_is_trained_once(
             folder, budget, "SeTa", gradient_accumulation_steps=2
         )
+    for accumulation in (1, 2):
+        trap_2_and_4_each_sample_is_trained_once(
+            folder, None, "InfoBatch", gradient_accumulation_steps=accumulation
+        )
     trap_2_and_4_each_sample_is_trained_once(folder, None, "InfoBatch", dataloader_drop_last=True)
-    varying_epochs_need_whole_batches(folder)
+    an_optimizer_step_of_samples_is_needed(folder)
     trap_22_training_is_the_stock_one(folder)
     trap_22_weights_count_for_their_own_samples(folder)
     trap_10_a_resumed_run_is_the_same(folder)

@@ -1,7 +1,7 @@
 """TRL's `SFTTrainer`: fine-tune each epoch on the sequences that a policy keeps.
 
-    trainer = SeTaSFTTrainer(
-        model, args=SFTConfig(...), train_dataset=dataset, seta=SeTaArguments(budget=0.6)
+    trainer = PrunedSFTTrainer(
+        model, args=SFTConfig(...), train_dataset=dataset, pruning=PruningArguments(budget=0.6)
     )
     trainer.train()
 
@@ -24,25 +24,27 @@ from transformers import Trainer  # noqa: E402
 from trl.trainer.sft_trainer import SFTTrainer  # noqa: E402
 
 from seta.engine.rows import Row  # noqa: E402
-from seta.integrations.transformers.arguments import SeTaArguments  # noqa: E402
-from seta.integrations.transformers.trainer import LOGGED, SeTaTrainerMixin  # noqa: E402
+from seta.integrations.transformers.arguments import PruningArguments  # noqa: E402
+from seta.integrations.transformers.trainer import PrunedTrainerMixin, figures_of  # noqa: E402
 
-__all__ = ["SeTaArguments", "SeTaSFTMixin", "SeTaSFTTrainer"]
+__all__ = ["PrunedSFTMixin", "PrunedSFTTrainer", "PruningArguments"]
 
 
-class SeTaSFTMixin(SeTaTrainerMixin):
-    """Makes an `SFTTrainer` prune: `class Mine(SeTaSFTMixin, SFTTrainer)`.
+class PrunedSFTMixin(PrunedTrainerMixin):
+    """Makes an `SFTTrainer` prune: `class Mine(PrunedSFTMixin, SFTTrainer)`.
 
     Args:
         *args: As the trainer's.
-        seta: How to prune.
+        pruning: How to prune.
         **kwargs: As the trainer's.
     """
 
-    def _sample_terms(self, outputs: Any, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    def _sample_terms(
+        self, outputs: Any, batch: dict[str, Any], shift: bool
+    ) -> tuple[Tensor, Tensor]:
         fused = getattr(outputs, "log_probs", None)  # absent under label smoothing and the like
-        if fused is None or self.seta.sample_losses is not None:
-            return super()._sample_terms(outputs, batch)
+        if fused is None or self.pruning.sample_losses is not None:
+            return super()._sample_terms(outputs, batch, shift)
         terms: Tensor = -fused
         if getattr(self.args, "loss_type", "nll") == "dft":
             terms = terms * fused.exp().detach()
@@ -50,14 +52,14 @@ class SeTaSFTMixin(SeTaTrainerMixin):
 
     def _log_figures(self, row: Row) -> None:
         # Past SFTTrainer.log, which puts the averages of its metrics into whatever is logged next.
-        Trainer.log(self, {f"seta/{name}": row[name] for name in LOGGED})
+        Trainer.log(self, figures_of(row))
 
 
-class SeTaSFTTrainer(SeTaSFTMixin, SFTTrainer):
+class PrunedSFTTrainer(PrunedSFTMixin, SFTTrainer):
     """`trl.SFTTrainer` that trains each epoch on the samples that a policy keeps.
 
     Args:
         *args: As `SFTTrainer`'s.
-        seta: How to prune.
+        pruning: How to prune.
         **kwargs: As `SFTTrainer`'s.
     """

@@ -1,16 +1,17 @@
 """Hugging Face `Trainer`: train each epoch on the samples that a policy keeps.
 
-    trainer = SeTaTrainer(
-        model=model, args=args, train_dataset=dataset, seta=SeTaArguments(budget=0.6)
+    trainer = PrunedTrainer(
+        model=model, args=args, train_dataset=dataset, pruning=PruningArguments(budget=0.6)
     )
     trainer.train()
 
-`SeTaTrainerMixin` does the same for a trainer of your own: `class Mine(SeTaTrainerMixin, Trainer)`.
+`PrunedTrainerMixin` does it for a trainer of your own: `class Mine(PrunedTrainerMixin, Trainer)`.
 Every process reads the same plan, Accelerate deals it out, the index of a sample travels in its
 batch, and the losses come from the logits that the model returns anyway.
 
 Cost per batch: one more pass over the logits, without a graph and in pieces of 256 MB at most; no
-wait for the device but in the first batch. Per epoch one exchange of losses.
+wait for the device but in the first batches, and in ever fewer later. Per epoch one exchange of
+losses.
 """
 
 from seta.extras import MissingExtra, require
@@ -44,7 +45,7 @@ if _missing:
         f'{", ".join(_missing)}: pip install "transformers>=5.3,<6"'
     )
 
-from seta.integrations.transformers.arguments import SeTaArguments  # noqa: E402
-from seta.integrations.transformers.trainer import SeTaTrainer, SeTaTrainerMixin  # noqa: E402
+from seta.integrations.transformers.arguments import PruningArguments  # noqa: E402
+from seta.integrations.transformers.trainer import PrunedTrainer, PrunedTrainerMixin  # noqa: E402
 
-__all__ = ["SeTaArguments", "SeTaTrainer", "SeTaTrainerMixin"]
+__all__ = ["PrunedTrainer", "PrunedTrainerMixin", "PruningArguments"]

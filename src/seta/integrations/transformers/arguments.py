@@ -12,64 +12,71 @@ from transformers import Trainer
 
 from seta.engine import Policy
 from seta.engine.arguments import Listener, Reorder
-from seta.engine.budget import Budget
+from seta.engine.steps import Budget
 from seta.integrations.transformers.losses import SampleLosses
 from seta.torch.arguments import check_dataset
 
 
 @dataclass(frozen=True, eq=False)
-class SeTaArguments:
+class PruningArguments:
     """How to prune: beside `TrainingArguments`, which say how to train.
 
     Attributes:
         policy: A policy, or its name: "SeTa", "InfoBatch", "Random", "Static", "Full".
         budget: Share of full training's sample visits to pay, in (0, 1]: one for all epochs, one
             for each, or a function of the epoch. Then every step is known before the first, and all
-            schedules end where they should. None: epochs vary in length, as the policy says.
+            schedules end where they should. None: as many as the policy keeps.
         seed: Of the selections; None: `data_seed` of the training arguments, else their `seed`.
+        index_key: Let the index of a sample, a mapping, ride inside it under this key, for collate
+            functions that leave rows out or sort a copy of them. The batch has to have the key too;
+            the model does not get it. In evaluation rows have no such key.
         always_keep: Indices of samples that are never pruned.
         losses: Float (N,), a warm start: an earlier run's `trainer.pruner.losses`.
         strata: Integers (N,), the class of each sample, for a policy that looks at classes.
-        reorder: Takes an epoch's indices in random order and returns a permutation of them.
+        reorder: Takes an epoch's indices in random order and returns a permutation of them, to put
+            samples of one length into one batch, say.
         on_epoch: Called with the row of each epoch that ends; one function or several.
-        count_kept: Whether to count how often each sample was kept.
+        count_kept: Whether to count how often each sample was kept (`pruner.kept_counts`).
+        threads: Threads that choose the samples of an epoch; None: all cores.
         sample_losses: For models whose loss is not a cross-entropy or squared error of `logits` and
             `labels`: takes the model's outputs and the batch, and returns the losses of its
             samples, (B,), or of their parts, (B, ...), or a pair of those and a mask of the parts
             that count.
-        changed: What is meant to differ from the run that is resumed: some of "policy", "budget",
-            "epochs", "seed", "always_keep".
+        changed: What is meant to differ from the run that is resumed, as for
+            `Pruner.load_state_dict`: ("epochs", "budget"), say.
     """
 
     policy: Policy | str = "SeTa"
     _: KW_ONLY
     budget: Budget | None
     seed: int | None = None
+    index_key: str | None = None
     always_keep: ArrayLike | None = None
     losses: ArrayLike | None = None
     strata: ArrayLike | None = None
     reorder: Reorder | None = None
     on_epoch: Listener | Iterable[Listener] | None = None
     count_kept: bool = False
+    threads: int | None = None
     sample_losses: Callable[[Any, dict[str, Any]], SampleLosses] | None = None
-    changed: tuple[str, ...] = ()
+    changed: Iterable[str] = ()
 
 
-def check_seta(seta: SeTaArguments) -> SeTaArguments:
+def check_arguments(pruning: PruningArguments) -> PruningArguments:
     """Returns the argument, if it is one.
 
     Raises:
         TypeError: It is something else.
     """
-    if not isinstance(seta, SeTaArguments):
+    if not isinstance(pruning, PruningArguments):
         raise TypeError(
-            f"seta must be a SeTaArguments, got {type(seta).__name__}: give "
-            "seta=SeTaArguments(budget=0.6)"
+            f"pruning must be PruningArguments, got {type(pruning).__name__}: give "
+            "pruning=PruningArguments(budget=0.6)"
         )
-    return seta
+    return pruning
 
 
-def check_trainer(trainer: Trainer, seta: SeTaArguments) -> None:
+def check_trainer(trainer: Trainer, pruning: PruningArguments) -> None:
     """Refuses settings under which a sample would be trained twice, or its loss be another's.
 
     Raises:
@@ -79,10 +86,10 @@ def check_trainer(trainer: Trainer, seta: SeTaArguments) -> None:
     args = trainer.args
     if trainer.train_dataset is not None:
         check_dataset(trainer.train_dataset)
-    for name, value, allowed, remedy in _settings(trainer, seta):
+    for name, value, allowed, remedy in _settings(trainer, pruning):
         if not allowed:
-            raise ValueError(f"{name} is not supported with seta, got {value!r}: {remedy}")
-    if seta.budget is not None:
+            raise ValueError(f"{name} does not go with pruning, got {value!r}: {remedy}")
+    if pruning.budget is not None:
         return
     if args.max_steps > 0:
         raise ValueError(
@@ -94,15 +101,9 @@ def check_trainer(trainer: Trainer, seta: SeTaArguments) -> None:
             f"num_train_epochs must be whole with budget=None, got {args.num_train_epochs}: the "
             "length of the last epoch is not known before it. Give budget=, or whole epochs"
         )
-    if args.world_size > 1 and not args.dataloader_drop_last:
-        raise ValueError(
-            f"budget=None on {args.world_size} processes needs dataloader_drop_last=True, got "
-            "False: Accelerate fills up the last batches with samples of the epoch's first, which "
-            "would be trained twice. Set it, or give budget= (its epochs are whole batches)"
-        )
 
 
-def _settings(trainer: Trainer, seta: SeTaArguments) -> list[tuple[str, Any, bool, str]]:
+def _settings(trainer: Trainer, pruning: PruningArguments) -> list[tuple[str, Any, bool, str]]:
     """Returns the settings looked at: name, value, whether it is allowed, what to do if not."""
     args = trainer.args
     accelerator: Any = args.accelerator_config
@@ -164,8 +165,8 @@ def _settings(trainer: Trainer, seta: SeTaArguments) -> list[tuple[str, Any, boo
         ),
         (
             f"reorder= together with train_sampling_strategy={strategy!r}",
-            seta.reorder,
-            seta.reorder is None or strategy == "random",
+            pruning.reorder,
+            pruning.reorder is None or strategy == "random",
             "both say the order. Leave one of them out",
         ),
     ]

@@ -2,22 +2,73 @@
 
 The indices go as bytes under a key of the batch: Accelerate and `Trainer` move tensors to the
 device and leave bytes where they are, so nothing has to be fetched back from there. The key is put
-in after the user's collate function and the removal of columns, and taken out before the model.
+in after the user's collate function and the removal of columns, and taken out before the training
+step.
 """
 
 from __future__ import annotations
 
-from array import array
+import copy
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from seta.engine.arguments import Reorder
+from seta.torch.dataset import IndexedCollate, IndexedRows, indices_of
 
 INDICES = "seta_indices"
 LENGTHS = "seta_lengths"
+
+
+@dataclass
+class TrainedBatch:
+    """The batch that is being trained.
+
+    Attributes:
+        indices: int64 (B,), its samples.
+        lengths: Their tokens, if it is flattened.
+        answered: Whether their losses were recorded, or left out on purpose.
+        weighted: The losses made of them, where weights of the policy other than 1 went in.
+    """
+
+    indices: NDArray[np.int64]
+    lengths: list[int] | None
+    answered: bool = False
+    weighted: list[Tensor] = field(default_factory=list)
+
+    def answer(self, loss: Tensor, weights: NDArray[np.float32] | None) -> Tensor:
+        """Takes the loss made of the recorded ones with these weights, and returns it."""
+        self.answered = True
+        if weights is not None and (weights != 1).any():
+            self.weighted.append(loss)
+        return loss
+
+
+def taken(inputs: Any) -> tuple[TrainedBatch, Any]:
+    """Takes out of a batch what travels in it, and leaves the batch as it is.
+
+    Returns:
+        What travelled, and a copy of the batch for the model.
+
+    Raises:
+        RuntimeError: It has lost its indices.
+    """
+    if INDICES not in inputs:
+        raise RuntimeError(
+            f"the batch has no {INDICES!r}, got {list(inputs)}: something between the loader and "
+            "the training step makes a new batch without it. Hand on the keys that it finds"
+        )
+    inputs = copy.copy(inputs)
+    return TrainedBatch(indices_of(inputs.pop(INDICES)), inputs.pop(LENGTHS, None)), inputs
+
+
+def unchanged(rows: Any) -> Any:
+    """Returns the rows as they are."""
+    return rows
 
 
 class IndexedBatch:
@@ -27,29 +78,40 @@ class IndexedBatch:
 
     Args:
         collate_fn: The user's own: rows -> dict.
+        index_key: See `IndexedCollate`; it is taken out of the batch.
+        strip: Takes unused columns out of the rows first: rows -> rows.
     """
 
-    def __init__(self, collate_fn: Callable[[Any], Any]) -> None:
-        self.collate_fn = collate_fn
+    def __init__(
+        self,
+        collate_fn: Callable[[Any], Any],
+        index_key: str | None = None,
+        strip: Callable[[Any], Any] = unchanged,
+    ) -> None:
+        self._collate, self._strip = IndexedCollate(collate_fn, index_key), strip
 
-    def __call__(self, fetched: Any) -> Any:
+    def __call__(self, fetched: IndexedRows) -> Any:
         """Returns the user's batch, with the indices of its rows.
 
         Raises:
             TypeError: It is no dict.
+            ValueError: It is not known which of its rows is which sample.
         """
-        indices, rows = fetched
+        rows = self._strip(fetched.rows)
         lengths = _lengths_of(rows)
-        batch = self.collate_fn(rows)
+        packed, batch = self._collate(IndexedRows(fetched.indices, rows))
         if not isinstance(batch, MutableMapping):
             raise TypeError(
                 f"data_collator must return a dict, got {type(batch).__name__}: Trainer calls "
                 "model(**batch), and the indices of the samples travel in it"
             )
-        batch[INDICES] = array("q", indices).tobytes()
+        if self._collate.index_key is not None:
+            del batch[self._collate.index_key]
+        batch[INDICES] = packed
         ids: Any = batch.get("input_ids")
         if lengths is not None and getattr(ids, "ndim", 0) == 2 and len(ids) == 1:
-            batch[LENGTHS] = lengths
+            length_of = dict(zip(fetched.indices, lengths, strict=True))
+            batch[LENGTHS] = [length_of[int(index)] for index in indices_of(packed)]
         return batch
 
 

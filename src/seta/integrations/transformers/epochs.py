@@ -22,11 +22,12 @@ from seta.engine import Pruner
 from seta.engine.arguments import Reorder
 from seta.engine.files import load, save
 from seta.engine.rows import Row
-from seta.integrations.transformers.arguments import SeTaArguments, check_trainer
-from seta.integrations.transformers.batches import IndexedBatch, by_length
-from seta.integrations.transformers.run import Run, Steps, epochs_of
+from seta.engine.steps import Steps
+from seta.integrations.transformers.arguments import PruningArguments, check_trainer
+from seta.integrations.transformers.batches import IndexedBatch, by_length, unchanged
+from seta.integrations.transformers.run import Run, length_of
 from seta.torch.arguments import check_dataset
-from seta.torch.dataset import IndexedDataset
+from seta.torch.dataset import IndexedDataset, WorkerInit
 from seta.torch.ranks import ranks_of
 from seta.torch.sampler import PrunedSampler
 
@@ -38,32 +39,42 @@ else:
 STATE_NAME = "seta_state.bin"
 
 
+class Plan(PrunedSampler):
+    """The plan of the open epoch, all of it, in every process."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Says nothing: a loader that is only looked at has another number of epochs."""
+
+
 class PrunedEpochs(_Base):
-    """The part of `SeTaTrainerMixin` that plans, saves and resumes."""
+    """The part of `PrunedTrainerMixin` that plans, saves and resumes."""
 
     train_dataset: Any
     data_collator: Any
-    seta: SeTaArguments
+    pruning: PruningArguments
     _seta_run: Run | None = None
     _seta_next: Run | None = None  # of the loader that was made last
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Returns `Trainer`'s own loader, over the plan of a new run."""
-        check_trainer(self, self.seta)
+        check_trainer(self, self.pruning)
         if self.train_dataset is None:
             return super().get_train_dataloader()
         dataset, collator = self.train_dataset, self.data_collator
         self._seta_next = self._new_run(dataset)
-        rows, collate = dataset, collator
+        rows, strip = dataset, unchanged
         if _is_table(dataset):
             rows = self._remove_unused_columns(dataset, description="training")
         else:
-            collate = self._get_collator_with_removed_columns(collator, description="training")
-        self.train_dataset, self.data_collator = IndexedDataset(rows), IndexedBatch(collate)
+            strip = self._get_collator_with_removed_columns(unchanged, description="training")
+        self.train_dataset = IndexedDataset(rows)
+        self.data_collator = IndexedBatch(collator, self.pruning.index_key, strip)
         try:
-            return super().get_train_dataloader()
+            loader: Any = super().get_train_dataloader()
         finally:
             self.train_dataset, self.data_collator = dataset, collator
+        loader.base_dataloader.worker_init_fn = WorkerInit(loader.worker_init_fn)
+        return loader  # type: ignore[no-any-return]
 
     def _get_collator_with_removed_columns(
         self, data_collator: Callable[..., Any], description: str | None = None
@@ -75,46 +86,55 @@ class PrunedEpochs(_Base):
     def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> Sampler[int] | None:
         if self._seta_next is None or not isinstance(train_dataset, IndexedDataset):
             return super()._get_train_sampler(train_dataset)
-        return PrunedSampler(self._seta_next.pruner, share=False)
+        return Plan(self._seta_next.pruner, share=False)
 
     def _new_run(self, dataset: Any) -> Run:
-        args, seta = self.args, self.seta
-        n = check_dataset(dataset)
-        steps = Steps(
-            batch=self._train_batch_size * args.world_size,
-            accumulation=args.gradient_accumulation_steps,
-            whole=args.dataloader_drop_last,
+        args, pruning = self.args, self.pruning
+        accumulation = args.gradient_accumulation_steps
+        sizes = Steps(
+            check_dataset(dataset),
+            batch_size=self._train_batch_size * accumulation,
+            ranks=args.world_size,
+            # Accelerate would fill up a remainder with samples that were trained already.
+            drop_last=args.dataloader_drop_last or args.world_size > 1,
         )
-        unit = steps.batch if steps.whole or args.world_size > 1 else 1
-        epochs, stop = epochs_of(args, seta, n, unit, steps)
+        if not sizes.most:
+            raise ValueError(
+                "train_dataset must have the samples of one optimizer step, on several processes "
+                f"and with dataloader_drop_last, got {sizes.n} for processes x "
+                "per_device_train_batch_size x gradient_accumulation_steps = "
+                f"{sizes.global_batch}: make one of them smaller"
+            )
         own_seed = args.seed if args.data_seed is None else args.data_seed
         pruner = Pruner(
-            n,
-            seta.policy,
-            epochs=epochs,
-            seed=own_seed if seta.seed is None else seta.seed,
-            budget=seta.budget,
-            unit=unit,
-            always_keep=seta.always_keep,
-            losses=seta.losses,
-            strata=seta.strata,
-            reorder=self._order_of(dataset, steps),
-            on_epoch=seta.on_epoch,
-            count_kept=seta.count_kept,
+            sizes.n,
+            pruning.policy,
+            **length_of(args, pruning.budget, sizes),
+            seed=own_seed if pruning.seed is None else pruning.seed,
+            budget=pruning.budget,
+            batch_size=sizes.batch_size,
+            drop_last=sizes.drop_last,
+            always_keep=pruning.always_keep,
+            losses=pruning.losses,
+            strata=pruning.strata,
+            reorder=self._order_of(dataset, sizes.global_batch),
+            on_epoch=pruning.on_epoch,
+            count_kept=pruning.count_kept,
+            threads=pruning.threads,
             ranks=ranks_of(None),
             sharding="replicated",
         )
-        return Run(pruner, steps, stop)
+        return Run(pruner, accumulation)
 
-    def _order_of(self, dataset: Any, steps: Steps) -> Reorder | None:
+    def _order_of(self, dataset: Any, group: int) -> Reorder | None:
         """Returns what `train_sampling_strategy` makes of an epoch's order."""
         strategy = self.args.train_sampling_strategy
         if strategy == "sequential":
             return np.sort
         if strategy == "group_by_length":
             sampler: Any = super()._get_train_sampler(dataset)
-            return by_length(sampler.lengths, steps.batch * steps.accumulation)
-        return self.seta.reorder
+            return by_length(sampler.lengths, group)
+        return self.pruning.reorder
 
     # The lengths of epochs, and resuming.
 
@@ -124,15 +144,15 @@ class PrunedEpochs(_Base):
         """Returns `Trainer`'s values, with the epochs, steps and samples that there will be."""
         self._seta_run = run = self._running(self._seta_next)
         values = super().set_initial_training_values(args, dataloader)
-        batches = run.steps.batches(run.samples(0))
+        samples, batches = run.samples(0), run.batches(0)
         if len(dataloader) != batches:
             raise RuntimeError(
-                f"the training loader has {len(dataloader)} batches of {run.samples(0)} samples, "
+                f"the training loader has {len(dataloader)} batches of {samples} samples, "
                 f"and {batches} are due: something else cuts or shards it. get_train_dataloader of "
                 "a subclass has to hand on what super() returns"
             )
         epochs = run.pruner.epochs
-        return (epochs, run.updates(0), values[2], run.visits, values[4], batches, run.total)
+        return (epochs, run.steps(0), values[2], run.visits, values[4], batches, run.total)
 
     def _init_training_state(
         self,
@@ -152,10 +172,11 @@ class PrunedEpochs(_Base):
             raise FileNotFoundError(
                 f"{path} is missing: the checkpoint was saved by another trainer, or with "
                 "save_only_model=True, so that the run cannot go on from it. Load the model from "
-                "it and begin a new run, with SeTaArguments(losses=...) if its losses are at hand"
+                "it and begin a new run, with PruningArguments(losses=...) where its losses are "
+                "at hand"
             )
         run = self._running(self._seta_run)
-        position = run.load_state_dict(load(path), self.state.global_step, self.seta.changed)
+        position = run.load_state_dict(load(path), self.state.global_step, self.pruning.changed)
         self.state.max_steps = run.total
         return position
 
@@ -174,14 +195,13 @@ class PrunedEpochs(_Base):
     def _run_epoch(self, *args: Any, **given: Any) -> None:
         """Runs an epoch with its own number of steps."""
         run, epoch = self._running(self._seta_run), int(given["epoch"])
-        if run.pruner.epoch not in (None, epoch):
-            self._end_epoch()
-        run.begin(epoch, self.state.global_step)
+        run.pruner.begin_epoch(epoch)
         self.state.max_steps = run.total
-        given["steps_in_epoch"] = run.steps.batches(run.samples(epoch))
-        given["num_update_steps_per_epoch"] = run.updates(epoch)
+        given["steps_in_epoch"] = run.batches(epoch)
+        given["num_update_steps_per_epoch"] = run.steps(epoch)
         super()._run_epoch(*args, **given)  # type: ignore[no-untyped-call]
-        self._end_epoch()
+        if run.pruner.epoch == epoch:  # else it ended with its last checkpoint
+            self._end_epoch()
 
     def _finalize_training(self, trial: Any, num_train_samples: int, start_time: float) -> Any:
         visits = self._running(self._seta_run).visits
@@ -203,8 +223,7 @@ class PrunedEpochs(_Base):
         if run.pruner.lengths is not None:
             return super().create_scheduler(run.total, optimizer)
         given = " given in optimizers=" if self.lr_scheduler is not None else ""
-        full = run.steps.updates(run.pruner.n) * run.pruner.epochs
-        scheduler = super().create_scheduler(full, optimizer)
+        scheduler = super().create_scheduler(run.full * run.pruner.epochs, optimizer)
         by_metric = (
             isinstance(scheduler, ReduceLROnPlateau) or type(scheduler).__name__ == "GreedyLR"
         )
@@ -219,9 +238,7 @@ class PrunedEpochs(_Base):
         return scheduler
 
     def _end_epoch(self) -> None:
-        row = self._running(self._seta_run).end()
-        if row is not None:
-            self._log_figures(row)
+        self._log_figures(self._running(self._seta_run).end_epoch(self.state.global_step))
 
     def _log_figures(self, row: Row) -> None:
         """Puts the figures of an epoch that is over into the logs."""
@@ -230,7 +247,7 @@ class PrunedEpochs(_Base):
     def _running(self, run: Run | None) -> Run:
         if run is None:
             raise RuntimeError(
-                "the training loader was not made by SeTaTrainerMixin: get_train_dataloader of a "
+                "the training loader was not made by PrunedTrainerMixin: get_train_dataloader of a "
                 "subclass has to call super()"
             )
         return run

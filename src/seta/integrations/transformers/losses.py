@@ -23,7 +23,10 @@ from torch.nn import functional
 SampleLosses = Tensor | tuple[Tensor, Tensor]
 
 _PIECE = 1 << 26  # logits turned into float32 at a time
-_OVERRIDE = "give SeTaArguments(sample_losses=...), a function (outputs, batch) -> losses (B,)"
+OVERRIDE = (
+    "give PruningArguments(sample_losses=...), a function (outputs, batch) -> losses (B,), or call "
+    "self.update(losses) in a compute_loss of your own"
+)
 
 
 class Shares(NamedTuple):
@@ -51,7 +54,8 @@ def output_terms(
     Args:
         outputs: The model's, with `logits`.
         batch: With `labels`, or `shift_labels`.
-        shift: Whether the logits of a token are for the label of the next one.
+        shift: Whether the logits of a token are for the label of the next one, where there are
+            several.
         smoothing: Of the labels, as `label_smoothing_factor`.
         problem: `problem_type` of the model's configuration.
 
@@ -67,7 +71,7 @@ def output_terms(
         keys = list(outputs) if isinstance(outputs, Mapping) else type(outputs).__name__
         raise ValueError(
             "a sample's loss is computed from `logits` and `labels`, got outputs with "
-            f"{keys} and a batch with {list(batch)}: {_OVERRIDE}"
+            f"{keys} and a batch with {list(batch)}: {OVERRIDE}"
         )
     labels = labels.to(logits.device)
     if labels.is_floating_point() and logits.numel() == labels.numel():
@@ -75,9 +79,9 @@ def output_terms(
     if labels.is_floating_point() or logits.shape[:-1] != labels.shape:
         raise ValueError(
             f"logits of shape {tuple(logits.shape)} and labels of shape {tuple(labels.shape)}, "
-            f"{labels.dtype}, do not fit each other: {_OVERRIDE}"
+            f"{labels.dtype}, do not fit each other: {OVERRIDE}"
         )
-    if shift:
+    if shift and labels.ndim > 1:
         labels = functional.pad(labels, (0, 1), value=-100)[..., 1:]
     flat, targets = logits.reshape(-1, logits.shape[-1]), labels.reshape(-1)
     step = max(1, _PIECE // flat.shape[-1])
@@ -146,9 +150,10 @@ def shares_of(terms: Tensor, mask: Tensor, count: int, lengths: list[int] | None
     if lengths is None or len(terms) != 1 or terms.ndim != 2 or terms.shape[1] < sum(lengths) - 1:
         raise ValueError(
             f"a batch of {count} samples gave the losses of {len(terms)} rows, of shape "
-            f"{tuple(terms.shape)}: the collate function merged samples, and which term is whose "
-            "is not known. Flattened batches are told apart by the input_ids of their rows, one "
-            f"after another; for anything else, {_OVERRIDE}"
+            f"{tuple(terms.shape)}: the collate function merged samples or dropped some, and which "
+            "term is whose is not known. Flattened batches are told apart by the input_ids of "
+            "their rows, one after another; where rows are dropped, give index_key=, and the batch "
+            f"says which remain; for anything else, {OVERRIDE}"
         )
     cut = [*lengths[:-1], terms.shape[1] - sum(lengths[:-1])]  # the last takes the padding
     return Shares(
@@ -170,43 +175,6 @@ def scales_of(shares: Shares, items: Tensor | int | None, processes: int) -> lis
     if items is not None:
         scales.insert(0, processes / torch.as_tensor(items, device=own.device).float())
     return scales
-
-
-def check_loss(
-    loss: Tensor, shares: Shares, scales: list[Tensor], *, half: bool, given: bool
-) -> bool:
-    """Compares a batch's loss with the sum of its samples' terms, waiting for the device.
-
-    Args:
-        loss: As `Trainer` computed it.
-        shares: Of the samples.
-        scales: From `scales_of`.
-        half: Whether the model computes in half precision.
-        given: Whether the terms are the user's `sample_losses`.
-
-    Returns:
-        Whether there was anything to compare.
-
-    Raises:
-        ValueError: They differ: the loss is not the one that was taken for it.
-    """
-    value, total = float(loss.detach()), float(shares.totals.detach().sum())
-    if not np.isfinite([value, total]).all() or not int(shares.counts.sum()):
-        return False
-    sums = [total * float(scale) for scale in scales]
-    if any(np.isclose(value, one, rtol=3e-2 if half else 1e-3, atol=1e-5) for one in sums):
-        return True
-    why = (
-        "the policy gives weights other than 1, so sample_losses has to return the very terms that "
-        "the loss is the mean of. Return them, or take a policy without weights (SeTa, Random)"
-        if given
-        else "this model's loss, or compute_loss_func, is not the cross-entropy or squared error "
-        f"of logits and labels. {_OVERRIDE[0].upper()}{_OVERRIDE[1:]}"
-    )
-    raise ValueError(
-        f"the loss of the first batch is {value:.6g}, but the losses of its samples add up to "
-        f"{' or '.join(f'{one:.6g}' for one in sums)}: {why}"
-    )
 
 
 def weighted(

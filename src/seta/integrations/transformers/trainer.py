@@ -1,4 +1,4 @@
-"""`SeTaTrainerMixin`: a `Trainer` that prunes, and the losses of its samples.
+"""`PrunedTrainerMixin`: a `Trainer` that prunes, and the losses of its samples.
 
 The loss, the optimizer and the loop are `Trainer`'s. The losses of the samples come out of what
 the model returns, caught by a forward hook around the trainer's own `compute_loss`: so they are
@@ -7,24 +7,30 @@ those of the batch at hand, whatever loss the trainer makes of it.
 
 from __future__ import annotations
 
+import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from transformers import Trainer
 from transformers.loss.loss_utils import LOSS_MAPPING, ForCausalLMLoss
 
 from seta.engine import Pruner
 from seta.engine.rows import Row
-from seta.integrations.transformers.arguments import SeTaArguments, check_seta, check_trainer
-from seta.integrations.transformers.batches import INDICES, LENGTHS
+from seta.integrations.transformers.arguments import (
+    PruningArguments,
+    check_arguments,
+    check_trainer,
+)
+from seta.integrations.transformers.batches import TrainedBatch, taken
+from seta.integrations.transformers.check import LossCheck
 from seta.integrations.transformers.epochs import PrunedEpochs
 from seta.integrations.transformers.losses import (
-    check_loss,
+    Shares,
     given_terms,
     output_terms,
     scales_of,
@@ -32,31 +38,41 @@ from seta.integrations.transformers.losses import (
     weighted,
 )
 from seta.integrations.transformers.run import Run
-from seta.torch.dataset import indices_of
+from seta.torch.arguments import sample_indices
+from seta.torch.eager import eager
+from seta.torch.losses import per_sample, weighted_mean
 
-LOGGED = ("kept", "saved", "unseen", "nonfinite", "longest_left_out")
+logger = logging.getLogger(__name__)
+
+LOGGED = ("kept", "kept_share", "saved", "unseen", "nonfinite", "longest_left_out", "never_trained")
 
 
-class SeTaTrainerMixin(PrunedEpochs):
-    """Makes a `Trainer` prune: `class Mine(SeTaTrainerMixin, Trainer)`.
+def figures_of(row: Row) -> dict[str, float]:
+    """Returns what of an epoch's row goes to the trainer's logs."""
+    return {f"seta/{name}": row[name] for name in LOGGED}
 
-    After each epoch its figures go to the trainer's logs, as `seta/kept` (samples of the epoch),
-    `seta/saved` (share of full training spared up to now), `seta/unseen`, `seta/nonfinite` and
-    `seta/longest_left_out`. Checkpoints get one more file, `seta_state.bin`.
+
+class PrunedTrainerMixin(PrunedEpochs):
+    """Makes a `Trainer` prune: `class Mine(PrunedTrainerMixin, Trainer)`.
+
+    After each epoch the figures of its row that `LOGGED` names go to the trainer's logs, as
+    `seta/kept` and so on. Checkpoints get one more file, `seta_state.bin`.
 
     Args:
         *args: As the trainer's.
-        seta: How to prune.
+        pruning: How to prune.
         **kwargs: As the trainer's.
 
     Raises:
         TypeError, ValueError: A setting does not go with pruning; the message says why.
     """
 
-    def __init__(self, *args: Any, seta: SeTaArguments, **kwargs: Any) -> None:
-        self.seta = check_seta(seta)
+    _seta_batch: TrainedBatch | None = None
+
+    def __init__(self, *args: Any, pruning: PruningArguments, **kwargs: Any) -> None:
+        self.pruning = check_arguments(pruning)
         super().__init__(*args, **kwargs)
-        check_trainer(self, self.seta)
+        check_trainer(self, self.pruning)
 
     @property
     def pruner(self) -> Pruner:
@@ -67,8 +83,31 @@ class SeTaTrainerMixin(PrunedEpochs):
         """
         if self._seta_run is None:
             raise RuntimeError("there is no pruner before the first train(): call it first")
-        self._seta_run.buffer.drain()
         return self._seta_run.pruner
+
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> Tensor:
+        """Takes the trainer's step on a batch, and sees to it that its losses were recorded.
+
+        Raises:
+            RuntimeError: The batch has lost its indices; or no batch of the run was answered yet.
+        """
+        run = self._seta_run
+        if run is None or not self.is_in_train:
+            return super().training_step(model, inputs, *args, **kwargs)
+        self._seta_batch, inputs = taken(inputs)
+        try:
+            with _returned(self) as results:
+                loss = super().training_step(model, inputs, *args, **kwargs)
+            _warn_of_replaced(run, self._seta_batch, results)
+            if not self._seta_batch.answered:
+                run.missed += 1
+                if not run.answered and not run.pruner.history:
+                    raise RuntimeError(self._forgotten(run))
+        finally:
+            self._seta_batch = None
+        return loss
 
     def compute_loss(
         self,
@@ -80,70 +119,141 @@ class SeTaTrainerMixin(PrunedEpochs):
         """Computes the batch's loss as the trainer does, and records those of its samples.
 
         Raises:
-            RuntimeError: The batch has lost its indices.
-            ValueError: The losses of the samples do not add up to the first batch's loss.
+            RuntimeError: The model was not called, or the batch has lost its indices.
+            ValueError: The losses of the samples do not add up to the batch's loss.
         """
         run = self._seta_run
         if run is None or not self.is_in_train or not model.training:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        if INDICES not in inputs:
-            raise RuntimeError(
-                f"the batch has no {INDICES!r}, got {list(inputs)}: something between the loader "
-                "and compute_loss makes a new batch without it. Hand on the keys that it finds"
-            )
-        indices, lengths = indices_of(inputs.pop(INDICES)), inputs.pop(LENGTHS, None)
-        batch = dict(inputs)  # the trainer may take labels out
+        batch = self._seta_batch
+        if batch is None:  # the training_step is not ours
+            batch, inputs = taken(inputs)
+        given = dict(inputs)  # the trainer may take labels out
+        batch.answered = False
         with _watched(model) as outputs:
             result: Any = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        if batch.answered:  # by update() or skip()
+            return result
         if not outputs:
             raise RuntimeError(
                 "compute_loss did not call the model that it was given, so its outputs are not "
-                "known: call model(**inputs), not a part of it"
+                "known: call model(**inputs), not a part of it, or give the losses of the samples "
+                "to self.update(losses)"
             )
         loss = result[0] if return_outputs else result
-        loss = self._answer(run, loss, outputs[0], batch, indices, lengths, num_items_in_batch)
+        loss = self._answer(run, batch, loss, outputs[0], given, num_items_in_batch)
         return (loss, result[1]) if return_outputs else loss
+
+    @eager
+    def update(
+        self,
+        losses: Tensor,
+        indices: ArrayLike | Tensor | None = None,
+        mask: Tensor | None = None,
+        counts: Tensor | None = None,
+    ) -> Tensor:
+        """Takes a batch's losses in a `compute_loss` of your own; returns the one to return.
+
+        As `PrunedDataLoader.update`. In evaluation it records nothing.
+
+        Args:
+            losses: Floats (B,), one per sample, or (B, ...), reduced to one by the mean.
+            indices: Integers (B,), their samples; None: those of the batch being trained.
+            mask: The shape of `losses` (B, ...): which of its elements count.
+            counts: Integers (B,), of how many terms each loss is the mean, such as
+                `seta.token_counts(labels)`, for the mean over all terms of the batch.
+
+        Returns:
+            sum(weight x loss) / B, a scalar; with all weights 1 exactly `losses.mean()`. With
+            `counts` sum(weight x count x loss) / sum(count).
+
+        Raises:
+            TypeError, ValueError, IndexError: The losses or the indices do not fit.
+        """
+        losses = per_sample(losses, mask)
+        run, batch = self._seta_run, self._seta_batch
+        if run is None or batch is None:
+            return weighted_mean(losses, None, counts)
+        samples = batch.indices
+        if indices is not None:
+            samples = sample_indices(indices, len(losses), run.pruner.n)
+        elif len(samples) != len(losses):
+            raise ValueError(
+                f"losses must have one entry for each sample of the batch, got {len(losses)} for a "
+                f"batch of {len(samples)}: compute them with reduction='none'; losses of a part of "
+                "a batch go with their samples, as update(losses, indices=...)"
+            )
+        weights = run.pruner.weights_of(samples)
+        run.buffer.add(samples, losses)
+        run.answered = True
+        return batch.answer(weighted_mean(losses, weights, counts), weights)
+
+    def skip(self) -> None:
+        """Leaves the batch being trained out: its samples keep the losses that they had."""
+        if self._seta_run is not None and self._seta_batch is not None:
+            self._seta_batch.answered = self._seta_run.answered = True
+            self._seta_batch.weighted.clear()
 
     def _answer(
         self,
         run: Run,
+        batch: TrainedBatch,
         loss: Tensor,
         outputs: Any,
-        batch: dict[str, Any],
-        indices: NDArray[np.int64],
-        lengths: list[int] | None,
+        given: dict[str, Any],
         items: Tensor | int | None,
     ) -> Tensor:
         """Records the losses of a batch's samples and returns its loss, weighted."""
-        weights = run.pruner.weights_of(indices)
-        with torch.set_grad_enabled(weights is not None):
-            terms, mask = self._sample_terms(outputs, batch)
-            shares = shares_of(terms, mask, len(indices), lengths)
-        scales = scales_of(shares, items, self._loss_factor(items))
-        given = self.seta.sample_losses is not None
-        if not run.checked and (weights is not None or not given):
-            extra = getattr(outputs, "aux_loss", None) is not None  # is in the loss as well
-            run.checked = extra or check_loss(
-                loss, shares, scales, half=self._in_half(), given=given
-            )
-        run.buffer.add(indices, shares.losses)
-        return loss if weights is None else weighted(loss, shares, weights, scales)
+        weights = run.pruner.weights_of(batch.indices)
+        processes = self._loss_factor(items)
 
-    def _sample_terms(self, outputs: Any, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        def shares(shift: bool) -> Shares:
+            terms, mask = self._sample_terms(outputs, given, shift)
+            return shares_of(terms, mask, len(batch.indices), batch.lengths)
+
+        if run.check is None:
+            run.check = self._new_check()
+        own = self.pruning.sample_losses is not None and weights is None  # need not add up
+        extra = getattr(outputs, "aux_loss", None) is not None  # is in the loss as well
+        if not own and not extra and run.check.due():
+            with torch.no_grad():
+                found = {shift: shares(shift) for shift in run.check.readings}
+            run.check.look(loss, found, items, processes)
+        with torch.set_grad_enabled(weights is not None):
+            parts = shares(run.check.readings[0])
+        run.buffer.add(batch.indices, parts.losses)
+        run.answered = True
+        if weights is not None:
+            loss = weighted(loss, parts, weights, scales_of(parts, items, processes))
+        return batch.answer(loss, weights)
+
+    def _sample_terms(
+        self, outputs: Any, batch: dict[str, Any], shift: bool
+    ) -> tuple[Tensor, Tensor]:
         """Returns the terms of the loss, by sample, and which of them count."""
-        if self.seta.sample_losses is not None:
-            return given_terms(self.seta.sample_losses(outputs, batch))
-        model = self.accelerator.unwrap_model(self.model)
-        model = model.get_base_model() if hasattr(model, "get_base_model") else model
-        config = getattr(model, "config", None)
-        causal = LOSS_MAPPING.get(getattr(model, "loss_type", "") or "") is ForCausalLMLoss
+        if self.pruning.sample_losses is not None:
+            return given_terms(self.pruning.sample_losses(outputs, batch))
         return output_terms(
             outputs,
             batch,
-            shift=causal and not getattr(config, "is_encoder_decoder", False),
+            shift=shift,
             smoothing=self.args.label_smoothing_factor,
-            problem=getattr(config, "problem_type", None),
+            problem=getattr(getattr(self._plain_model(), "config", None), "problem_type", None),
         )
+
+    def _new_check(self) -> LossCheck:
+        model = self._plain_model()
+        kind = getattr(model, "loss_type", None) or "ForCausalLM"  # as `PreTrainedModel` has it
+        decoder = getattr(getattr(model, "config", None), "is_encoder_decoder", False)
+        shift = LOSS_MAPPING.get(kind) is ForCausalLMLoss and not decoder
+        given = self.pruning.sample_losses is not None
+        readings = (False,) if given else (shift, not shift)
+        return LossCheck(readings, half=self._in_half(), given=given)
+
+    def _plain_model(self) -> Any:
+        """Returns the model without what wraps it."""
+        model: Any = self.accelerator.unwrap_model(self.model)
+        return model.get_base_model() if hasattr(model, "get_base_model") else model
 
     def _in_half(self) -> bool:
         """Whether the loss may be rounded to half precision."""
@@ -157,16 +267,38 @@ class SeTaTrainerMixin(PrunedEpochs):
             return 1
         return int(self.accelerator.num_processes)
 
+    def _forgotten(self, run: Run) -> str:
+        return (
+            f"no batch of {type(self).__name__} was answered in epoch {run.pruner.epoch}: its "
+            "compute_loss, or training_step, gives nobody the losses of the samples, and nothing "
+            "can be pruned without them. Return self.update(losses), with one loss per sample, or "
+            "call super().compute_loss(...); a batch left out on purpose takes self.skip()"
+        )
+
+    def _end_epoch(self) -> None:
+        run = self._running(self._seta_run)
+        epoch, missed = run.pruner.epoch, run.missed
+        if not run.answered:
+            raise RuntimeError(self._forgotten(run))
+        super()._end_epoch()
+        if missed:
+            warnings.warn(
+                f"{missed} batches of epoch {epoch} were not answered, and their samples keep "
+                "the losses that they had: compute_loss has to call self.update(losses) or "
+                "super().compute_loss(...) in each batch, or self.skip() where that is meant",
+                stacklevel=2,
+            )
+
     def _log_figures(self, row: Row) -> None:
-        self.log({f"seta/{name}": row[name] for name in LOGGED})
+        self.log(figures_of(row))
 
 
-class SeTaTrainer(SeTaTrainerMixin, Trainer):
+class PrunedTrainer(PrunedTrainerMixin, Trainer):
     """`transformers.Trainer` that trains each epoch on the samples that a policy keeps.
 
     Args:
         *args: As `Trainer`'s.
-        seta: How to prune.
+        pruning: How to prune.
         **kwargs: As `Trainer`'s.
     """
 
@@ -180,3 +312,50 @@ def _watched(model: nn.Module) -> Iterator[list[Any]]:
         yield seen
     finally:
         handle.remove()
+
+
+@contextmanager
+def _returned(trainer: Any) -> Iterator[list[Any]]:
+    """Collects what a trainer's `compute_loss` returns, whichever class it is of."""
+    seen: list[Any] = []
+    own, compute_loss = vars(trainer).get("compute_loss"), trainer.compute_loss
+
+    def noted(*args: Any, **kwargs: Any) -> Any:
+        seen.append(compute_loss(*args, **kwargs))
+        return seen[-1]
+
+    trainer.compute_loss = noted
+    try:
+        yield seen
+    finally:
+        if own is None:
+            del trainer.compute_loss
+        else:
+            trainer.compute_loss = own
+
+
+def _warn_of_replaced(run: Run, batch: TrainedBatch, results: list[Any]) -> None:
+    """Warns, once a run, of a loss that is made of none of those with the policy's weights."""
+    if run.warned or not batch.weighted or not results:
+        return
+    loss = results[-1][0] if isinstance(results[-1], tuple) else results[-1]
+    if not _made_of(loss, batch.weighted):
+        run.warned = True
+        logger.warning(
+            "the loss that compute_loss returned is not made of the one that has the policy's "
+            "weights, so that it trains without them. Use self.update(losses) for a loss of your "
+            "own, and add further terms to what it returns. This is said once"
+        )
+
+
+def _made_of(loss: Tensor, others: list[Tensor], nodes: int = 100) -> bool:
+    """Whether a loss is one of the others, or their graph lies among the last nodes of its own."""
+    wanted, waiting = {other.grad_fn for other in others}, [loss.grad_fn]
+    for _ in range(nodes):
+        if not waiting:
+            break
+        node = waiting.pop(0)
+        if node in wanted:
+            return True
+        waiting += [before for before, _ in getattr(node, "next_functions", ()) if before]
+    return False
