@@ -159,7 +159,7 @@ class Epochs:
             "SeTa",
             epochs=EPOCHS,
             budget=BUDGET,
-            unit=batch * ranks.size,
+            batch_size=batch,
             threads=THREADS,
             ranks=ranks,
             sharding=way,

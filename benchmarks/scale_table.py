@@ -166,7 +166,7 @@ def simulated(folder: Path = RESULTS) -> str:
                 f"{row['shards']:,}",
                 _span(row["samples_of_rank"]),
                 f"{row['rows_of_rank'][1]:,} / {plan['rows']:,}",
-                f"{row['chosen_of_rank'][0]:,} / {plan['share']:,}",
+                f"{row['share_of_rank']:,} / {plan['share']:,}",
                 f"{row['steps_of_rank']:,} / {plan['steps']:,}",
                 percent(row["left_over"]),
                 "yes" if row["merged_is_whole"] else "no",

@@ -22,8 +22,8 @@ import numpy.typing as npt
 
 from benchmarks.measure import Result
 from seta import SeTa
-from seta.engine.budget import fit
 from seta.engine.curve import KeepCurve
+from seta.engine.fit import fit
 from seta.engine.histogram import LossHistogram
 from seta.engine.partition import Partition, shards_of
 from seta.engine.sharded_draw import count_shards, draw_shards
@@ -117,7 +117,7 @@ def simulate(simulation: Simulation, ranks: int) -> dict[str, Any]:
     ]
     alone = simulation.drawn(0, 1, planned.chosen, curve)
     merged = simulation.counted(ranks)
-    share = min(counts)
+    share = plan.request.sizes.whole(min(counts), sum(counts))
     return {
         "samples": n,
         "ranks": ranks,
@@ -125,7 +125,8 @@ def simulate(simulation: Simulation, ranks: int) -> dict[str, Any]:
         "samples_of_rank": [min(present), max(present)],
         "rows_of_rank": [min(rows), max(rows)],
         "chosen": sum(counts),
-        "chosen_of_rank": [share, max(counts)],
+        "chosen_of_rank": [min(counts), max(counts)],
+        "share_of_rank": share,
         "steps_of_rank": -(-share // BATCH),
         "left_over": 1 - share * ranks / sum(counts),
         "loss_of_rank": _spread([simulation.losses[indices].mean() for indices in drawn]),

@@ -6,9 +6,9 @@
     python examples/jax_digits.py --checkpoint digits.seta --stop-after 250        # stop, and go on
     python examples/jax_digits.py --checkpoint digits.seta
 
-With `unit=BATCH` every batch is full, so the step is compiled once, and the number of steps is
-known before the first: the learning rate reaches its end with the last of them. A run that was
-stopped, in mid-epoch too, ends bit for bit with the net of one that was not.
+Every batch is full, so the step is compiled once. With a budget the number of steps is known before
+the first: the learning rate reaches its end with the last of them. A run that was stopped, in
+mid-epoch too, ends bit for bit with the net of one that was not.
 """
 
 import argparse
@@ -40,8 +40,8 @@ def train(
 ) -> None:
     """Trains, and says how it went."""
     images, labels = digits()
-    pruner = seta.Pruner(TRAIN, policy, epochs=epochs, seed=0, budget=budget, unit=BATCH)
-    steps = sum(pruner.lengths) // BATCH
+    pruner = seta.Pruner(TRAIN, policy, epochs=epochs, seed=0, budget=budget, batch_size=BATCH)
+    steps = sum(map(pruner.sizes.batches, pruner.lengths))
     net = nn.Sequential([nn.Dense(64), nn.relu, nn.Dense(10)])
     optimizer = optax.adam(optax.cosine_decay_schedule(0.01, steps))
     params = net.init(jax.random.key(0), images[:1])
@@ -59,32 +59,32 @@ def train(
         updates, moments = optimizer.update(gradient, moments)
         return (optax.apply_updates(params, updates), moments), losses
 
-    step = done = 0  # of the run; samples of the open epoch that are trained
+    step = 0
 
-    def save() -> None:
+    def save(done: int) -> None:
         if checkpoint is not None:
             leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
-            parts = {"leaves": leaves, "step": step, "done": done, "pruner": pruner.state_dict()}
+            parts = {"leaves": leaves, "step": step, "pruner": pruner.state_dict(done=done)}
             seta.save(parts, checkpoint)
 
     if checkpoint is not None and checkpoint.exists():
         saved = seta.load(checkpoint)
         state = jax.tree.unflatten(jax.tree.structure(state), saved["leaves"])
-        step, done = saved["step"], saved["done"]
+        step = saved["step"]
         pruner.load_state_dict(saved["pruner"])
 
     while pruner.next_epoch < epochs:
-        for indices, weights in batches(pruner, BATCH, done=done):
+        done = pruner.done  # samples of the epoch that are trained
+        for indices, weights in batches(pruner):
             if step == stop_after:
-                save()
+                save(done)
                 print(f"stopped after step {step} of {steps}, in epoch {pruner.epoch}")
                 return
             state, losses = train_step(state, images[indices], labels[indices], weights)
             pruner.record(indices, losses)
-            step, done = step + 1, done + BATCH
+            step, done = step + 1, done + len(indices)
         pruner.end_epoch()
-        done = 0
-        save()
+        save(done=0)
 
     logits = net.apply(state[0], images[TRAIN:])
     right = (np.asarray(logits).argmax(1) == labels[TRAIN:]).mean()

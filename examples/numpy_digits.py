@@ -29,9 +29,9 @@ images, targets = images / 16, np.eye(10)[labels]
 first = generator.normal(scale=64**-0.5, size=(64, 48))
 second = generator.normal(scale=48**-0.5, size=(48, 10))
 
-batch = 28  # with `unit=batch` every batch is full, and the number of steps is known
-pruner = seta.Pruner(1400, args.policy, epochs=args.epochs, budget=args.budget, unit=batch)
-steps = sum(pruner.lengths) // batch
+batch = 28  # every batch is full, and with a budget the number of steps is known
+pruner = seta.Pruner(1400, args.policy, epochs=args.epochs, budget=args.budget, batch_size=batch)
+steps = sum(map(pruner.sizes.batches, pruner.lengths))
 step = 0
 if args.checkpoint and args.checkpoint.exists():
     saved = seta.load(args.checkpoint)
@@ -39,7 +39,7 @@ if args.checkpoint and args.checkpoint.exists():
     pruner.load_state_dict(saved["pruner"])
 
 while pruner.next_epoch < args.epochs:
-    for indices, weights in batches(pruner, batch):
+    for indices, weights in batches(pruner):
         x, t = images[train[indices]], targets[train[indices]]
         hidden = np.maximum(x @ first, 0)
         logits = hidden @ second

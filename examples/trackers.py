@@ -24,6 +24,11 @@ from seta.engine.batches import batches
 Listener = Callable[[dict[str, Any]], object]
 
 
+def figures(row: dict[str, Any]) -> dict[str, float]:
+    """Returns what to log of a row: its numbers."""
+    return {f"seta/{name}": value for name, value in row.items() if isinstance(value, (int, float))}
+
+
 def tensorboard(folder: Path) -> Listener:
     """Returns what writes a row into an event file."""
     from tensorboard.summary import Writer  # with PyTorch: torch.utils.tensorboard.SummaryWriter
@@ -31,21 +36,23 @@ def tensorboard(folder: Path) -> Listener:
     writer = Writer(str(folder))
 
     def log(row: dict[str, Any]) -> None:
-        for name, value in row.items():
-            if isinstance(value, (int, float)):
-                writer.add_scalar(f"seta/{name}", value, row["epoch"])
+        for name, value in figures(row).items():
+            writer.add_scalar(name, value, row["epoch"])
         writer.flush()
 
     return log
 
 
 def wandb(folder: Path) -> Listener:
-    """Returns what logs a row to W&B; without `mode` and `dir`, to their server."""
+    """Returns what logs a row to W&B; without `mode` and `dir`, to their server.
+
+    At the current step or a later one: what you log beside it, with steps or without, stays.
+    """
     import wandb
 
     run = wandb.init(project="seta", mode="offline", dir=folder)
     run.define_metric("seta/*", step_metric="seta/epoch")
-    return lambda row: run.log({f"seta/{name}": value for name, value in row.items()})
+    return lambda row: run.log(figures(row), step=max(run.step, row["epoch"]))
 
 
 def mlflow(folder: Path) -> Listener:
@@ -56,8 +63,7 @@ def mlflow(folder: Path) -> Listener:
     mlflow.set_tracking_uri((folder.absolute() / "mlruns").as_uri())
 
     def log(row: dict[str, Any]) -> None:
-        figures = {f"seta/{k}": v for k, v in row.items() if isinstance(v, (int, float))}
-        mlflow.log_metrics(figures, step=row["epoch"])
+        mlflow.log_metrics(figures(row), step=row["epoch"])
 
     return log
 
@@ -67,9 +73,9 @@ def train(on_epoch: Listener, epochs: int) -> dict[str, Any]:
     images, labels = load_digits(return_X_y=True)
     images, targets = images / 16, np.eye(10)[labels]
     net = np.zeros((64, 10))
-    pruner = seta.Pruner(len(images), "SeTa", epochs=epochs, on_epoch=on_epoch)
+    pruner = seta.Pruner(len(images), "SeTa", epochs=epochs, batch_size=32, on_epoch=on_epoch)
     while pruner.next_epoch < epochs:
-        for indices, weights in batches(pruner, 32):
+        for indices, weights in batches(pruner):
             logits = images[indices] @ net
             logits -= np.log(np.exp(logits).sum(1, keepdims=True))
             pruner.record(indices, -(targets[indices] * logits).sum(1))

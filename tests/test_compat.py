@@ -68,8 +68,8 @@ def arguments(prune_type="SeTa", epochs=4, **others):
     return SimpleNamespace(prune_type=prune_type, epochs=epochs, **given)
 
 
-def made(prune_type="SeTa", n=100, batch_size=8, epochs=4, loader=None, **others):
-    train_data = prune(Indices(n), arguments(prune_type, epochs, **others))
+def made(prune_type="SeTa", n=100, batch_size=8, epochs=4, loader=None, told=None, **others):
+    train_data = prune(Indices(n), arguments(prune_type, epochs, batch_size=told, **others))
     options = {"batch_size": batch_size, **(loader or {})}
     return train_data, DataLoader(train_data, sampler=train_data.sampler, **options)
 
@@ -283,6 +283,38 @@ def test_no_epoch_of_seta_is_longer_than_the_first(others):
     assert (min(sizes) == exact) == ("num_group" in others)
 
 
+@pytest.mark.parametrize("n", [5, 300, 512, 517])
+@pytest.mark.parametrize("prune_type", ["SeTa", "InfoBatch", "Static", "none"])
+@pytest.mark.parametrize("ratio", [0.0, 0.3, 0.5])
+def test_every_batch_is_full_where_its_size_is_told(prune_type, n, ratio):
+    others = {"prune_ratio": ratio, "num_group": 3, "window_scale": 0.7}
+    train_data, batches = made(prune_type, n=n, epochs=8, batch_size=16, told=16, **others)
+    first, steps = len(batches), []
+    for epoch in range(8):
+        sizes = []
+        for index, _ in batches:
+            train_data.update(loss_of(index, epoch))
+            sizes.append(len(index))
+        steps.append(len(sizes))
+        assert all(size == 16 for size in sizes) or sum(sizes) == n
+    assert max(steps) == steps[0] == first
+
+
+def test_an_epoch_that_ends_in_a_smaller_batch_is_warned_of_once(caplog):
+    def run(prune_type, n=100, **options):
+        caplog.clear()
+        train_data, batches = made(prune_type, n=n, epochs=3, **options)
+        for epoch in range(3):
+            epoch_of(train_data, batches, epoch)
+        return [message for message in caplog.messages if "as large a step" in message]
+
+    (message,) = run("SeTa")
+    assert message.startswith("epoch 0 ended in a batch of 2, and others have 8: it takes as large")
+    assert "set args.batch_size" in message
+    assert not run("SeTa", told=8) and not run("SeTa", loader={"drop_last": True})
+    assert not run("none")
+
+
 def test_a_schedule_made_of_the_first_length_never_runs_out():
     train_data, batches = made(n=200, epochs=6, num_group=1, window_scale=1, prune_ratio=0.5)
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 0.1)
@@ -309,10 +341,11 @@ def test_len_and_iter_change_nothing_until_a_batch_is_taken():
 
 def test_every_sampler_of_a_dataset_reads_the_same_epoch():
     train_data, _ = made(n=50)
-    first, second = train_data.sampler, train_data.sampler
-    assert next(iter(first)) in range(50)
-    with pytest.raises(RuntimeError, match=r"epoch 0: the loader fetched 1 samples"):
-        next(iter(second))
+    one = iter(train_data.sampler)
+    first = next(one)
+    assert next(iter(train_data.sampler)) == first
+    with pytest.raises(RuntimeError, match="iterated again while epoch 0 was being read"):
+        next(one)
 
 
 def test_a_break_after_an_update_ends_the_epoch():
@@ -354,6 +387,19 @@ def test_set_epoch_begins_that_epoch_and_is_idempotent():
     assert [row["epoch"] for row in rows if row["trained"]] == [1, 2, 4]
     with pytest.raises(ValueError, match="epoch 3 is over"):
         batches.sampler.set_epoch(3)
+
+
+def test_a_state_between_two_epochs_goes_on_where_it_was_saved():
+    whole, batches = made("InfoBatch", n=80)
+    expected = [epoch_of(whole, batches, epoch) for epoch in range(4)]
+    first, batches = made("InfoBatch", n=80)
+    for epoch in range(2):
+        epoch_of(first, batches, epoch)
+    state = first.pruner.state_dict()
+    resumed, batches = made("InfoBatch", n=80)
+    resumed.pruner.load_state_dict(state)
+    assert [epoch_of(resumed, batches, epoch) for epoch in (2, 3)] == expected[2:]
+    np.testing.assert_array_equal(resumed.pruner.losses, whole.pruner.losses)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -472,8 +518,31 @@ def test_a_loop_without_update_is_refused():
     refused(train_data, batches, 1, r"fetched 64 samples, update\(\) got losses of 0")
 
 
-def test_a_look_at_one_batch_is_refused():
-    train_data, batches = made("none", n=64)
+@pytest.mark.parametrize("loader", WORKERS)
+def test_a_look_at_one_batch_uses_no_epoch_up(loader):
+    train_data, batches = made("InfoBatch", n=80, epochs=3, loader=loader)
+    epochs = []
+    for epoch in range(3):
+        before = train_data.get_pruned_count()
+        looked = next(iter(batches))[0].tolist()
+        epochs.append(epoch_of(train_data, batches, epoch))
+        assert epochs[-1][:8] == looked
+        assert train_data.get_pruned_count() - before == 80 - len(epochs[-1])
+    np.testing.assert_array_equal(train_data.pruner.losses, expected_table(80, epochs))
+    assert [row["trained"] for row in train_data.pruner.history] == [len(seen) for seen in epochs]
+
+
+def test_an_epoch_that_was_only_looked_at_is_forgotten_where_another_is_named():
+    train_data, batches = made(n=64)
+    next(iter(batches))
+    batches.sampler.set_epoch(1)
+    assert train_data.get_pruned_count() == 0
+    epoch_of(train_data, batches, 1)
+    assert [row["epoch"] for row in train_data.pruner.history] == [1]
+
+
+def test_a_look_at_the_only_batch_is_refused_and_says_so():
+    train_data, batches = made("none", n=8)
     next(iter(batches))
     refused(train_data, batches, 1, r"fetched 8 samples, update\(\) got losses of 0.*a look at a b")
 
@@ -679,6 +748,28 @@ def test_ranks_train_their_shares_by_the_three_lines(prune_type, loader, set_epo
         np.testing.assert_array_equal(result[2], expected_table(len(result[2]), epochs[:known]))
 
 
+def _full_batches(rank, prune_type):
+    train_data, batches = made(prune_type, n=150, told=8, num_group=3, prune_ratio=0.3)
+    sizes = []
+    for epoch in range(4):
+        if rank:
+            next(iter(batches))  # a look, which the other rank does not wait for
+        sizes.append([])
+        for index, _ in batches:
+            train_data.update(loss_of(index, epoch))
+            sizes[-1].append(len(index))
+    return sizes, [row["trained"] for row in train_data.pruner.history]
+
+
+@pytest.mark.parametrize("prune_type", ["SeTa", "InfoBatch", "Static"])
+def test_on_ranks_every_batch_is_full_where_its_size_is_told(prune_type, tmp_path):
+    (ours, trained), (theirs, _) = run_ranks(2, _full_batches, tmp_path, prune_type)
+    assert ours == theirs
+    full = [sizes for sizes in ours if sum(sizes) < 75]
+    assert full and all(set(sizes) == {8} for sizes in full)
+    assert trained == [2 * sum(sizes) for sizes in ours]
+
+
 def _left_open(rank):
     train_data, batches = made(n=100)
     train_data.update(loss_of(next(iter(batches))[0]))
@@ -742,6 +833,8 @@ def test_three_lines_made_before_the_group_are_refused(tmp_path):
         ({"prune_type": "Static", "prune_ratio": 1}, r"'Static' .*prune_ratio must lie in"),
         ({"prune_type": "Static", "prune_ratio": 0.95}, "prune_ratio=0.95 leaves none of the 10"),
         ({"seed": -1}, "seed must be at least 0, got -1"),
+        ({"batch_size": 0}, "args.batch_size must be an integer >= 1, got 0"),
+        ({"batch_size": "64"}, "args.batch_size must be an integer >= 1, got '64'"),
     ],
 )  # fmt: skip
 def test_bad_arguments_are_refused(changes, message):

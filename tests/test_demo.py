@@ -19,6 +19,8 @@ from seta.commands import app
 from seta.report.figure import SIZE
 
 ALL = ("Full", "Full at equal cost", "Random", "InfoBatch", "SeTa")
+SMALL = ("--seeds", 1, "--epochs", 4, "--prune-ratio", 0.3)
+FULL = 1078 - 1078 % 64  # samples of an epoch of full training: every batch is full
 
 
 def demo(*options, code=0):
@@ -37,7 +39,7 @@ def read(path):
 def small(tmp_path_factory):
     """A demo of all methods, one seed, four epochs: its output and its folder."""
     out = tmp_path_factory.mktemp("demo") / "deep" / "results"
-    return demo("--seeds", 1, "--epochs", 4, "--out", out).output, out
+    return demo(*SMALL, "--out", out).output, out
 
 
 def epochs_of(rows, method):
@@ -78,22 +80,22 @@ def test_visits_and_saving_follow_from_the_epochs(small):
     for method in ALL:
         of_method = epochs_of(rows, method)
         assert of_method[-1]["visits"] == sum(row["pruning"]["kept"] for row in of_method)
-        assert of_method[-1]["saved"] == pytest.approx(1 - of_method[-1]["visits"] / (4 * 1078))
+        assert of_method[-1]["saved"] == pytest.approx(1 - of_method[-1]["visits"] / (4 * FULL))
     assert {row["saved"] for row in epochs_of(rows, "Full")} == {0}
 
 
 def test_full_at_equal_cost_has_as_many_whole_epochs_as_setas_visits(small):
     rows = read(small[1] / "rows.jsonl")
     visits = epochs_of(rows, "SeTa")[-1]["visits"]
-    assert len(epochs_of(rows, "Full at equal cost")) == round(visits / 1078) < 4
+    assert len(epochs_of(rows, "Full at equal cost")) == round(visits / FULL) < 4
 
 
-def test_random_is_given_setas_saving(small):
-    policies = {row["method"]: row["policy"] for row in read(small[1] / "rows.jsonl")
-                if row["kind"] == "run"}  # fmt: skip
-    saved = epochs_of(read(small[1] / "rows.jsonl"), "SeTa")[-1]["saved"]
-    assert policies["Random"] == f"Random(prune_ratio={saved!r})"
-    assert policies["SeTa"].startswith("SeTa(prune_ratio=0.1, groups=5, window=0.9")
+def test_random_trains_exactly_as_many_samples_as_seta(small):
+    rows = {row["method"]: row for row in read(small[1] / "rows.jsonl") if row["kind"] == "run"}
+    seta, random = rows["SeTa"], rows["Random"]
+    assert random["visits"] == seta["visits"] < 4 * FULL
+    assert random["policy"] == f"Random(prune_ratio={1 - seta['visits'] / (4 * FULL)!r})"
+    assert seta["policy"].startswith("SeTa(prune_ratio=0.3, groups=5, window=0.9")
 
 
 def test_the_run_rows_and_the_summary_say_what_the_table_says(small):

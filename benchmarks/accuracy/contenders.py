@@ -1,10 +1,10 @@
 """Contenders: a method at a budget, and what a run of it needs: policy, epochs, budget of visits.
 
 Between the suites and the runs. Methods at a budget of b train exactly the same number of samples,
-b of full training's visits, within one: each policy gets the parameters that fit b best, and the
-budget rule of the engine does the rest. "As published" runs get no budget: what they save is an
-outcome. "Full at equal cost" trains on everything for b of the epochs; with other b, above 1 too,
-it gives full training's own curve of accuracy against visits.
+b of full training's visits, within a batch: each policy gets the parameters that fit b best, and
+the budget rule of the engine does the rest. "As published" runs get no budget: what they save is an
+outcome. "Full at equal cost" trains on everything for as many batches; with other b, above 1 too,
+it gives full training's own curve of accuracy against visits. All train full batches alone.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from math import ceil, sqrt
 from typing import Any
 
 from seta.engine import Policy
+from seta.engine.steps import Steps
 from seta.policies import REGISTRY
 
 FULL = "Full"
@@ -24,10 +25,9 @@ PUBLISHED = {"SeTa as published": "SeTa", "InfoBatch as published": "InfoBatch"}
 NEED_CLASSES = frozenset({"RCAP"})
 
 
-def _arguments(method: str, budget: float, epochs: int) -> dict[str, Any]:
+def _arguments(method: str, budget: float) -> dict[str, Any]:
     """Returns what a policy is made with at a budget; defaults are the published settings."""
     ratio = round(1 - budget, 9)
-    every = max(1, epochs // 20)
     # As published at 0.3; elsewhere pool and top prune alike.
     pool, top = (0.5, 0.6) if budget == 0.3 else (sqrt(budget), sqrt(budget))
     fitted: dict[str, Callable[[], dict[str, Any]]] = {
@@ -36,8 +36,8 @@ def _arguments(method: str, budget: float, epochs: int) -> dict[str, Any]:
         "Random": lambda: {"prune_ratio": ratio},
         "Static": lambda: {"prune_ratio": ratio},
         "RS2": lambda: {"prune_ratio": ratio},
-        "EpsilonGreedy": lambda: {"prune_ratio": ratio, "every": every},
-        "UCB": lambda: {"prune_ratio": ratio, "every": every},
+        "EpsilonGreedy": lambda: {"prune_ratio": ratio},
+        "UCB": lambda: {"prune_ratio": ratio},
         "RCAP": lambda: {"prune_ratio": ratio},
         "OrderDP": lambda: {"pool": pool, "top": top},
         "BLS": lambda: {"base": make_policy("SeTa")},
@@ -111,24 +111,27 @@ class Contender:
         return self.method in NEED_CLASSES
 
     def epochs(self, full: int) -> int:
-        """Returns the epochs of a run where full training has `full`."""
+        """Returns the epochs of a run where full training has `full`; the last may be short."""
         return ceil(self._exact() * full) if self.method == EQUAL_COST else full
 
     def visits(self, n: int, full: int) -> int:
-        """Returns the samples that a run trains, of n; without a budget the most that it can."""
+        """Returns the most samples that a run can train, of n; what fills no batch is left out."""
         return int(self._exact() * n * full) if self.budget is not None else n * full
 
-    def shares(self, full: int) -> float | list[float] | None:
-        """Returns the `budget` of the loader: one for all epochs, one for each, or None."""
-        if self.method == EQUAL_COST:
-            epochs = self.epochs(full)
-            # All of each epoch, and of the last what is left of b x full.
-            rest = 1 - (epochs - self._exact() * full)
-            return [1.0] * (epochs - 1) + [float(rest)]
-        return None if self.method == FULL else self.budget
+    def length(self, sizes: Steps, full: int) -> dict[str, Any]:
+        """Returns what the loader is told of the length of the run: epochs or steps, and budget.
 
-    def policy(self, full: int) -> Policy:
-        """Returns the policy of a run where full training has `full` epochs.
+        Args:
+            sizes: Of the loader, with `drop_last`.
+            full: Epochs of full training.
+        """
+        if self.method == EQUAL_COST:
+            batches = full * sizes.batches(sizes.most)
+            return {"budget": 1.0, "steps": int(self._exact() * batches)}
+        return {"budget": None if self.method == FULL else self.budget, "epochs": full}
+
+    def policy(self) -> Policy:
+        """Returns the policy of a run.
 
         Raises:
             ValueError: This version of seta does not have the method.
@@ -137,7 +140,7 @@ class Contender:
             return make_policy(FULL)
         if self.budget is None:
             return make_policy(PUBLISHED[self.method])
-        return make_policy(self.method, **_arguments(self.method, self.budget, full))
+        return make_policy(self.method, **_arguments(self.method, self.budget))
 
     def _exact(self) -> Fraction:
         """The budget, 0.7 as 7/10 and not as the binary fraction nearest to it."""

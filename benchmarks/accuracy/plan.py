@@ -39,7 +39,7 @@ class Job:
 
     @property
     def visits(self) -> int:
-        """Samples that it trains; where that is an outcome, the most that it can."""
+        """The most samples that it can train."""
         return self.contender.visits(self.samples, self.epochs)
 
     @property
@@ -92,7 +92,7 @@ def jobs(suite: Suite, choice: Choice) -> list[Job]:
         for contender in _contenders(suite, variant, choice)
     ]
     for job in found:
-        job.contender.policy(job.epochs)  # a missing method is told before hours of runs
+        job.contender.policy()  # a missing method is told before hours of runs
     return found
 
 

@@ -24,6 +24,7 @@ from benchmarks.accuracy.lines import Line
 from benchmarks.accuracy.task import Task, Trial
 from benchmarks.measure import machine, source, versions
 from seta.engine import LossHistogram, difficulty_groups
+from seta.engine.steps import Steps
 from seta.torch import PrunedDataLoader
 
 SOURCE = source()  # as the code is loaded: another version may be installed while runs are made
@@ -86,14 +87,13 @@ def make_line(
     Raises:
         ValueError: The contender needs classes, and the task has none.
     """
-    policy = contender.policy(full_epochs)
+    policy = contender.policy()
     loader = _loader(task, contender, policy, seed, full_epochs)
     training, evaluating = Clock(device), Clock(device)
     with torch.random.fork_rng():
         torch.manual_seed(seed)  # dropout, say, is as repeatable as the rest
         course = _train(task, loader, task.trial(seed), training, evaluating, on_epoch)
-    n = len(task.dataset)
-    full_visits = n * full_epochs
+    full_visits = loader.pruner.sizes.most * full_epochs
     return {
         "suite": suite,
         "variant": variant,
@@ -104,8 +104,8 @@ def make_line(
         "visits": course.visits,
         "full_visits": full_visits,
         "saved": 1 - course.visits / full_visits,
-        "n": n,
-        "epochs": contender.epochs(full_epochs),
+        "n": len(task.dataset),
+        "epochs": loader.epochs,
         "full_epochs": full_epochs,
         "accuracies": course.accuracies,
         "metrics": {name: _finite(value) for name, value in course.metrics.items()},
@@ -169,16 +169,17 @@ def _loader(
                 "None: leave the method out of the suite's methods"
             )
         options["strata"] = task.classes
+    sizes = Steps(len(task.dataset), task.batch_size, drop_last=True)
     return PrunedDataLoader(
         task.dataset,
         policy,
-        epochs=contender.epochs(full_epochs),
         seed=seed,
-        budget=contender.shares(full_epochs),
         batch_size=task.batch_size,
+        drop_last=True,  # a smaller last batch takes as large a step, of full training too
         collate_fn=as_is,
         with_indices=True,
         threads=torch.get_num_threads(),
+        **contender.length(sizes, full_epochs),
         **options,
     )
 
@@ -192,7 +193,7 @@ def _train(
     on_epoch: OnEpoch | None,
 ) -> Course:
     """Trains all epochs; evaluates now and then, and after the last."""
-    epochs = loader.pruner.epochs
+    epochs = loader.epochs
     every = max(1, epochs // EVALUATIONS)
     course = Course()
     for epoch in range(epochs):

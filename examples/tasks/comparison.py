@@ -110,14 +110,15 @@ def plan(method: str, settings: Settings) -> Run:
     """Returns the run of a method.
 
     Full at equal cost trains on everything, for as many epochs as the budget pays for; of the last
-    one, if need be, a part.
+    one, if need be, a part, if that is a batch.
     """
     if method == "Full":
         return Run(method, "Full", settings.epochs, 1.0)
     if method == "Full at equal cost":
         paid = round(settings.budget * settings.epochs, 9)
-        whole = int(paid)
-        shares = [1.0] * whole + ([paid - whole] if paid > whole else [])
+        rest = paid - int(paid)
+        part = [rest] if rest * settings.samples >= settings.batch_size else []
+        shares = [1.0] * int(paid) + part
         return Run(method, "Full", len(shares), shares)
     return Run(method, method, settings.epochs, settings.budget)
 
@@ -157,7 +158,7 @@ def compare(
         visits = int(counts.sum())
         share = None if wrong is None else float(counts[wrong].sum() / visits)
         metrics = evaluate(settings, net)
-        full = len(counts) * settings.epochs
+        full = loader.pruner.sizes.most * settings.epochs
         rows.append(Row(method, metrics, visits, full, seconds, share))
         path = write(title, settings, rows, wrong)  # after each: what was measured is not lost
         first, *_ = metrics.items()
@@ -242,7 +243,7 @@ def _watching(console: Console, run: Run) -> Iterator[Watch]:
         def watch(loader: seta.PrunedDataLoader) -> Iterator[Any]:
             for batch in loader:
                 epoch = f"epoch {loader.epoch + 1} of {run.epochs}"
-                progress.update(bar, total=loader.total_steps, epoch=epoch)
+                progress.update(bar, total=loader.total_batches, epoch=epoch)
                 yield batch
                 progress.advance(bar)
 

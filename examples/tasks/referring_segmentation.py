@@ -308,6 +308,7 @@ def train(settings: Settings, run: Run, watch: Watch) -> tuple[nn.Module, seta.P
         budget=run.budget,
         seed=settings.seed,
         batch_size=settings.batch_size,
+        drop_last=True,  # full training has whole batches alone, as pruned epochs have
         num_workers=settings.workers,
         persistent_workers=settings.workers > 0,
         count_kept=True,

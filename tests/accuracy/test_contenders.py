@@ -1,4 +1,4 @@
-"""All methods at a budget train equally many samples; Full at equal cost is exact."""
+"""All methods at a budget train equally many samples, in full batches, Full among them."""
 
 import pytest
 
@@ -12,7 +12,7 @@ from benchmarks.accuracy.contenders import (
 )
 from benchmarks.accuracy.plan import Choice, jobs
 from benchmarks.accuracy.suites import SUITES, Suite, Variant
-from seta.engine.budget import epoch_lengths
+from seta.engine.steps import Steps
 from seta.policies import REGISTRY
 
 HERE = [method for method in AT_BUDGET if method in REGISTRY]
@@ -22,27 +22,30 @@ HERE = [method for method in AT_BUDGET if method in REGISTRY]
 @pytest.mark.parametrize("budget", [0.7, 0.5, 0.3])
 def test_every_method_has_a_policy_at_every_budget(method, budget):
     contender = Contender(method, budget)
-    assert type(contender.policy(40)).__name__ == method
-    assert contender.shares(40) == budget and contender.epochs(40) == 40
+    assert type(contender.policy()).__name__ == method
+    assert contender.length(Steps(100), 40) == {"budget": budget, "epochs": 40}
 
 
 @pytest.mark.parametrize("budget", [0.1, 0.3, 0.5, 0.7, 0.85, 1.0, 1.5, 2.0])
 @pytest.mark.parametrize("full", [7, 12, 40])
-@pytest.mark.parametrize("n", [100, 1437])
-def test_full_at_equal_cost_trains_exactly_the_visits_of_the_budget(budget, full, n):
-    contender = Contender(EQUAL_COST, budget)
-    lengths = epoch_lengths(contender.shares(full), n, contender.epochs(full))
-    assert lengths[:-1] == [n] * (len(lengths) - 1)
-    assert sum(lengths) == contender.visits(n, full)
-    assert 0 <= budget * n * full - sum(lengths) + 1e-6 < 1.001
-    if budget <= 1:
-        assert sum(lengths) == sum(epoch_lengths(budget, n, full))
+@pytest.mark.parametrize(("n", "batch_size"), [(100, 1), (1437, 1), (1437, 128), (100, 64)])
+def test_full_at_equal_cost_trains_exactly_the_visits_of_the_budget(budget, full, n, batch_size):
+    contender, sizes = Contender(EQUAL_COST, budget), Steps(n, batch_size, drop_last=True)
+    told = contender.length(sizes, full)
+    lengths = sizes.run_of(told["steps"], told["budget"])
+    assert lengths[:-1] == [sizes.most] * (len(lengths) - 1)
+    assert sum(lengths) == told["steps"] * batch_size <= contender.visits(n, full)
+    assert len(lengths) <= contender.epochs(full)
+    assert 0 <= budget * sizes.most * full - sum(lengths) + 1e-6 < batch_size + 0.001
+    if sizes.most * budget >= batch_size and budget <= 1:
+        assert sum(lengths) == sum(sizes.lengths(budget, full))
 
 
 def test_full_has_no_budget_and_published_runs_have_none():
-    assert Contender("Full", 1.0).shares(10) is None
+    unbound, sizes = {"budget": None, "epochs": 10}, Steps(100, 8)
+    assert Contender("Full", 1.0).length(sizes, 10) == unbound
     published = Contender("InfoBatch as published", None)
-    assert published.shares(10) is None and published.policy(10) == REGISTRY["InfoBatch"]()
+    assert published.length(sizes, 10) == unbound and published.policy() == REGISTRY["InfoBatch"]()
 
 
 def test_full_comes_first_and_the_curve_last():

@@ -25,7 +25,17 @@ def made(task, method, budget, *, epochs=5, seed=0, **options):
 def test_all_methods_train_exactly_the_same_visits_at_a_budget(budget):
     task = FakeTask()
     visits = {method: made(task, method, budget)["visits"] for method in (*HERE, EQUAL_COST)}
-    assert set(visits.values()) == {int(round(budget * 10) * 64 * 5 / 10)}
+    assert set(visits.values()) == {int(round(budget * 10) * 64 * 5 / 10 / 8) * 8}
+
+
+@pytest.mark.parametrize("method", ["Full", EQUAL_COST, "SeTa", "Static", "InfoBatch as published"])
+def test_every_batch_of_every_method_is_full(method):
+    task = FakeTask(n=67)
+    line = made(task, method, {"Full": 1.0, "InfoBatch as published": None}.get(method, 0.5))
+    assert set(task.trials[-1].sizes) == {8}
+    assert line["full_visits"] == 64 * 5 and line["n"] == 67
+    if line["budget"] == 0.5:
+        assert line["visits"] == 64 * 5 / 2
 
 
 def test_the_accuracy_is_that_of_the_last_epoch_never_the_best():

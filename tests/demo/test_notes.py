@@ -25,7 +25,7 @@ def test_what_the_accuracy_is_and_how_coarse_it_is_always_comes_first():
 def test_the_saving_is_called_an_outcome():
     text = told(summary("SeTa", 0.9, saved=0.412), summary("Random", 0.9))
     assert "SeTa saved 41 % of the samples: an outcome of these losses and these 40 epochs" in text
-    assert "Random's prune ratio is what SeTa saved with the same seed." in text
+    assert "Random trained as many samples as SeTa with the same seed." in text
 
 
 def test_a_small_difference_is_called_chance_and_a_large_one_is_not():

@@ -45,8 +45,8 @@ def test_choices_out_of_range_are_refused_with_their_names(choice, message, tmp_
         DemoSettings(**{"out": tmp_path, "data": tmp_path / "x.npz", **choice})
 
 
-def test_random_is_given_what_seta_saved():
-    assert make_policy("Random", 0.1, 0.4) == seta.Random(prune_ratio=0.4)
+def test_random_is_given_what_seta_trained():
+    assert make_policy("Random", 0.1, 0.75) == seta.Random(prune_ratio=0.25)
     assert make_policy("Random", 0.1) == seta.Random()
     assert make_policy("SeTa", 0.2) == seta.SeTa(prune_ratio=0.2)
     assert make_policy(EQUAL_COST, 0.1, 0.4) == seta.Full()

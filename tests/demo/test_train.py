@@ -49,6 +49,17 @@ def test_an_epoch_that_was_pruned_is_shorter_and_every_trained_sample_counted():
     assert 0 < rows[0]["seconds"] < rows[1]["seconds"]
 
 
+@pytest.mark.parametrize("policy", ["Full", "SeTa", "InfoBatch"])
+def test_every_batch_is_full(policy):
+    rows = train(load_digits(), policy, Recipe(), epochs=4, seed=0)
+    assert all(row["pruning"]["trained"] % 64 == 0 for row in rows)
+
+
+def test_fewer_images_than_a_batch_are_one_batch():
+    rows = list(train(load_digits(), "SeTa", Recipe(batch_size=2000), epochs=2, seed=0))
+    assert [row["pruning"]["trained"] for row in rows] == [1078, 1078]
+
+
 def test_the_same_seed_gives_the_same_run():
     first, again = (
         [row["accuracy"] for row in train(load_digits(), "SeTa", Recipe(), epochs=2, seed=3)]
@@ -68,7 +79,7 @@ def test_the_selection_can_be_looked_at_when_an_epoch_begins():
         on_begin=lambda pruner: seen.append((pruner.epoch, pruner.histogram.unseen)),
     )
     list(steps)
-    assert seen == [(0, 1078), (1, 0)]
+    assert seen == [(0, 1078), (1, 1078 % 64)]
 
 
 def test_the_net_learns_the_digits():

@@ -28,14 +28,15 @@ def uneven(histogram, epoch, epochs):
 
 
 def runs():
-    budgeted = {"budget": 0.5, "unit": BATCH}
+    budgeted = {"budget": 0.5}
     for policy, options in (
         ("SeTa", budgeted),
         ("InfoBatch", budgeted),
         ("InfoBatch", {}),
         (uneven, {}),
     ):
-        yield seta.Pruner(N, policy, epochs=EPOCHS, seed=4, losses=DATA, **options)
+        options |= {"batch_size": BATCH, "losses": DATA}
+        yield seta.Pruner(N, policy, epochs=EPOCHS, seed=4, **options)
 
 
 def check_each_loss_is_recorded_for_its_sample():
@@ -43,7 +44,7 @@ def check_each_loss_is_recorded_for_its_sample():
         step = jax.jit(lambda x, epoch: x + 1000 * epoch)
         for epoch in range(EPOCHS):
             seen = []
-            for indices, _ in batches(pruner, BATCH):
+            for indices, _ in batches(pruner):
                 pruner.record(indices, step(DATA[indices], epoch))
                 seen += indices.tolist()
             plan = pruner.selection.indices.tolist()
@@ -60,9 +61,7 @@ def check_a_loss_recorded_later_is_recorded_alike():
     at_once, later = (list(runs())[2] for _ in range(2))
     for _ in range(EPOCHS):
         waiting = []
-        for (indices, weights), (same, alike) in zip(
-            batches(at_once, BATCH), batches(later, BATCH), strict=True
-        ):
+        for (indices, weights), (same, alike) in zip(batches(at_once), batches(later), strict=True):
             assert (indices == same).all() and (weights == alike).all()
             at_once.record(indices, jnp.sin(DATA[indices]))
             waiting.append((indices, jnp.sin(DATA[indices])))
@@ -73,8 +72,8 @@ def check_a_loss_recorded_later_is_recorded_alike():
 
 
 def check_trap_11_steps_are_exact_and_the_step_compiles_once():
-    pruner = seta.Pruner(N, "SeTa", epochs=EPOCHS, budget=0.45, unit=BATCH)
-    steps = sum(pruner.lengths) // BATCH
+    pruner = seta.Pruner(N, "SeTa", epochs=EPOCHS, budget=0.45, batch_size=BATCH)
+    steps = sum(map(pruner.sizes.batches, pruner.lengths))
     schedule = optax.linear_schedule(1.0, 0.0, steps)
     optimizer = optax.sgd(schedule)
     state = optimizer.init(jnp.zeros(3))
@@ -88,7 +87,7 @@ def check_trap_11_steps_are_exact_and_the_step_compiles_once():
 
     taken = 0
     while pruner.next_epoch < EPOCHS:
-        for indices, weights in batches(pruner, BATCH):
+        for indices, weights in batches(pruner):
             state, losses = step(state, DATA[indices], weights)
             pruner.record(indices, losses)
             taken += 1
@@ -130,28 +129,28 @@ def check_a_resumed_run_is_the_same_bit_for_bit():
     start = params, optimizer.init(params)
 
     def run(file, policy, stop_after=None):
-        pruner = seta.Pruner(N, policy, epochs=EPOCHS, seed=4, budget=0.5, unit=BATCH)
+        pruner = seta.Pruner(N, policy, epochs=EPOCHS, seed=4, budget=0.5, batch_size=BATCH)
         state = start
-        step = done = 0
+        step = 0
         if file.exists():
             saved = seta.load(file)
             state = jax.tree.unflatten(jax.tree.structure(state), saved["leaves"])
-            step, done = saved["step"], saved["done"]
+            step = saved["step"]
             pruner.load_state_dict(saved["pruner"])
         order = []
         while pruner.next_epoch < EPOCHS:
-            for indices, weights in batches(pruner, BATCH, done=done):
+            done = pruner.done
+            for indices, weights in batches(pruner):
                 if step == stop_after:
                     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
-                    parts = {"leaves": leaves, "step": step, "done": done}
-                    seta.save({**parts, "pruner": pruner.state_dict()}, file)
+                    parts = {"leaves": leaves, "step": step}
+                    seta.save({**parts, "pruner": pruner.state_dict(done=done)}, file)
                     return order
                 state, losses = train_step(state, features[indices], labels[indices], weights, step)
                 pruner.record(indices, losses)
                 order.append(indices.tolist())
                 step, done = step + 1, done + len(indices)
             pruner.end_epoch()
-            done = 0
         rows = [{k: v for k, v in row.items() if k not in CLOCKED} for row in pruner.history]
         return order, [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(state)], rows
 
@@ -184,11 +183,12 @@ def check_several_devices_of_one_process():
     assert len(devices) == 4
     for order in (devices, devices[::-1], [devices[i] for i in (2, 0, 3, 1)]):
         rows = NamedSharding(Mesh(order, "data"), PartitionSpec("data"))
-        pruner = seta.Pruner(N, "InfoBatch", epochs=3, losses=DATA, budget=0.5, unit=BATCH)
+        options = {"losses": DATA, "budget": 0.5, "batch_size": BATCH}
+        pruner = seta.Pruner(N, "InfoBatch", epochs=3, **options)
         step = jax.jit(lambda x: x * 2, out_shardings=rows)
         assert ranks_of(rows) is None
         while pruner.next_epoch < 3:
-            for number, (indices, _) in enumerate(batches(pruner, BATCH)):
+            for number, (indices, _) in enumerate(batches(pruner)):
                 losses = step(jax.make_array_from_process_local_data(rows, DATA[indices]))
                 assert len(losses.addressable_shards) == 4
                 assert (local_rows(losses) == 2 * DATA[indices]).all()

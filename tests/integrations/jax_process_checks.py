@@ -86,14 +86,13 @@ def check_processes_that_come_for_different_things_say_so():
 def check_trap_3_each_process_trains_its_own_share_and_loses_none():
     rows = rows_of(jax.devices())
     step = jax.jit(lambda x, epoch: x + 1000 * epoch, out_shardings=rows)
-    budgeted = {"budget": 0.5, "unit": GLOBAL}
-    for policy, options in (("SeTa", budgeted), ("InfoBatch", {}), (uneven, {})):
-        ranks = ranks_of(rows)
-        pruner = seta.Pruner(N, policy, epochs=EPOCHS, seed=4, losses=DATA, ranks=ranks, **options)
-        alone = seta.Pruner(N, policy, epochs=EPOCHS, seed=4, losses=DATA, **options)
+    for policy, budget in (("SeTa", 0.5), ("InfoBatch", None), (uneven, None)):
+        ranks, options = ranks_of(rows), {"seed": 4, "losses": DATA, "budget": budget}
+        pruner = seta.Pruner(N, policy, epochs=EPOCHS, batch_size=LOCAL, ranks=ranks, **options)
+        alone = seta.Pruner(N, policy, epochs=EPOCHS, batch_size=GLOBAL, **options)
         for epoch in range(EPOCHS):
             own = []
-            for indices, _ in batches(pruner, LOCAL):
+            for indices, _ in batches(pruner):
                 # The devices need equally many rows: a smaller last batch is filled up.
                 filled = np.resize(indices, -(-len(indices) // 2) * 2)
                 x = jax.make_array_from_process_local_data(rows, DATA[filled])
@@ -115,7 +114,7 @@ def check_trap_3_each_process_trains_its_own_share_and_loses_none():
             alone.record(trained, DATA[trained] + 1000 * epoch)
             alone.end_epoch()
             np.testing.assert_array_equal(pruner.losses, alone.losses)
-        if "budget" in options:
+        if budget:
             assert pruner.lengths == [row["trained"] for row in pruner.history]
         if policy is uneven:
             kept = [row["kept"] for row in pruner.history]
@@ -127,8 +126,8 @@ def check_devices_in_another_order():
     rows = rows_of(backwards)
     ranks = ranks_of(rows)
     assert (ranks.rank, ranks.process) == (1 - jax.process_index(), jax.process_index())
-    pruner = seta.Pruner(N, "Full", epochs=1, ranks=ranks)
-    for indices, _ in batches(pruner, LOCAL):
+    pruner = seta.Pruner(N, "Full", epochs=1, batch_size=LOCAL, ranks=ranks)
+    for indices, _ in batches(pruner):
         if len(indices) == LOCAL:
             x = jax.make_array_from_process_local_data(rows, DATA[indices])
             losses = jax.jit(lambda x: x * 3, out_shardings=rows)(x)
@@ -144,9 +143,10 @@ def check_processes_that_train_one_share_together():
     ranks = ranks_of(rows)
     assert (ranks.rank, ranks.size) == (0, 1)
     assert (ranks.process, ranks.processes) == (jax.process_index(), 2)
-    pruner = seta.Pruner(N, "InfoBatch", epochs=3, losses=DATA, ranks=ranks, budget=0.5, unit=LOCAL)
+    options = {"losses": DATA, "ranks": ranks, "budget": 0.5, "batch_size": LOCAL}
+    pruner = seta.Pruner(N, "InfoBatch", epochs=3, **options)
     while pruner.next_epoch < 3:
-        for indices, _ in batches(pruner, LOCAL):
+        for indices, _ in batches(pruner):
             x = jax.make_array_from_process_local_data(rows, DATA[indices])
             losses = local_rows(jax.jit(lambda x: x + 5, out_shardings=rows)(x))
             assert (losses == DATA[indices] + 5).all()
@@ -175,9 +175,9 @@ def train(file=None, stop_after=None):
     mesh = Mesh(jax.devices(), "data")
     rows, same = (NamedSharding(mesh, spec) for spec in (PartitionSpec("data"), PartitionSpec()))
     pruner = seta.Pruner(
-        N, "InfoBatch", epochs=EPOCHS, seed=4, budget=0.5, unit=GLOBAL, ranks=ranks_of(rows)
+        N, "InfoBatch", epochs=EPOCHS, seed=4, budget=0.5, batch_size=LOCAL, ranks=ranks_of(rows)
     )
-    steps = sum(pruner.lengths) // GLOBAL
+    steps = sum(map(pruner.sizes.batches, pruner.lengths))
     optimizer = optax.adam(optax.linear_schedule(0.1, 0.0, steps))
 
     @jax.jit
@@ -197,21 +197,22 @@ def train(file=None, stop_after=None):
 
     params = np.zeros((5, 2), np.float32)
     state = params, optimizer.init(params)
-    structure, step, done = jax.tree.structure(state), 0, 0
+    structure, step = jax.tree.structure(state), 0
     leaves = jax.tree.leaves(state)
     if file is not None and file.exists():
         saved = seta.load(file)
-        leaves, step, done = saved["leaves"], saved["step"], saved["done"]
+        leaves, step = saved["leaves"], saved["step"]
         pruner.load_state_dict(saved["pruner"])
     state = jax.tree.unflatten(structure, spread(leaves))
     order = []
     while pruner.next_epoch < EPOCHS:
-        for indices, weights in batches(pruner, LOCAL, done=done):
+        done = pruner.done
+        for indices, weights in batches(pruner):
             if step == stop_after:
-                pruner_state = pruner.state_dict()  # all processes call it, one writes
+                pruner_state = pruner.state_dict(done=done)  # all processes call it, one writes
                 if jax.process_index() == 0:
                     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
-                    parts = {"leaves": leaves, "step": step, "done": done, "pruner": pruner_state}
+                    parts = {"leaves": leaves, "step": step, "pruner": pruner_state}
                     seta.save(parts, file)
                 return order
             batch = spread((features[indices], labels[indices], weights), rows)
@@ -220,7 +221,6 @@ def train(file=None, stop_after=None):
             order.append(indices.tolist())
             step, done = step + 1, done + GLOBAL
         pruner.end_epoch()
-        done = 0
     assert step == steps
     history = [{k: v for k, v in row.items() if k not in CLOCKED} for row in pruner.history]
     return order, bits(state), history, pruner.losses.tobytes()
@@ -244,11 +244,11 @@ def check_one_process_goes_on_where_two_stopped():
     train(file, 8)
     ProcessRanks().gather(np.empty(0), "the file is written")
     saved = seta.load(file)
-    alone = seta.Pruner(N, "InfoBatch", epochs=EPOCHS, seed=4, budget=0.5, unit=GLOBAL)
+    alone = seta.Pruner(N, "InfoBatch", epochs=EPOCHS, seed=4, budget=0.5, batch_size=GLOBAL)
     alone.load_state_dict(saved["pruner"])
-    done, plan = saved["done"], alone.begin_epoch().indices
+    done, plan = alone.done, alone.begin_epoch().indices
     assert 0 < done < len(plan) and done % GLOBAL == 0
-    rest = [indices for indices, _ in batches(alone, GLOBAL, done=done)]
+    rest = [indices for indices, _ in batches(alone)]
     assert (np.concatenate(rest) == plan[done:]).all()
     assert np.isfinite(alone.losses[plan[:done]]).all()
     for indices in rest:

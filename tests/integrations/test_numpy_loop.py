@@ -12,7 +12,7 @@ from tests.integrations.checks import ROOT, python
 
 N, BATCH, EPOCHS = 203, 20, 6
 DATA = np.arange(N, dtype=np.float32)  # each sample is its own index
-BUDGETED = {"budget": 0.45, "unit": BATCH}
+BUDGETED = {"budget": 0.45}
 
 
 def uneven(histogram, epoch, epochs):
@@ -24,10 +24,11 @@ def uneven(histogram, epoch, epochs):
     [("SeTa", BUDGETED), ("InfoBatch", BUDGETED), ("InfoBatch", {}), (uneven, {})],
 )
 def test_each_loss_is_recorded_for_its_sample(policy, options):
-    pruner = seta.Pruner(N, policy, epochs=EPOCHS, seed=4, losses=DATA, **options)
+    options = {"losses": DATA, "batch_size": BATCH, **options}
+    pruner = seta.Pruner(N, policy, epochs=EPOCHS, seed=4, **options)
     for epoch in range(EPOCHS):
         seen = []
-        for indices, _ in batches(pruner, BATCH):
+        for indices, _ in batches(pruner):
             x = DATA[indices]
             pruner.record(indices, x + 1000 * epoch)
             seen += x.astype(int).tolist()
@@ -45,18 +46,19 @@ def train(policy="SeTa", options=BUDGETED, file=None, stop_after=None):
     features = generator.normal(size=(N, 5))
     labels = features[:, 0] > 0
     net, velocity = np.zeros(5), np.zeros(5)
-    pruner = seta.Pruner(N, policy, epochs=EPOCHS, seed=4, **options)
-    step = done = 0
+    pruner = seta.Pruner(N, policy, epochs=EPOCHS, seed=4, batch_size=BATCH, **options)
+    step = 0
     if file is not None and file.exists():
         saved = seta.load(file)
-        net, velocity, step, done = (saved[name] for name in ("net", "velocity", "step", "done"))
+        net, velocity, step = (saved[name] for name in ("net", "velocity", "step"))
         pruner.load_state_dict(saved["pruner"])
     order = []
     while pruner.next_epoch < EPOCHS:
-        for indices, weights in batches(pruner, BATCH, done=done):
+        done = pruner.done
+        for indices, weights in batches(pruner):
             if step == stop_after:
-                state = {"net": net, "velocity": velocity, "step": step, "done": done}
-                seta.save({**state, "pruner": pruner.state_dict()}, file)
+                state = {"net": net, "velocity": velocity, "step": step}
+                seta.save({**state, "pruner": pruner.state_dict(done=done)}, file)
                 return order
             x, y = features[indices], labels[indices]
             logits = x @ net
@@ -66,14 +68,13 @@ def train(policy="SeTa", options=BUDGETED, file=None, stop_after=None):
             order.append(indices.tolist())
             step, done = step + 1, done + len(indices)
         pruner.end_epoch()
-        done = 0
     history = [{k: v for k, v in row.items() if k not in CLOCKED} for row in pruner.history]
     return order, net.tobytes(), history, pruner
 
 
 def test_trap_11_the_number_of_steps_is_known_before_the_first():
     order, _, history, pruner = train()
-    assert len(order) == sum(pruner.lengths) // BATCH
+    assert len(order) == sum(map(pruner.sizes.batches, pruner.lengths))
     assert {len(part) for part in order} == {BATCH}
     assert [row["trained"] for row in history] == pruner.lengths
     assert abs(sum(pruner.lengths) - 0.45 * EPOCHS * N) < BATCH
@@ -94,9 +95,9 @@ def test_torch_is_never_imported():
     code = (
         "import sys, numpy as np, seta\n"
         "from seta.engine.batches import batches\n"
-        "pruner = seta.Pruner(50, 'SeTa', epochs=2, budget=0.6)\n"
+        "pruner = seta.Pruner(50, 'SeTa', epochs=2, budget=0.6, batch_size=10)\n"
         "for epoch in range(2):\n"
-        "    for indices, weights in batches(pruner, 10):\n"
+        "    for indices, weights in batches(pruner):\n"
         "        pruner.record(indices, indices / 50)\n"
         "    pruner.end_epoch()\n"
         "pruner.load_state_dict(pruner.state_dict())\n"

@@ -48,7 +48,7 @@ def test_the_example_runs(tmp_path, tracker):
         r"^epoch 3: kept \d+ of 1797, mean loss before it 0\.\d+; saved", printed, re.M
     )
     assert any(
-        tmp_path.rglob({"tensorboard": "*tfevents*", "wandb": "*.wandb"}.get(tracker, "kept"))
+        tmp_path.rglob({"tensorboard": "*tfevents*", "wandb": "*.wandb"}.get(tracker, "kept_share"))
     )
 
 

@@ -4,6 +4,7 @@ import re
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +16,16 @@ FOLDER = Path(tempfile.mkdtemp())
 N, EPOCHS = 300, 5
 
 
-def history_of(on_epoch):
-    """Trains with a listener; returns the rows."""
-    pruner = seta.Pruner(N, "SeTa", epochs=EPOCHS, budget=0.5, on_epoch=on_epoch)
-    while pruner.next_epoch < EPOCHS:
-        for indices, _ in batches(pruner, 50):
+def history_of(on_epoch, after_step=lambda step: None, after_epoch=lambda epoch: None):
+    """Trains with a listener, and what else the user does; returns the rows."""
+    options = {"epochs": EPOCHS, "budget": 0.5, "batch_size": 50}
+    pruner = seta.Pruner(N, "SeTa", on_epoch=on_epoch, **options)
+    for epoch in range(EPOCHS):
+        for step, (indices, _) in enumerate(batches(pruner)):
             pruner.record(indices, np.sin(indices) ** 2)
+            after_step(epoch * 10 + step)
         pruner.end_epoch()
+        after_epoch(epoch)
     return pruner.history
 
 
@@ -85,30 +89,75 @@ def tensorboard_of(writer, folder):
 
 
 def check_wandb():
-    import wandb
-
-    run = wandb.init(project="digits", mode="offline", dir=FOLDER)
-    run.define_metric("seta/*", step_metric="seta/epoch")
-    rows = history_of(lambda row: run.log({f"seta/{name}": v for name, v in row.items()}))
-    summary = dict(run.summary)
-    run.finish()
-    last = {f"seta/{name}": value for name, value in rows[-1].items() if value is not None}
-    assert {name: summary[name] for name in last} == last
-    (file,) = FOLDER.glob("wandb/offline-run-*/*.wandb")
+    rows, stored, summary = with_wandb()
     wanted = {
-        (name, "null" if row[name] is None else repr(row[name]))
+        (f"seta/{name}", "null" if row[name] is None else repr(row[name]))
         for row in rows
         for name in ("kept", "mean_loss", "train_seconds")
     }
+    assert wanted <= stored
+    last = {f"seta/{name}": value for name, value in rows[-1].items() if value is not None}
+    assert {name: summary[name] for name in last} == last
+
+
+def check_wandb_of_a_run_that_logs_by_epoch():
+    beside_own_figures(after_epoch=lambda log, epoch: log(epoch, step=epoch))
+
+
+def check_wandb_of_a_run_that_logs_by_epoch_without_saying_so():
+    beside_own_figures(after_epoch=lambda log, epoch: log(epoch))
+
+
+def check_wandb_of_a_run_that_logs_by_step():
+    beside_own_figures(after_step=lambda log, step: log(step // 10, step=step))
+
+
+def check_wandb_of_a_run_that_logs_by_step_without_saying_so():
+    beside_own_figures(after_step=lambda log, step: log(step // 10))
+
+
+def beside_own_figures(**own):
+    rows, stored, summary = with_wandb(**own)
+    assert {("own", repr(epoch + 0.5)) for epoch in range(EPOCHS)} <= stored
+    assert {("seta/kept", repr(row["kept"])) for row in rows} <= stored
+    assert {("seta/epoch", repr(epoch)) for epoch in range(EPOCHS)} <= stored
+    assert summary["own"] == EPOCHS - 0.5
+    assert summary["seta/kept"] == rows[-1]["kept"] and summary["seta/epoch"] == EPOCHS - 1
+
+
+def with_wandb(**own):
+    """Trains with a listener, and logs of the user's own.
+
+    Returns the rows, the pairs that are stored, and the summary.
+    """
+    import wandb
+
+    folder = Path(tempfile.mkdtemp(dir=FOLDER))
+    run = wandb.init(project="digits", mode="offline", dir=folder)
+    run.define_metric("seta/*", step_metric="seta/epoch")
+
+    def to_wandb(row):
+        figures = {f"seta/{name}": value for name, value in row.items()}
+        run.log(figures, step=max(run.step, row["epoch"]))
+
+    def log(epoch, **step):
+        run.log({"own": epoch + 0.5}, **step)
+
+    rows = history_of(to_wandb, **{when: partial(what, log) for when, what in own.items()})
+    run.log({})  # closes the last row, as `finish` does, after which the summary cannot be asked
+    summary = dict(run.summary)
+    run.finish()
+    (file,) = folder.glob("wandb/offline-run-*/*.wandb")
+    last = ("seta/kept", repr(rows[-1]["kept"]))
     deadline = time.monotonic() + 60  # `finish` returns a moment before the file is written
-    while not wanted <= stored(file) and time.monotonic() < deadline:
+    while last not in stored(file) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert wanted <= stored(file)
+    return rows, stored(file), summary
 
 
 def stored(file):
     """Returns the pairs of name and value, as JSON, in a file of W&B: a log of protobufs."""
-    pairs = re.findall(rb"seta/([a-z_]+)\x82\x01.([-+.\w]+)", file.read_bytes())
+    pairs = re.findall(rb"(seta/[a-z_]+|own)\x82\x01.([-+.\w]+)", file.read_bytes())
     return {(name.decode(), value.decode()) for name, value in pairs}
 
 

@@ -11,6 +11,7 @@ from torch.utils.data import IterableDataset
 from seta.compat.dataset import PublishedDataset
 from seta.compat.order import Run
 from seta.engine import KeepCurve, LossHistogram, Policy, Pruner
+from seta.engine.steps import Steps
 from seta.policies import Full, InfoBatch, SeTa, Static
 from seta.torch.ranks import ranks_of
 
@@ -27,8 +28,9 @@ def prune(dataset: Any, args: Any) -> PublishedDataset:
         dataset: Map-style dataset of N >= 1 samples.
         args: Carries as attributes `prune_type` ("SeTa", "InfoBatch", "Static"; "none", "" or None
             for the baseline), `epochs`, and what the method needs of `prune_ratio`, `num_group`,
-            `window_scale`, `delta` (absent: the published classes' defaults) and `seed` (absent or
-            None: 0).
+            `window_scale`, `delta` (absent: the published classes' defaults), `seed` (absent or
+            None: 0) and `batch_size`, samples per batch on each rank, so that every batch is full
+            (absent or None: an epoch may end in a smaller one).
 
     Returns:
         The dataset to give to `DataLoader(train_data, sampler=train_data.sampler, ...)`.
@@ -39,11 +41,12 @@ def prune(dataset: Any, args: Any) -> PublishedDataset:
         ValueError: An empty dataset, an unknown method, or a value out of range.
     """
     total = _size(dataset)
-    method, epochs = _method(args), _get(args, "epochs")
-    if isinstance(epochs, bool) or not isinstance(epochs, (int, np.integer)) or epochs < 1:
-        raise ValueError(f"args.epochs must be an integer >= 1, got {epochs!r}")
+    method, epochs = _method(args), _count("epochs", _get(args, "epochs"))
+    batch_size, ranks = _get(args, "batch_size", None), ranks_of(None)
+    batch_size = 1 if batch_size is None else _count("batch_size", batch_size)
+    sizes = Steps(total, batch_size, 1 if ranks is None else ranks.size)
     try:
-        policy, rows, longest = _policy(method, args, total)
+        policy, rows, longest = _policy(method, args, sizes)
     except (TypeError, ValueError) as error:
         names = "prune_ratio; groups = num_group; window = window_scale; delta"
         raise type(error)(f"args of prune_type={method!r} ({names}): {error}") from error
@@ -51,9 +54,10 @@ def prune(dataset: Any, args: Any) -> PublishedDataset:
     pruner = Pruner(
         rows,
         policy,
-        epochs=int(epochs),
+        epochs=epochs,
         seed=0 if seed is None else seed,
-        ranks=ranks_of(None),
+        batch_size=batch_size,
+        ranks=ranks,
         sharding="replicated",
     )
     return PublishedDataset(dataset, Run(pruner, total, longest))
@@ -61,7 +65,7 @@ def prune(dataset: Any, args: Any) -> PublishedDataset:
 
 @dataclass(frozen=True)
 class _ExactSeTa:
-    """SeTa with random pruning by count, as published; `Run` cuts every plan to int((1 - r) N).
+    """SeTa with random pruning by count, as published; `Run` cuts every plan to (1 - r) N.
 
     Where the window leaves nothing out (first epoch, annealing, one group) all samples are drawn
     and then cut. So no epoch is longer than the first: a learning-rate schedule made of
@@ -76,8 +80,9 @@ class _ExactSeTa:
         return KeepCurve.constant(histogram, 1.0) if curve.window is None or whole else curve
 
 
-def _policy(method: str, args: Any, total: int) -> tuple[Policy, int, int]:
+def _policy(method: str, args: Any, sizes: Steps) -> tuple[Policy, int, int]:
     """Returns the policy, the rows it chooses from, and the most samples of an epoch."""
+    total = sizes.n
     if method == "InfoBatch":
         ratio, delta = _get(args, "prune_ratio", 0.5), _get(args, "delta", 0.875)
         return InfoBatch(prune_ratio=ratio, delta=delta), total, total
@@ -88,16 +93,22 @@ def _policy(method: str, args: Any, total: int) -> tuple[Policy, int, int]:
             window=_get(args, "window_scale", 0.5),
             delta=_get(args, "delta", 0.875),
         )
-        return _ExactSeTa(seta), total, max(1, int((1 - seta.prune_ratio) * total))
+        return _ExactSeTa(seta), total, _whole(sizes, int((1 - seta.prune_ratio) * total))
     if method == "Static":
         ratio = _get(args, "prune_ratio", 0.5)
-        rows = int((1 - Static(prune_ratio=ratio).prune_ratio) * total)
-        if not rows:
+        kept = int((1 - Static(prune_ratio=ratio).prune_ratio) * total)
+        if not kept:
             raise ValueError(
                 f"prune_ratio={ratio} leaves none of the {total} samples: use a smaller one"
             )
+        rows = _whole(sizes, kept)
         return Full(), rows, rows
     return Full(), total, total
+
+
+def _whole(sizes: Steps, samples: int) -> int:
+    """Returns the whole global batches in so many samples, at least one."""
+    return sizes.cut(samples) or sizes.nearest(samples)
 
 
 def _method(args: Any) -> str:
@@ -122,6 +133,13 @@ def _get(args: Any, name: str, default: Any = _REQUIRED) -> Any:
             f"set it, as in args.{name} = ..."
         )
     return value
+
+
+def _count(name: str, value: Any) -> int:
+    """Returns a number of `args` that must be at least 1."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise ValueError(f"args.{name} must be an integer >= 1, got {value!r}")
+    return int(value)
 
 
 def _size(dataset: Any) -> int:

@@ -102,12 +102,12 @@ class PublishedDataset(Dataset[Any]):
 
     def get_pruned_count(self) -> int:
         """Returns the samples left out up to now, over the epochs begun."""
-        return self._running("get_pruned_count").pruned
+        return sum(self._running("get_pruned_count").left_out.values())
 
     def get_saved_ratio(self) -> float:
         """Returns `get_pruned_count()` / (N x all epochs of the run)."""
         run = self._running("get_saved_ratio")
-        return run.pruned / (run.total * run.pruner.epochs)
+        return self.get_pruned_count() / (run.total * run.pruner.epochs)
 
     def _running(self, what: str) -> Run:
         if self._run is None:

@@ -9,7 +9,8 @@ leave nothing but a `drop_last` tail. What counts cannot show stays unseen: a lo
 out of order, one batch skipped and another answered twice.
 
 Of several processes each gets its share of the plan. They exchange losses in the update that
-answers the last of it, or in `set_epoch`.
+answers the last of it, or in `set_epoch`. An epoch that was looked at, and of which no batch was
+answered, has not begun: the next iteration gives it out again.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ import torch
 from numpy.typing import NDArray
 
 from seta.engine import Pruner
-from seta.engine.ranks import share_of
 from seta.torch.ranks import group_is_up, refuse_late_group
 
 _LOGGER = logging.getLogger(__name__)
@@ -35,14 +35,11 @@ class Epoch:
     Args:
         number: 0 .. epochs - 1.
         plan: Indices (M,) in training order, of this process.
-        weights: float32 (M,); None: all 1.
         kept: Samples of the plan over all processes.
     """
 
-    def __init__(
-        self, number: int, plan: NDArray[Any], weights: NDArray[np.float32] | None, kept: int
-    ) -> None:
-        self.number, self.plan, self.weights, self.kept = number, plan, weights, kept
+    def __init__(self, number: int, plan: NDArray[Any], kept: int) -> None:
+        self.number, self.plan, self.kept = number, plan, kept
         self.given = 0  # indices that the loader has pulled; workers pull ahead
         self.fetched = 0  # samples fetched in this process, none if by workers
         self.waiting: deque[int] = deque()  # of those: sizes of the batches not yet answered
@@ -59,8 +56,13 @@ class Epoch:
             self.waiting.append(len(indices))
             self.fetched = stop
 
-    def answer(self, losses: torch.Tensor) -> slice:
-        """Takes the losses (B,) of the next batch; returns their place in the plan."""
+    @property
+    def unanswered(self) -> bool:
+        """Whether there may be batches left to give out, and none was answered."""
+        return not self.discarded and not self.answered and self.given < len(self.plan)
+
+    def answer(self, losses: torch.Tensor) -> NDArray[Any]:
+        """Takes the losses (B,) of the next batch; returns its samples."""
         start, stop = self.answered, self.answered + len(losses)
         wrong = self._misfit(len(losses))
         if wrong:
@@ -71,7 +73,7 @@ class Epoch:
         self.batch, self.answered = self.batch or len(losses), stop
         if self.fetched:
             self.waiting.popleft()
-        return slice(start, stop)
+        return self.plan[start:stop]
 
     def _misfit(self, size: int) -> str:
         """Returns what is wrong with an update of this size, if anything."""
@@ -128,31 +130,40 @@ class Run:
         pruner: Over the rows that can be chosen.
         total: Samples of the user's dataset.
         longest: Most samples that an epoch may have.
+
+    Attributes:
+        left_out: How many samples each epoch begun leaves out, by its number.
     """
 
     def __init__(self, pruner: Pruner, total: int, longest: int) -> None:
         self.pruner, self.total, self.longest = pruner, total, longest
         self.epoch: Epoch | None = None
-        self.pruned = 0
+        self.left_out: dict[int, int] = {}
         self.largest = 0  # batch seen in any epoch
+        self._warned = False
         self.made_alone = not group_is_up()
 
     def begin(self, number: int | None = None) -> Epoch:
-        """Ends the open epoch, if any of it was given out, and begins one, the next unless told.
+        """Ends the open epoch, if any of it was trained, and begins one, the next unless told.
 
         Returns:
-            The epoch begun; unless told, the open one again if nothing of it was given out.
+            The epoch begun; unless told, the open one again if none of it was answered.
         """
         pruner = self.pruner
         if pruner.ranks is None and self.made_alone:
             refuse_late_group("prune()")
-        if number is None and pruner.ranks is not None and self._is_open():
+        if self.epoch is not None and self.epoch.unanswered:
+            if None not in (number, pruner.epoch) and number != pruner.epoch:
+                self.left_out.pop(self.epoch.number, None)
+                pruner.forget_epoch()
+        elif number is None and pruner.ranks is not None and self._is_open():
             raise RuntimeError(
                 f"epoch {pruner.epoch} is not over: call train_data.sampler.set_epoch(epoch) on "
                 "every rank before it iterates the loader, as for a DistributedSampler; that is "
                 "where ranks exchange losses after a `break` or with drop_last"
             )
-        self.close()
+        else:
+            self.close()
         if number is None:
             number = pruner.next_epoch if pruner.epoch is None else pruner.epoch
         if number >= pruner.epochs:
@@ -161,12 +172,10 @@ class Run:
                 f"but epoch {number} was asked for: give prune() the number of epochs that you "
                 "iterate the loader (every iteration of it counts as one)"
             )
-        selection = pruner.begin_epoch(number)
-        kept = min(self.longest, len(selection))
-        plan, weights = selection.indices[:kept], selection.weights
-        if weights is not None:
-            weights = share_of(weights[:kept], 0, pruner.ranks)
-        self.epoch = Epoch(number, share_of(plan, 0, pruner.ranks), weights, kept)
+        pruner.begin_epoch(number)
+        plan = pruner.share()[: self.longest // pruner.sizes.ranks]
+        kept = min(self.longest, pruner.kept)
+        self.epoch = Epoch(number, plan, kept)
         _LOGGER.info("epoch %d of %d: %d of %d samples", number, pruner.epochs, kept, self.total)
         return self.epoch
 
@@ -187,6 +196,15 @@ class Run:
             )
         self.pruner.record(*epoch.take_losses())
         self.pruner.end_epoch()
+        last = epoch.answered % (epoch.batch or 1)
+        if last and epoch.kept < self.pruner.n and not self._warned:
+            self._warned = True
+            _LOGGER.warning(
+                "epoch %d ended in a batch of %d, and others have %d: it takes as large a step as "
+                "they do, which costs accuracy; set args.batch_size to that of the DataLoader, or "
+                "give it drop_last=True",
+                epoch.number, last, epoch.batch,
+            )  # fmt: skip
 
     def finish(self) -> None:
         """Ends the open epoch if its plan was given out whole, and every batch answered.
@@ -219,8 +237,8 @@ class Run:
                 f"epoch {epoch.number} is over: all its losses have been given, or "
                 "train_data.pruner was read before its last update"
             )
-        place = epoch.answer(losses)
+        weights = self.pruner.weights_of(epoch.answer(losses))
         self.largest = max(self.largest, epoch.batch)
         if self.pruner.ranks is not None and epoch.answered == len(epoch.plan):
             self.close()
-        return None if epoch.weights is None else epoch.weights[place]
+        return weights

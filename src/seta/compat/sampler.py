@@ -19,8 +19,8 @@ _CHUNK = 1 << 16  # indices turned into Python ints at a time
 class PublishedSampler(Sampler[int]):
     """Gives out the plan of one epoch per iteration; made by `train_data.sampler`.
 
-    Iterating ends the open epoch and begins the next if any index was taken since it began;
-    otherwise it gives out the open one. `len` is the open epoch's, the first one's before training.
+    Iterating ends the open epoch and begins the next if any batch of it was answered; otherwise it
+    gives out the open one again. `len` is the open epoch's, the first one's before training.
     """
 
     def __init__(self, run: Run) -> None:
@@ -33,7 +33,7 @@ class PublishedSampler(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         run = self._run
         epoch = run.begin()
-        run.pruned += run.total - epoch.kept
+        run.left_out[epoch.number] = run.total - epoch.kept
         for start in range(0, len(epoch.plan), _CHUNK):
             for index in epoch.plan[start : start + _CHUNK].tolist():
                 if run.epoch is not epoch:

@@ -13,7 +13,7 @@ from seta.demo.display import Display
 from seta.demo.rows import RowWriter
 from seta.demo.settings import EQUAL_COST, DemoSettings, make_policy
 from seta.demo.snapshots import SnapshotTaker
-from seta.demo.train import Recipe, train
+from seta.demo.train import Recipe, sizes, train
 from seta.engine import Policy
 from seta.report.results import Run
 
@@ -60,30 +60,44 @@ class Comparison:
     def make_all(self, rows: RowWriter, display: Display) -> None:
         """Make all runs, and tell of every epoch."""
         for run in sorted(self.runs, key=_turn):
-            policy = self._policy(run)
-            for row in self._epochs(run, policy):
+            budget = self._budget(run)
+            policy = make_policy(run.method, self.settings.prune_ratio, budget)
+            for row in self._epochs(run, policy, budget):
                 run.rows.append(row)
                 rows.write("epoch", row)
                 display.update(run)
             rows.write("run", _closing_row(run, policy))
 
-    def _policy(self, run: Run) -> Policy:
-        """The policy of a run that is about to be made, whose epochs are cut if it calls for it."""
-        method, seta_saved = run.method, None
+    @property
+    def _full(self) -> int:
+        """Samples that an epoch of full training trains."""
+        return sizes(self.data, self.recipe).most
+
+    def _budget(self, run: Run) -> float | None:
+        """What SeTa trained with the seed of a run about to be made, if that is to cost as much.
+
+        The epochs of full training are cut to it.
+        """
         for model in self.runs:
             if model.method == "SeTa" and model.seed == run.seed and model.finished:
-                seta_saved = model.last("saved")
-                if method == EQUAL_COST:
-                    run.epochs = max(1, round(model.last("visits") / len(self.data.train)))
-        return make_policy(method, self.settings.prune_ratio, seta_saved)
+                if run.method == EQUAL_COST:
+                    run.epochs = max(1, round(model.last("visits") / self._full))
+                if run.method == "Random":
+                    return model.last("visits") / (self._full * self.epochs)
+        return None
 
-    def _epochs(self, run: Run, policy: Policy) -> Iterable[dict[str, Any]]:
+    def _epochs(self, run: Run, policy: Policy, budget: float | None) -> Iterable[dict[str, Any]]:
         """The rows of a run; `saved` is beside full training that has come equally far."""
-        listener = self.snapshots.listener(run)
         steps = train(
-            self.data, policy, self.recipe, epochs=run.epochs, seed=run.seed, on_begin=listener
+            self.data,
+            policy,
+            self.recipe,
+            epochs=run.epochs,
+            seed=run.seed,
+            budget=budget,
+            on_begin=self.snapshots.listener(run),
         )
-        full = len(self.data.train) * self.epochs / run.epochs
+        full = self._full * self.epochs / run.epochs
         for step in steps:
             saved = 1 - step["visits"] / (full * (step["epoch"] + 1))
             yield {"method": run.method, "seed": run.seed, "saved": saved, **step}

@@ -39,7 +39,7 @@ def sentences(summaries: Sequence[MethodSummary], data: ImageData, epochs: int) 
             f"these {epochs} epochs, not a setting."
         )
     if seta and "Random" in found:
-        notes.append("Random's prune ratio is what SeTa saved with the same seed.")
+        notes.append("Random trained as many samples as SeTa with the same seed.")
     if seta and "Full" in found:
         notes.append(_difference(seta, found["Full"]))
     if seta and equal:

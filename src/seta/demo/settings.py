@@ -90,17 +90,17 @@ def parse_methods(text: str) -> tuple[str, ...]:
     return tuple(name for name in METHODS if name in chosen)
 
 
-def make_policy(method: str, prune_ratio: float, seta_saved: float | None = None) -> Policy:
+def make_policy(method: str, prune_ratio: float, budget: float | None = None) -> Policy:
     """The policy that a method of the demo trains with.
 
     Args:
         method: A name of `METHODS`.
         prune_ratio: SeTa's prune ratio.
-        seta_saved: What SeTa saved with the same seed. Random is given this as its prune ratio,
-            so that the two are compared at equal cost; None: Random's own default.
+        budget: The share of the samples that SeTa trained with the same seed, for Random, so that
+            the two are compared at equal cost; None: Random's own default.
     """
     if method == "SeTa":
         return policies.SeTa(prune_ratio=prune_ratio)
-    if method == "Random" and seta_saved is not None:
-        return policies.Random(prune_ratio=max(0.0, seta_saved))
+    if method == "Random" and budget is not None:
+        return policies.Random(prune_ratio=1 - budget)
     return policies.get("Full" if method == EQUAL_COST else method)

@@ -18,9 +18,10 @@ from seta import Pruner
 from seta.demo.data import ImageData
 from seta.demo.net import learning_rate, make_net
 from seta.engine import Policy
+from seta.engine.steps import Steps
 from seta.torch import PrunedDataLoader
 
-__all__ = ["Recipe", "TensorImages", "accuracy", "batch_as_is", "train", "warm_up"]
+__all__ = ["Recipe", "TensorImages", "accuracy", "batch_as_is", "sizes", "train", "warm_up"]
 
 Batch = tuple[Tensor, Tensor]
 
@@ -69,6 +70,12 @@ def tensors(data: ImageData, device: str) -> tuple[TensorImages, TensorImages]:
     return first, second
 
 
+def sizes(data: ImageData, recipe: Recipe) -> Steps:
+    """What fills batches: a smaller last one, which takes as large a step, is left to no method."""
+    n = len(data.train)
+    return Steps(n, recipe.batch_size, drop_last=n >= recipe.batch_size)
+
+
 def train(
     data: ImageData,
     policy: Policy,
@@ -76,6 +83,7 @@ def train(
     *,
     epochs: int,
     seed: int,
+    budget: float | None = None,
     on_begin: Callable[[Pruner], None] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Train one net, epoch by epoch.
@@ -86,6 +94,7 @@ def train(
         recipe: What all runs have in common.
         epochs: Number of epochs; the learning rate is fitted to them.
         seed: Seed of the initial weights, and of what is drawn in which order.
+        budget: Share of full training's visits; None: as many as the policy keeps.
         on_begin: Called when an epoch's selection has been made, with the pruner to look at.
 
     Yields:
@@ -101,7 +110,9 @@ def train(
         policy,
         epochs=epochs,
         seed=seed,
+        budget=budget,
         batch_size=recipe.batch_size,
+        drop_last=sizes(data, recipe).drop_last,
         collate_fn=batch_as_is,
     )
     visits, seconds = 0, 0.0

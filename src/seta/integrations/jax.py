@@ -2,8 +2,9 @@
 
     jax.distributed.initialize()
     rows = NamedSharding(Mesh(jax.devices(), "data"), PartitionSpec("data"))
-    pruner = Pruner(n, "SeTa", epochs=10, budget=0.6, unit=global_batch, ranks=ranks_of(rows))
-    for indices, weights in batches(pruner, global_batch // jax.process_count()):
+    local = global_batch // jax.process_count()
+    pruner = Pruner(n, "SeTa", epochs=10, budget=0.6, batch_size=local, ranks=ranks_of(rows))
+    for indices, weights in batches(pruner):
         inputs = jax.make_array_from_process_local_data(rows, images[indices])
         ...
         pruner.record(indices, local_rows(losses))
