@@ -54,17 +54,18 @@ def walk(stream, model, epochs=EPOCHS):
     for _ in range(epochs):
         planned = len(stream)
         plan = stream.pruner.begin_epoch().indices.tolist()
-        taken, batches = [], 0
+        taken, sizes = [], []
         for indices, batch in stream:
             assert torch.equal(indices, batch["id"])
             losses = batch["value"].float() / 10 + stream.epoch + 0 * model(torch.ones(1, 1)).sum()
             stream.update(losses).backward()
             optimizer.step()
             taken += indices.tolist()
-            batches += 1
+            sizes.append(len(indices))
         row = stream.pruner.history[-1]
         assert row["kept"] == len(plan)
-        seen.append({"taken": taken, "batches": batches, "planned": planned, "plan": plan})
+        known = {"taken": taken, "sizes": sizes, "batches": len(sizes)}
+        seen.append(known | {"planned": planned, "plan": plan})
     return seen
 
 
@@ -84,9 +85,8 @@ def report(stream, seen):
 
 def stream_of(source, policy="SeTa", *, keep=None, epochs=EPOCHS, **options):
     keep = KeepSet("id", n=N) if keep is None else keep
-    return PrunedStream(
-        source, policy, keep=keep, epochs=epochs, batch_size=BATCH, with_indices=True, **options
-    )
+    options = {"batch_size": BATCH} | options
+    return PrunedStream(source, policy, keep=keep, epochs=epochs, with_indices=True, **options)
 
 
 def main(rank, size, folder):
@@ -115,12 +115,17 @@ def main(rank, size, folder):
         ("whole, free", {"policy": uneven, "budget": None}),
     ):
         stream = stream_of(Part(range(N)), split=False, **options)
+        if rank == 0:  # which nobody waits for
+            next(iter(stream))
         found[name] = report(stream, walk(stream, model))
 
     found["webdataset"] = from_tar_files(folder, model)
 
     stream = stream_of(hugging_face(rank, size), uneven, budget=None, split=True)
     found["parts, free"] = report(stream, walk(stream, model))
+
+    stream = stream_of(hugging_face(rank, size), "Full", split=True, epochs=1, num_workers=2)
+    found["parts, all"] = report(stream, walk(stream, model, 1))
 
     ids = range(160) if rank == 0 else range(160, N)
     del warnings[:]
@@ -129,6 +134,9 @@ def main(rank, size, folder):
     found["too small"] = report(stream, walk(stream, model, 2)) | {
         "warnings": list(warnings), "readings": part.readings,
     }  # fmt: skip
+
+    found |= told_of_what_is_missing(rank, size, model, warnings)
+    found |= refused(rank)
 
     stream = stream_of(Part(range(N)), "Random", budget=0.5, epochs=2, split=True)
     try:
@@ -162,6 +170,38 @@ def as_batch(rows):
     ids = torch.tensor([row["cls"] for row in rows])
     assert [row["__key__"] for row in rows] == [f"key{i}" for i in ids.tolist()]
     return {"id": ids, "value": ids.double()}
+
+
+def told_of_what_is_missing(rank, size, model, warnings):
+    """Half of the samples are there; or all but one, which one rank waits for."""
+    found = {}
+    for name, split, ids in (
+        ("missing, parts", True, range(2 * rank, N, 2 * size)),
+        ("missing, whole", False, range(0, N, 2)),
+        ("one is missing", False, range(1, N)),
+    ):
+        del warnings[:]
+        stream = stream_of(Part(ids), "Random", budget=0.9, epochs=2, split=split)
+        found[name] = report(stream, walk(stream, model, 2)) | {"warnings": list(warnings)}
+    return found
+
+
+def refused(rank):
+    """What the ranks disagree on when a stream is made."""
+    keys = [f"key{i}" for i in range(N)]
+    other = rank == 1
+    found = {}
+    for name, options in {
+        "ids": {"keep": KeepSet("id", ids=keys[::-1] if other else keys)},
+        "split": {"split": other},
+        "batch_size": {"batch_size": BATCH + other},
+        "n": {"keep": KeepSet("id", n=N + other)},
+    }.items():
+        try:
+            stream_of(Part(range(N)), **{"budget": 0.5, "split": False} | options)
+        except (ValueError, RuntimeError) as error:
+            found[f"another {name}"] = str(error)
+    return found
 
 
 def resumed(rank, size, folder, model):

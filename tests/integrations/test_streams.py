@@ -24,6 +24,19 @@ from datasets import Dataset, Features, Image, IterableDataset, Value
 import seta
 from seta.integrations.streams import KeepSet, PrunedStream
 from tests.integrations.one_class import OneClass
+from tests.integrations.stream_helpers import (
+    BATCH,
+    EPOCHS,
+    N,
+    Rows,
+    flat,
+    hugging_face,
+    plan_of,
+    stream_of,
+    uneven,
+    walk,
+)
+from tests.torch.helpers import looked_at
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:This DataLoader will create"),
@@ -33,7 +46,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*tar:pytest.PytestUnraisableExceptionWarning"),
 ]
 
-N, BATCH, EPOCHS = 101, 8, 3
 HERE = Path(__file__).parent
 
 
@@ -44,56 +56,6 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-class Rows:
-    """Rows {"id", "value"} of these samples, read from the beginning each time."""
-
-    def __init__(self, ids=range(N)):
-        self.ids, self.readings, self.epochs = list(ids), 0, []
-
-    def __iter__(self):
-        self.readings += 1
-        return ({"id": i, "value": float(i)} for i in self.ids)
-
-    def set_epoch(self, epoch):
-        self.epochs.append(epoch)
-
-
-def hugging_face(shards=4):
-    rows = Dataset.from_dict({"id": range(N), "value": [float(i) for i in range(N)]})
-    return rows.to_iterable_dataset(num_shards=shards)
-
-
-def stream_of(source=None, policy="SeTa", *, keep=None, **options):
-    options = {"epochs": EPOCHS, "budget": 0.6, "batch_size": BATCH} | options
-    keep = KeepSet("id", n=N) if keep is None else keep
-    return PrunedStream(Rows() if source is None else source, policy, keep=keep, **options)
-
-
-def walk(stream, epochs=1):
-    """Trains; returns the samples of each batch, and checks that each has its own data."""
-    seen = []
-    for _ in range(epochs):
-        batches = []
-        for batch in stream:
-            assert torch.equal(batch["id"].double(), batch["value"].double())
-            batches.append(batch["id"].tolist())
-            stream.update(batch["id"].float() / 16 + stream.epoch)
-        seen.append(batches)
-    return seen
-
-
-def flat(batches):
-    return list(chain(*batches))
-
-
-def plan_of(stream):
-    return stream.pruner.begin_epoch().indices.tolist()
-
-
-def uneven(histogram, epoch, epochs):
-    return seta.KeepCurve.constant(histogram, (0.5, 0.9, 0.2, 0.7)[epoch % 4])
 
 
 # Alone.
@@ -126,14 +88,9 @@ def test_without_a_budget_epochs_grow_and_shrink(workers):
     assert len({row["kept"] for row in stream.pruner.history}) > 2
 
 
-def test_a_budget_has_to_be_given():
-    with pytest.raises(TypeError, match="budget"):
-        PrunedStream(Rows(), "SeTa", keep=KeepSet("id", n=N), epochs=1, batch_size=4)
-
-
 def test_a_budget_makes_the_number_of_steps_known():
     stream = stream_of(budget=[0.5, 1.0, 0.25])
-    assert stream.total_steps == 6 + 12 + 3
+    assert stream.total_steps == 6 + 13 + 3
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=stream.total_steps)
     for _ in range(EPOCHS):
@@ -296,8 +253,7 @@ def test_the_loop_is_that_of_the_loader():
     with pytest.raises(RuntimeError, match="needs an open epoch"):
         stream.update(torch.ones(BATCH), indices=indices)
     stream.set_epoch(2)
-    assert 3 in flat(indices.tolist() for indices, batch in stream)
-    stream.end_epoch()
+    assert 3 in flat(indices.tolist() for indices, batch in looked_at(stream))
     assert stream.progress == 1.0 and len(stream) == 7
     with pytest.raises(RuntimeError, match="all 3 epochs of this run are over"):
         iter(stream)
@@ -343,6 +299,54 @@ def test_trap_19_an_id_that_comes_twice_is_noticed():
         walk(stream_of(Rows(), num_workers=2))
 
 
+def numbered_alike(shards, rows):
+    """A stream whose shards each number their rows from 0 on."""
+    return Dataset.from_dict(
+        {"id": [*range(rows)] * shards, "value": [*map(float, range(rows))] * shards}
+    ).to_iterable_dataset(num_shards=shards)
+
+
+@pytest.mark.parametrize("filtered", [False, True])
+@pytest.mark.parametrize("budget", [0.4, None])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_shards_that_number_their_rows_alike_are_noticed(workers, budget, filtered):
+    """Also where the first shard holds all that the epoch wants."""
+    keep, source = KeepSet("id", n=40), numbered_alike(4, 40)
+    source = source.filter(keep, input_columns=["id"]) if filtered else source
+    stream = stream_of(source, keep=keep, budget=budget, num_workers=workers)
+    with pytest.raises(RuntimeError, match="came twice from one reading .*number their keys alike"):
+        walk(stream)
+
+
+def test_a_stream_without_end_is_noticed():
+    def rows():
+        while True:
+            yield from Rows()
+
+    with pytest.raises(RuntimeError, match="came twice from one reading of the stream"):
+        walk(stream_of(rows))
+
+
+def test_the_first_reading_alone_goes_on_when_all_that_is_wanted_has_come():
+    read = []
+
+    class Counted(Rows):
+        def __iter__(self):
+            read.append(0)
+            for row in super().__iter__():
+                read[-1] += 1
+                yield row
+
+    source = Counted(range(N))
+    stream = stream_of(source, "Random", budget=0.1)
+    plans = []
+    for _ in range(EPOCHS):
+        plans.append(plan_of(stream))
+        walk(stream)
+    assert read == [N, *(1 + max(plan) for plan in plans[1:])]
+    assert read[1] < N
+
+
 def test_ids_may_be_strings_or_any_integers():
     for ids in ([f"key{i:03}" for i in range(N)], [10**15 + 7 * i for i in range(N)]):
         keep = KeepSet("key", ids=ids[::-1])
@@ -363,6 +367,23 @@ def test_large_unsigned_ids_stay_exact():
     assert [keep.index_of(key) for key in (2**63, 2**63 + 1, 5)] == [1, 0, 2]
     with pytest.raises(KeyError, match="must be one of the 3 ids="):
         keep.index_of(-1)
+
+
+@pytest.mark.parametrize("identity", [1.9, 2.0, 2.0**53 + 1, b"5", True, np.bool_(True), None])
+@pytest.mark.parametrize("known", [{"n": 9}, {"ids": [2**53, 5, 2, 1, 0]}])
+def test_an_id_is_never_made_an_integer(identity, known):
+    keep = KeepSet("id", **known)
+    for look_up in (keep.index_of, keep, lambda one: keep.indices_of([one])):
+        with pytest.raises(TypeError, match=r"the 'id' of a row must be .* integer.*, got "):
+            look_up(identity)
+
+
+def test_integers_of_any_type_are_ids():
+    keep = KeepSet("id", ids=[2**53, 5])
+    for five in (5, np.int8(5), np.uint64(5), np.array(5), torch.tensor(5)):
+        assert keep.index_of(five) == 1
+    assert keep.indices_of(np.array([5, 2**53])).tolist() == [1, 0]
+    assert keep.indices_of(torch.tensor([5, 2**53])).tolist() == [1, 0]
 
 
 @pytest.mark.parametrize(
@@ -416,6 +437,32 @@ def test_arguments_are_checked(options, error, message):
         stream_of(**options)
 
 
+def test_a_keep_set_serves_one_stream_at_a_time():
+    keep = KeepSet("id", n=N)
+    stream = stream_of(keep=keep)
+    with pytest.raises(ValueError, match="keep must be a KeepSet of this stream alone"):
+        stream_of(keep=keep)
+    walk(stream)
+    del stream
+    walk(stream_of(keep=keep))
+
+
+def test_a_stream_that_was_dropped_frees_its_keep_set_in_a_cycle_too():
+    keep = KeepSet("id", n=N)
+    stream = stream_of(keep=keep)
+    stream.listener = stream
+    del stream
+    walk(stream_of(keep=keep))
+
+
+def test_a_stream_that_was_refused_leaves_its_keep_set_free():
+    keep = KeepSet("id", n=N)
+    with pytest.raises(ValueError, match="epochs") as refused:
+        stream_of(keep=keep, epochs=0)
+    walk(stream_of(keep=keep))
+    assert refused.tb is not None
+
+
 # Streams that hold other samples than were promised.
 
 
@@ -423,22 +470,67 @@ def test_samples_that_are_missing_are_stood_in_for_and_told(caplog):
     stream = stream_of(Rows(range(0, N, 2)), budget=0.4)
     with caplog.at_level(logging.WARNING):
         (batches,) = walk(stream)
-    assert len(flat(batches)) == len(set(flat(batches))) == 32
+    assert len(flat(batches)) == len(set(flat(batches))) == 40
     assert "planned samples did not come, and others stood in for them" in caplog.text
     assert stream.figures[0]["filled"] > 0 == stream.figures[0]["repeated"]
 
 
-def test_without_a_budget_missing_samples_make_the_epoch_shorter():
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("policy", ["Full", "Random"])
+def test_without_a_budget_too_missing_samples_are_stood_in_for_and_told(policy, workers, caplog):
+    source = hugging_face().filter(lambda row: row["id"] % 2 == 0)
+    stream = stream_of(source, policy, budget=None, num_workers=workers)
+    plan, length = plan_of(stream), len(stream)
+    with caplog.at_level(logging.WARNING):
+        (batches,) = walk(stream)
+    assert [len(batch) for batch in batches] == [BATCH] * length
+    assert set(flat(batches)) <= set(range(0, N, 2))
+    missing = sum(sample % 2 for sample in plan)
+    assert f"epoch 0: {missing} of the {len(plan)} planned samples did not come" in caplog.text
+    (figures,) = stream.figures
+    assert figures["missing"] == missing
+    assert figures["filled"] == len(set(flat(batches)) - set(plan))
+    assert figures["repeated"] == length * BATCH - len(set(flat(batches)))
+
+
+def test_what_is_missing_from_the_rest_of_an_epoch_is_told_after_a_resume(caplog):
     stream = stream_of(Rows(range(0, N, 2)), "Full", budget=None)
-    assert sorted(flat(walk(stream)[0])) == list(range(0, N, 2))
+    for batch in stream:
+        stream.update(batch["value"])
+        break
+    resumed = stream_of(Rows(range(0, N, 2)), "Full", budget=None)
+    resumed.load_state_dict(stream.state_dict())
+    with caplog.at_level(logging.WARNING):
+        walk(resumed)
+    assert resumed.figures[0]["missing"] == N // 2
+    assert "planned samples did not come" in caplog.text
+
+
+@pytest.mark.parametrize("budget", [None, 0.6])
+def test_of_a_stream_that_holds_all_nothing_is_missing(budget, caplog):
+    stream = stream_of(hugging_face().shuffle(seed=0, buffer_size=16), budget=budget)
+    with caplog.at_level(logging.WARNING):
+        walk(stream, EPOCHS)
+    assert [row["missing"] for row in stream.figures] == [0] * EPOCHS
+    assert "did not come" not in caplog.text and "once more" not in caplog.text
+
+
+def test_of_an_epoch_that_is_broken_off_nothing_is_called_missing(caplog):
+    stream = stream_of(Rows(), "Full", budget=None)
+    for batch in stream:
+        stream.update(batch["value"])
+        break
+    with caplog.at_level(logging.WARNING):
+        stream.end_epoch()
+    assert not caplog.text
 
 
 def test_a_stream_that_is_too_small_repeats_samples_and_says_so(caplog):
     stream = stream_of(Rows(range(20)), budget=0.4)
     with caplog.at_level(logging.WARNING):
         (batches,) = walk(stream)
-    assert len(flat(batches)) == 32 and set(flat(batches)) == set(range(20))
-    assert "epoch 0: 12 of 32 samples were trained once more" in caplog.text
+    assert len(flat(batches)) == 40 and set(flat(batches)) == set(range(20))
+    assert "epoch 0: 20 of 40 samples were trained once more" in caplog.text
 
 
 def test_an_empty_stream_is_an_error():
@@ -473,7 +565,7 @@ def test_a_run_goes_on_in_mid_epoch_exactly_where_the_stream_comes_in_the_same_o
         state, head = cut(make(), 3)
         resumed = stream_of(make())
         resumed.load_state_dict(state)
-        assert resumed.progress == pytest.approx((1 + 3 / 7) / EPOCHS)
+        assert resumed.progress == pytest.approx((1 + 3 / 8) / EPOCHS)
         assert [head + walk(resumed)[0], *walk(resumed)] == unbroken[1:]
         assert np.array_equal(resumed.pruner.losses, straight.pruner.losses, equal_nan=True)
         assert resumed.figures == straight.figures
@@ -513,6 +605,56 @@ def test_batches_not_answered_are_given_out_again():
     resumed = stream_of()
     resumed.load_state_dict(stream.state_dict())
     assert torch.equal(next(iter(resumed))["id"], second["id"])
+
+
+KEYS = [f"key{i:03}" for i in range(N)]
+
+
+def by_key(ids, **options):
+    rows = [{"key": key, "value": float(at)} for at, key in enumerate(KEYS)]
+    collate = torch.utils.data.default_collate
+    return stream_of(rows, keep=KeepSet("key", ids=ids), collate_fn=collate, **options)
+
+
+def state_by_key(ids, epochs=1):
+    stream = by_key(ids)
+    for _ in range(epochs):
+        for batch in stream:
+            stream.update(batch["value"])
+    return stream.state_dict()
+
+
+def test_a_state_of_ids_in_another_order_is_refused():
+    state = state_by_key(KEYS)
+    stream = by_key(KEYS[::-1])
+    with pytest.raises(ValueError, match=r"saved with ids=.*ids=sorted\(ids\).*changed=..ids..\)"):
+        stream.load_state_dict(state)
+    assert np.isnan(stream.pruner.losses).all()
+    stream.load_state_dict(state, changed=["ids"])
+    assert not np.isnan(stream.pruner.losses).all()
+
+
+def test_a_state_of_the_same_ids_is_taken_whatever_holds_them():
+    for ids, others in ((KEYS, np.array(KEYS, "<U40")), (range(9, 9 + N), np.arange(9, 9 + N))):
+        own, other = KeepSet("key", ids=ids), KeepSet("key", ids=others)
+        stream_of(keep=own).load_state_dict(stream_of(keep=other).state_dict())
+    numbers = np.arange(N)
+    for kind in (np.int32, np.uint64, ">i8"):
+        own, other = KeepSet("key", ids=numbers), KeepSet("key", ids=numbers.astype(kind))
+        stream_of(keep=own).load_state_dict(stream_of(keep=other).state_dict())
+
+
+def test_ids_that_were_added_at_the_end_are_a_change_of_n_alone():
+    state = state_by_key(KEYS)
+    grown = [*KEYS, "a much longer key"]
+    by_key(grown).load_state_dict(state, changed=["n"])
+    with pytest.raises(ValueError, match="saved with n=101"):
+        by_key(grown).load_state_dict(state)
+    with pytest.raises(ValueError, match="saved with ids="):
+        by_key(["a much longer key", *KEYS]).load_state_dict(state, changed=["n"])
+    with pytest.raises(ValueError, match="saved with ids="):
+        by_key(KEYS[:-1]).load_state_dict(state, changed=["n"])
+    by_key(KEYS[:-1]).load_state_dict(state, changed=iter(["n", "ids"]))
 
 
 def test_a_state_of_something_else_is_refused():
@@ -562,11 +704,13 @@ def test_webdataset_decodes_kept_samples_only_and_its_buffer_is_seen(tmp_path, c
     stream = stream_of(rows, keep=keep, collate_fn=rows_of_tar)
     (batches,) = walk(stream)
     assert decoded == [f"key{i}" for i in flat(batches)]
-    next(iter(stream))
+    stream.update(next(iter(stream))["value"].float())
+    state = stream.state_dict()
+    del stream
     with caplog.at_level(logging.WARNING):
-        stream_of(rows, keep=keep).load_state_dict(stream.state_dict())
+        stream_of(rows, keep=keep).load_state_dict(state)
         assert not caplog.text
-        stream_of(rows.shuffle(8), keep=keep).load_state_dict(stream.state_dict())
+        stream_of(rows.shuffle(8), keep=keep).load_state_dict(state)
         assert "shuffle buffer" in caplog.text
 
 
@@ -596,7 +740,8 @@ def two(tmp_path_factory):
 
 
 EXACT = ["whole", "whole, free"]
-ANY = ["parts", "workers", "webdataset", "parts, free", "unbroken", "resumed", "too small", *EXACT]
+PARTS = ["parts", "workers", "webdataset", "parts, free", "parts, all", "unbroken", "resumed"]
+ANY = [*PARTS, "too small", *EXACT]
 
 
 @pytest.mark.parametrize("name", ANY)
@@ -607,6 +752,15 @@ def test_trap_3_ranks_give_equally_many_batches_whatever_their_parts_hold(two, n
         assert one["batches"] + len(one.get("before", [])) // 8 == one["planned"]
     if "total" in first:
         assert sum(one["batches"] for one in first["epochs"]) == first["total"]
+
+
+@pytest.mark.parametrize("name", ANY)
+def test_in_two_processes_batches_are_full_but_the_last_of_an_epoch_that_keeps_all(two, name):
+    for report in two[name]:
+        for epoch in report["epochs"]:
+            *sizes, last = epoch["sizes"]
+            assert set(sizes) <= {8}
+            assert last == 8 or (last == 203 // 2 % 8 and len(epoch["plan"]) == 203)
 
 
 @pytest.mark.parametrize("name", ANY)
@@ -624,7 +778,7 @@ def test_in_two_processes_no_sample_is_trained_twice_and_the_plan_is_filled(two,
         taken = chain(*(part.get(k, []) for part in (one, other) for k in ("before", "taken")))
         taken = list(taken)
         assert one["plan"] == other["plan"]
-        assert len(taken) == len(set(taken)) == len(one["plan"]) // 16 * 16
+        assert len(taken) == len(set(taken)) == len(one["plan"]) // 2 * 2
         assert len(taken) == first["trained"][at]
         outside = len(set(taken) - set(one["plan"]))
         assert outside == first["figures"][at]["filled"]
@@ -644,9 +798,41 @@ def test_a_part_that_is_too_small_repeats_samples_instead_of_letting_others_wait
     assert two["too small"][0]["readings"] < two["too small"][1]["readings"]
 
 
+@pytest.mark.parametrize("name", ["missing, parts", "missing, whole", "one is missing"])
+def test_ranks_are_told_of_what_is_missing(two, name):
+    """Of parts in the first epoch, which is read to its end on each rank."""
+    there = range(1, 203) if name == "one is missing" else range(0, 203, 2)
+    for report in two[name]:
+        for epoch, figures in enumerate(report["figures"]):
+            plan = report["epochs"][epoch]["plan"]
+            plan = plan if name == "missing, parts" else plan[: len(plan) // 16 * 16]
+            missing = set(plan) - set(there)
+            if epoch == 0 or name != "missing, parts":
+                assert figures["missing"] == len(missing)
+                assert not missing or any(
+                    f"epoch {epoch}: {len(missing)} of the" in told for told in report["warnings"]
+                )
+
+
 def test_ranks_that_read_the_same_part_are_told(two):
     for message in two["unsplit"]:
         assert "samples were trained on two ranks in epoch 0" in message
+
+
+@pytest.mark.parametrize("name", ["ids", "split", "batch_size", "n"])
+def test_ranks_that_do_not_agree_are_refused_by_name_when_the_stream_is_made(two, name):
+    for message in two[f"another {name}"]:
+        if name in ("ids", "split"):
+            assert (
+                f"{name} must be the same on all ranks, got something else on process 1" in message
+            )
+        else:
+            assert "do not agree: process" in message and f" has {name}=" in message
+
+
+def test_ranks_whose_ids_come_in_another_order_are_told_what_to_do(two):
+    for message in two["another ids"]:
+        assert "in the same order" in message and "ids=sorted(ids)" in message
 
 
 def test_several_ranks_have_to_say_what_they_read(two):

@@ -10,14 +10,18 @@ Cost: n / 8 bytes, once, and of ids that are not indices 8 bytes each and themse
 
 from __future__ import annotations
 
+import gc
 import operator
-from collections.abc import Mapping
+import weakref
+from collections.abc import Callable, Iterable, Mapping
 from multiprocessing.context import get_spawning_popen
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+
+from seta.engine.exchange import digest_of
 
 
 class KeepSet:
@@ -30,7 +34,7 @@ class KeepSet:
         rows = webdataset.WebDataset(...).select(keep).decode()           # webdataset
         stream = PrunedStream(rows, "SeTa", keep=keep, ...)
 
-    One of them serves one `PrunedStream`.
+    One of them serves one `PrunedStream` at a time.
 
     Args:
         id_column: The key of a row's id: "__key__" in webdataset.
@@ -61,6 +65,7 @@ class KeepSet:
         self._bits = torch.zeros(-(-self.n // 8), dtype=torch.uint8)
         self._bits.share_memory_()  # type: ignore[no-untyped-call]
         self._view = self._bits.numpy().data
+        self._stream: Callable[[], object | None] = _nobody
 
     def __call__(self, row: Any) -> bool:
         """Whether this pass takes a row.
@@ -82,40 +87,67 @@ class KeepSet:
             KeyError: It is not among them.
         """
         if self._order is None:
-            try:
-                index = operator.index(identity)
-            except TypeError:
+            index = _integer(identity)
+            if index is None:
                 raise TypeError(
                     f"the {self.id_column!r} of a row must be an integer in 0..{self.n - 1}, got "
                     f"{identity!r}: give the ids of all samples to KeepSet, as ids="
-                ) from None
+                )
             if 0 <= index < self.n:
                 return index
             raise KeyError(
                 f"the {self.id_column!r} of a row must lie in 0..{self.n - 1}, got {index}: "
                 "give n= so that all ids lie below it, or the ids of all samples as ids="
             )
-        known = self._sorted
-        if isinstance(identity, str) != (known.dtype.kind == "U"):
+        known, strings = self._sorted, self._sorted.dtype.kind == "U"
+        value = (identity if isinstance(identity, str) else None) if strings else _integer(identity)
+        if value is None:
             raise TypeError(
                 f"the {self.id_column!r} of a row must be of the kind of ids=, which are "
-                f"{'strings' if known.dtype.kind == 'U' else 'integers'}, got {identity!r}"
+                f"{'strings' if strings else 'integers'}, got {identity!r}"
             )
-        try:
-            value = known.dtype.type(identity)  # of one type, or numpy converts all of them
-            at = int(known.searchsorted(value))
+        try:  # of their type, or numpy converts all of them
+            at = int(known.searchsorted(known.dtype.type(value)))
         except OverflowError:
             at = self.n
-        if at == self.n or known[at] != value:
+        if at == self.n or known.item(at) != value:
             raise KeyError(
                 f"the {self.id_column!r} of a row must be one of the {self.n} ids= that KeepSet "
                 f"was given, got {identity!r}: give it those of all samples"
             )
         return int(self._order[at])
 
-    def indices_of(self, identities: ArrayLike) -> NDArray[np.int64]:
+    def indices_of(self, identities: Iterable[Any]) -> NDArray[np.int64]:
         """Returns the indices of some ids, int64 (B,): for `always_keep=`, and to read losses."""
-        return np.array([self.index_of(one) for one in np.asarray(identities).tolist()], np.int64)
+        return np.array([self.index_of(one) for one in identities], np.int64)
+
+    def digest(self, count: int | None = None) -> str:
+        """Returns what tells the first ids, or all, and their order from others."""
+        if self._order is None:
+            return "integers from 0 on"
+        ids = np.empty_like(self._sorted)
+        ids[self._order] = self._sorted
+        ids = ids[:count]
+        kind = "integers"
+        if ids.dtype.kind == "U":  # whose width may be that of others
+            kind, ids = "strings", ids.astype(f"<U{max(1, int(np.char.str_len(ids).max()))}")
+        return f"{len(ids)} {kind} ({digest_of(ids.tobytes()):016x})"
+
+    def serve(self, stream: object) -> None:
+        """Notes the stream whose set this is, until nothing else refers to it.
+
+        Raises:
+            ValueError: It is another's, which is still there.
+        """
+        if self._stream() is not None:
+            gc.collect()  # it may hang in a cycle of references alone
+        if self._stream() is not None:
+            raise ValueError(
+                "keep must be a KeepSet of this stream alone, and a PrunedStream that it was given "
+                "to before is still there: each would train on what the other chose. Make a "
+                "KeepSet for each stream, or drop that one first (del stream)"
+            )
+        self._stream = weakref.ref(stream)
 
     def rewrite(self, bits: NDArray[np.uint8]) -> None:
         """Makes it another set, in every process: a bit per sample, in `numpy.packbits` order."""
@@ -133,11 +165,25 @@ class KeepSet:
                 "that runs elsewhere (Ray Data's map and filter), leave it out: PrunedStream asks "
                 "it where the rows arrive"
             )
-        return {key: value for key, value in vars(self).items() if key != "_view"}
+        return {**vars(self), "_view": None, "_stream": _nobody}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self._view = self._bits.numpy().data
+
+
+def _nobody() -> None:
+    """Stands for a reference to a stream where there is none."""
+
+
+def _integer(identity: Any) -> int | None:
+    """Returns an id as an integer; None where it is none, be it one for Python."""
+    if isinstance(identity, bool):
+        return None
+    try:
+        return operator.index(identity)
+    except TypeError:
+        return None
 
 
 def _sorted(ids: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:

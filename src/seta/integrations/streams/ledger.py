@@ -5,13 +5,14 @@ the plan says how many batches each rank gives, the same number on all; and a ra
 fewer of the plan's samples fills up from the others of its part. Nothing is communicated until the
 epoch ends.
 
-Cost: six bits per sample, some 30 microseconds per batch, and one sum of three numbers per epoch.
+Cost: five bits per sample, some 30 microseconds per batch, and one exchange of six numbers per
+epoch.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain, repeat
 from typing import Any, Literal
 
@@ -22,6 +23,7 @@ from seta.engine import Pruner
 from seta.engine.draw import set_bits
 from seta.engine.ranks import share_of
 from seta.engine.rows import Row
+from seta.integrations.streams.agreement import check_ranks
 from seta.integrations.streams.keep import KeepSet
 
 logger = logging.getLogger(__name__)
@@ -35,66 +37,67 @@ class Ledger:
 
     Args:
         keep: What the workers ask.
-        batch_size: Samples per batch, on each rank.
         split: Whether each rank reads a part of its own of the stream.
-        fill: Whether an epoch has a promised length, also where one rank is alone.
 
     Attributes:
-        figures: Of each epoch that is over, over all ranks: how many samples were planned, filled
-            up with, and repeated.
+        figures: Of each epoch that is over, over all ranks: how many samples were planned, missing
+            as far as the stream was read, filled up with, and repeated.
+        ids: How many samples there are, and what tells their ids from others.
+        checked: Whether a reading was followed to its end, and no id came twice in it.
     """
 
-    def __init__(self, keep: KeepSet, batch_size: int, split: bool, fill: bool) -> None:
-        self._keep, self._batch_size, self._split, self._fill = keep, batch_size, split, fill
+    def __init__(self, keep: KeepSet, split: bool) -> None:
+        self._keep, self._split = keep, split
+        self.ids = [keep.n, keep.digest()]
         self.figures: list[dict[str, int]] = []
-        self._plan = self._arrived = self._given = self._none()
+        self.checked = False
         self.restore(None)
 
     def attach(self, pruner: Pruner) -> None:
-        """Takes the pruner, which has `close` among its listeners."""
+        """Takes the pruner, which has `close` among its listeners; of several ranks all call this.
+
+        Raises:
+            ValueError: The ranks do not agree.
+        """
+        if pruner.ranks is not None:
+            check_ranks(pruner.ranks, {"ids": self.ids[1], "split": self._split})
         self._pruner = pruner
 
     def restore(self, before: Bits | None) -> None:
-        """Begins the account of an epoch, of which some samples may be trained already."""
+        """Begins the account of an epoch, of which some samples may be done already."""
         self._before = self._none() if before is None else np.array(before, np.uint8)
         self._done = _count(self._before)
-        self._trained = self._none()  # since, on this rank
+        self._begin(self._none())
+
+    def _begin(self, plan: Bits) -> None:
+        self._plan, self._arrived, self._given = plan, self._before.copy(), self._none()
         self._filled = self._repeated = 0
+        self._absent: int | None = None  # of this rank's plan, once it was read to the end
 
     def _none(self) -> Bits:
         return np.zeros(-(-self._keep.n // 8), np.uint8)
 
     @property
     def wanted(self) -> int:
-        """Samples that this rank is to give in the open epoch, after those trained before.
+        """Samples that this rank is to give in the open epoch, after those done before."""
+        pruner, sizes = self._pruner, self._pruner.sizes
+        return sizes.whole(max(0, pruner.kept - self._done) // sizes.ranks, pruner.kept)
 
-        Raises:
-            RuntimeError: The plan holds too few for a batch on each rank.
-        """
+    @property
+    def full(self) -> int:
+        """Samples of a full batch; of an epoch that is smaller, all of this rank's."""
         pruner = self._pruner
-        left = max(0, len(pruner.begin_epoch()) - self._done)
-        if pruner.ranks is None:
-            return left
-        batches = left // (self._batch_size * pruner.ranks.size)
-        if not batches and not self._done:
-            raise RuntimeError(
-                f"epoch {pruner.epoch} keeps {left} samples, too few for a batch of "
-                f"{self._batch_size} on each of {pruner.ranks.size} ranks: train on fewer ranks, "
-                "keep more samples, or give a budget"
-            )
-        return batches * self._batch_size
+        return min(pruner.sizes.batch_size, pruner.share_size(pruner.kept))
 
     def passes(self) -> Iterator[Kind]:
         """Yields how the stream is to be read, again and again, the keep set rewritten for each.
 
         First what is planned; then, to fill up, the others of this rank's part; then all of it.
         """
-        self._plan, self._arrived, self._given = self._planned(), self._before.copy(), self._none()
-        self._filled = self._repeated = 0
+        self._begin(self._planned())
         self._keep.rewrite(self._plan)
         yield "plan"
-        if self._pruner.ranks is None and not self._fill:
-            return
+        self.read_to_the_end()
         kinds: Iterator[Kind] = chain(["fill"], repeat("repeat"))
         own = self._own()
         for kind in kinds:
@@ -121,6 +124,11 @@ class Ledger:
             own[self._pruner.begin_epoch().indices] = False
         return np.packbits(own) | self._plan
 
+    def read_to_the_end(self) -> None:
+        """Takes note that all came that the reading for the plan had."""
+        self._absent = _count(self._plan & ~self._arrived)
+        self.checked = True
+
     def arrive(self, indices: NDArray[np.int64]) -> None:
         """Takes note of samples that come from the stream.
 
@@ -134,70 +142,83 @@ class Ledger:
         if again:
             raise RuntimeError(
                 f"sample {again[0]} came twice from one reading of the stream, in epoch "
-                f"{self._pruner.epoch}: either its ids are not those of samples (with_indices and "
-                "add_column of a Hugging Face IterableDataset count anew in every shard), or each "
-                "of several workers reads the whole source: num_workers > 0 needs a source that "
-                "deals its shards out to them, as datasets and webdataset do"
+                f"{self._pruner.epoch}: either its ids are not those of samples (shards that "
+                "number their keys alike; with_indices and add_column of a Hugging Face "
+                "IterableDataset, which count anew in every shard), or each of several workers "
+                "reads the whole source: num_workers > 0 needs a source that deals its shards out "
+                "to them, as datasets and webdataset do"
             )
         set_bits(self._arrived, indices)
 
     def give(self, indices: NDArray[np.int64]) -> int:
         """Takes note of samples that go to the training loop, and returns how many they are."""
-        repeated = int(np.count_nonzero(_has(self._given, indices)))
-        self._repeated += repeated
-        self._filled += int(np.count_nonzero(~_has(self._plan, indices)))
+        again = _has(self._given, indices)
+        self._repeated += int(again.sum())
+        self._filled += int((~again & ~_has(self._plan, indices)).sum())
         set_bits(self._given, indices)
         return len(indices)
 
-    def answer(self, indices: NDArray[np.integer[Any]]) -> None:
-        """Takes note of samples that were trained."""
-        set_bits(self._trained, indices)
+    def trained(self, waiting: Iterable[NDArray[np.int64]], what: str | None) -> Bits:
+        """Returns what is done of the open epoch: given out, and answered or skipped.
 
-    def trained(self, what: str) -> Bits:
-        """Returns what is trained of the open epoch, by all ranks, who all have to call this."""
-        bits, ranks = self._before | self._trained, self._pruner.ranks
-        return bits if ranks is None else np.bitwise_or.reduce(ranks.gather(bits, what))
+        Args:
+            waiting: The samples of each batch that was not.
+            what: The occasion, of which all ranks are asked; None: this one alone.
+        """
+        waits, ranks = self._none(), self._pruner.ranks
+        for indices in waiting:
+            set_bits(waits, indices)
+        bits = self._before | (self._given & ~waits)
+        if ranks is not None and what is not None:
+            bits = np.bitwise_or.reduce(ranks.gather(bits, what))
+        return bits
 
     def close(self, row: Row) -> None:
         """Balances the account of an epoch that has just ended, on all ranks.
 
         Raises:
-            RuntimeError: Samples were trained on two ranks.
+            RuntimeError: Samples came to two ranks.
         """
         ranks, epoch = self._pruner.ranks, row["epoch"]
-        fresh = _count(self._trained & ~self._before)
-        counts = np.array([fresh, self._filled, self._repeated], np.int64)
+        counts = [self._filled, self._repeated, self._absent or 0, int(self._absent is None)]
+        twice = 0
         if ranks is not None:
-            counts = ranks.sum(counts, f"the account of epoch {epoch}")
-        trained, filled, repeated = self._done + int(counts[0]), int(counts[1]), int(counts[2])
+            trained = np.packbits(self._pruner.left_out == 0) & ~self._before
+            own = np.array([ranks.rank, _count(self._given & trained), *counts], np.int64)
+            told = ranks.gather(own, f"the account of epoch {epoch}")
+            # Of those that train one share together the one that gave most stands for all.
+            shares = {share: rest for share, *rest in sorted(one.tolist() for one in told)}
+            came, *counts = np.sum(list(shares.values()), axis=0).tolist()
+            twice = came - _count(trained)
+        filled, repeated, missing, unfinished = counts
+        if ranks is not None and self._split:  # each of whom looked for the whole plan
+            elsewhere = (ranks.size - 1) * _count(self._plan)
+            missing = 0 if unfinished else max(0, missing - elsewhere)
         self.restore(None)
-        self.figures.append(
-            {"epoch": epoch, "planned": row["kept"], "filled": filled, "repeated": repeated}
-        )
-        if ranks is not None:
-            twice = trained - int(np.count_nonzero(self._pruner.left_out == 0))
-            if twice > 0:
-                raise RuntimeError(
-                    f"{twice} samples were trained on two ranks in epoch {epoch}: with split=True "
-                    "each rank reads a part of its own (split_dataset_by_node of datasets, "
-                    "nodesplitter=split_by_node of webdataset). Split the stream, or say "
-                    "split=False where every rank reads all of it; ids have to be those of samples"
-                )
-        self._report(epoch, row["kept"], filled, repeated)
+        figures = {"missing": missing, "filled": filled, "repeated": repeated}
+        self.figures.append({"epoch": epoch, "planned": row["kept"], **figures})
+        if twice > 0:
+            raise RuntimeError(
+                f"{twice} samples were trained on two ranks in epoch {epoch}: with split=True each "
+                "rank reads a part of its own (split_dataset_by_node of datasets, "
+                "nodesplitter=split_by_node of webdataset). Split the stream, or say split=False "
+                "where every rank reads all of it; ids have to be those of samples"
+            )
+        self._report(epoch, row["kept"], **figures)
 
-    def _report(self, epoch: int, planned: int, filled: int, repeated: int) -> None:
+    def _report(self, epoch: int, planned: int, missing: int, filled: int, repeated: int) -> None:
         if repeated:
             logger.warning(
                 "epoch %d: %d of %d samples were trained once more, since a rank's part of the "
                 "stream held too few: split it into more equal parts, or lower the budget",
                 epoch, repeated, planned,
             )  # fmt: skip
-        elif filled and (self._pruner.ranks is None or not self._split):
+        if missing:
             logger.warning(
                 "epoch %d: %d of the %d planned samples did not come, and others stood in for "
                 "them: KeepSet has to be given the samples that there are, and with split=False "
                 "every rank reads the whole stream",
-                epoch, filled, planned,
+                epoch, missing, planned,
             )  # fmt: skip
 
     @property

@@ -1,33 +1,33 @@
 """From a source's rows to batches of kept samples, in the data-loading workers.
 
 A worker collates whole batches, and sends the rows that it has left over at the end of its shards;
-the process that trains makes batches of those. Cost: what the source takes to give out its rows,
-all of them, and the collate function for the kept ones.
+the process that trains makes batches of those. A collate function is followed as in
+`seta.torch.dataset`. Cost: what the source takes to give out its rows, all of them, and the collate
+function for the kept ones.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch.utils.data import IterableDataset
+from torch.utils.data import IterableDataset, get_worker_info
 
 from seta.integrations.streams.keep import KeepSet
 from seta.integrations.streams.ledger import Ledger
 from seta.integrations.streams.sources import Source, rows_of
-from seta.torch.dataset import indices_of
+from seta.torch.dataset import IndexedCollate, WorkerInit, indices_of
 
 
 class Chunk(NamedTuple):
     """Some samples that came out of the stream.
 
     Attributes:
-        indices: int64, as bytes, see `seta.torch.indices_of`.
-        content: A batch; or rows, in a list.
+        indices: int64, as bytes, see `indices_of`.
+        content: A batch, after the packed indices in the order that it has them in; or rows.
         collated: Which of them.
     """
 
@@ -43,14 +43,13 @@ class Reader(IterableDataset[Chunk]):
         source: Of rows.
         keep: Which to keep.
         batch_size: Samples per batch.
-        collate_fn: rows -> batch.
+        collate: rows, with their indices -> batch, after its own.
     """
 
     def __init__(
-        self, source: Source, keep: KeepSet, batch_size: int, collate_fn: Callable[[Any], Any]
+        self, source: Source, keep: KeepSet, batch_size: int, collate: IndexedCollate
     ) -> None:
-        self.source, self.keep = source, keep
-        self.batch_size, self.collate_fn = batch_size, collate_fn
+        self.source, self.keep, self.batch_size, self.collate = source, keep, batch_size, collate
         self._head = torch.zeros(1, dtype=torch.int64)  # in shared memory, as the keep set
         self._head.share_memory_()  # type: ignore[no-untyped-call]
 
@@ -69,10 +68,21 @@ class Reader(IterableDataset[Chunk]):
             indices.append(index)
             rows.append(row)
             if len(rows) == (head or self.batch_size):
-                yield Chunk(indices.tobytes(), rows if head else self.collate_fn(rows), not head)
+                content = rows if head else self.collate((indices, rows))
+                yield Chunk(indices.tobytes(), content, not head)
                 indices, rows, head = array("q"), [], 0
         if rows:
             yield Chunk(indices.tobytes(), rows, False)
+
+
+class SourceInit(WorkerInit):
+    """A `worker_init_fn` after which `get_worker_info().dataset` is the user's own source."""
+
+    def __call__(self, worker: int) -> None:
+        """Runs in a worker, before its first row."""
+        info: Any = get_worker_info()
+        object.__setattr__(info, "dataset", info.dataset.source)  # it refuses assignments
+        super().__call__(worker)
 
 
 def as_it_is(chunk: Any) -> Any:
@@ -98,7 +108,7 @@ def _identity(row: Any, column: str) -> Any:
 def batches_of(
     reader: Reader, loader: Iterable[Chunk], ledger: Ledger
 ) -> Iterator[tuple[bytes, Any]]:
-    """Yields the batches of one rank's epoch, each after its indices.
+    """Yields the batches of one rank's epoch, each after its indices; all that are wanted.
 
     Args:
         reader: Of the stream.
@@ -108,30 +118,48 @@ def batches_of(
     Raises:
         RuntimeError: The stream holds nothing.
     """
-    wanted, size, collate_fn = ledger.wanted, reader.batch_size, reader.collate_fn
-    indices: NDArray[np.int64] = np.empty(0, np.int64)
+    wanted, full = ledger.wanted, ledger.full
+    indices = array("q")
     rows: list[Any] = []  # left over, of these indices
     for kind in ledger.passes() if wanted else ():
+        if kind == "fill":
+            wanted += -wanted % full  # a batch that has to be filled up is a full one
         came = 0
-        reader.begin_with(size - len(rows) if rows else 0)
-        for packed, content, collated in loader:
+        reader.begin_with(full - len(rows) if rows else 0)
+        chunks = iter(loader)
+        for packed, content, collated in chunks:
             arrived = indices_of(packed)
             ledger.arrive(arrived)
             came += len(arrived)
             if collated:
                 wanted -= ledger.give(arrived)
-                yield packed, content
+                _read_on(chunks, ledger, wanted)
+                yield content
             else:
-                indices, rows = np.concatenate([indices, arrived]), rows + content
-            while 0 < min(size, wanted) <= len(rows):
-                batch = min(size, wanted)
-                wanted -= ledger.give(indices[:batch])
-                yield indices[:batch].tobytes(), collate_fn(rows[:batch])
-                indices, rows = indices[batch:], rows[batch:]
+                indices.frombytes(packed)
+                rows += content
+            while 0 < (size := min(full, wanted)) <= len(rows):
+                batch = reader.collate((indices[:size], rows[:size]))
+                wanted -= ledger.give(np.array(indices[:size]))
+                _read_on(chunks, ledger, wanted)
+                del indices[:size], rows[:size]
+                yield batch
             if wanted <= 0:
                 return
         if kind == "repeat" and not came:
             raise RuntimeError(ledger.nothing)
-    if rows:
-        ledger.give(indices)
-        yield indices.tobytes(), collate_fn(rows)
+
+
+def _read_on(chunks: Iterator[Chunk], ledger: Ledger, wanted: int) -> None:
+    """Reads to the end when nothing is wanted any more, if no reading did: each id comes once.
+
+    What was planned is there by then, so nothing more is decoded, except where a rank's part holds
+    too much of the plan.
+
+    Raises:
+        RuntimeError: An id came twice.
+    """
+    if wanted <= 0 and not ledger.checked:
+        for packed, _, _ in chunks:
+            ledger.arrive(indices_of(packed))
+        ledger.read_to_the_end()

@@ -9,20 +9,29 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from torch.utils.data import get_worker_info
+
 Source = Iterable[Any] | Callable[[], Iterable[Any]]
 
 
 def rows_of(source: Source) -> Iterator[Any]:
-    """Returns the rows of a source from its beginning."""
-    return iter(source if isinstance(source, Iterable) else source())
+    """Returns the rows of a source from its beginning.
+
+    Raises:
+        ValueError: They are Ray Data's, in a data-loading worker.
+    """
+    rows = source if isinstance(source, Iterable) else source()
+    worker = get_worker_info()
+    _refuse_ray(rows, 0 if worker is None else worker.num_workers)
+    return iter(rows)
 
 
-def check_source(source: Source, id_column: str, ranks: int) -> None:
+def check_source(source: Source, id_column: str, ranks: int, workers: int) -> None:
     """Refuses a source that cannot be read again, or whose ids are positions.
 
     Raises:
         TypeError: It is no source of rows, or can be read once.
-        ValueError: Its ids count rows; or it would make the ranks wait for each other.
+        ValueError: Its ids count rows; or it would make the ranks wait for each other, or hang.
     """
     kind = type(source).__name__
     if not isinstance(source, Iterable) and not callable(source):
@@ -44,12 +53,21 @@ def check_source(source: Source, id_column: str, ranks: int) -> None:
                 "sample again after a shuffle. Write the ids into the data; or, if they are there "
                 "already, say so to the stage before: cast(Features(...)) or features="
             )
-    owner = getattr(source, "__self__", source)
+    owner = getattr(getattr(source, "func", source), "__self__", source)
+    _refuse_ray(owner, workers)
     if ranks > 1 and type(owner).__name__ == "StreamSplitDataIterator":
         raise ValueError(
             "source must not be a split shard of Ray Data, whose ranks wait for each other to "
             "begin a pass: give TorchTrainer dataset_config=DataConfig(datasets_to_split=[]), and "
             "PrunedStream split=False"
+        )
+
+
+def _refuse_ray(rows: Any, workers: int) -> None:
+    if workers and type(rows).__module__.startswith("ray.data."):
+        raise ValueError(
+            f"num_workers must be 0 over Ray Data, whose iterators hang in a data-loading worker, "
+            f"got {workers}: Ray reads ahead by itself; decode in collate_fn, or in its map_batches"
         )
 
 
