@@ -76,7 +76,7 @@ def _lengths(plan: Plan) -> Table:
             str(number),
             count(trained, plan.exact),
             count(epoch.steps, plan.exact),
-            percent(trained / run.samples),
+            percent(trained / run.sizes.most),
         )
     return table
 
