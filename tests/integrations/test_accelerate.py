@@ -404,7 +404,7 @@ MESSAGES = {
     "trap_06_at_two": ("skip", 2, "after accelerator.load_state() the next pass"),
     "trap_13": ("stateful", 1, "use_stateful_dataloader must be False, got True"),
     "trap_23": ("disordered", 1, "in_order=False gives batches out in any order"),
-    "trap_23_at_two": ("disordered", 2, "save between two epochs, or leave in_order out"),
+    "trap_23_at_two": ("disordered", 2, "save or copy between two epochs, or leave in_order out"),
     "split": ("split", 2, "batch_size must be a multiple of the 2 processes with split_batches"),
     "parallel": ("tensor parallel", 2, "parallelism over 2 processes, which share samples"),
     "alone": ("alone", 2, "must have the processes of torch.distributed, got 2 there and 1 in the"),

@@ -502,8 +502,7 @@ class Pruner:
             digests = self._digests(self._open)
             what = f"state_dict() in epoch {self.epoch}" if gather else None
             if self.ranks is not None and what is not None and self.sharding == "replicated":
-                places = self.ranks.gather(np.array([done]), f"{what}: the position")
-                done = min(int(place[0]) for place in places)
+                done = min(int(place[0]) for place in self.ranks.gather(np.array([done]), what))
         return {
             "format": state.FORMAT,
             **self._identity(),
