@@ -383,3 +383,12 @@ def test_a_state_of_the_format_before_is_refused():
     message = "its format must be 'seta-pruner-2', got 'seta-pruner-1'"
     with pytest.raises(ValueError, match=message):
         made().load_state_dict(state)
+
+
+def test_counts_that_a_state_lacks_do_not_wrap_where_its_epoch_is_forgotten():
+    saved = Pruner(20, "Random", epochs=3)
+    saved.begin_epoch()
+    pruner = Pruner(20, "Random", epochs=3, count_kept=True)
+    pruner.load_state_dict(saved.state_dict())
+    pruner.forget_epoch()
+    assert pruner.kept_counts.tolist() == [0] * 20

@@ -228,3 +228,10 @@ def test_an_end_of_iteration_inside_a_dataset_ends_no_epoch(dataset, num_workers
     message = rf"{dataset.__name__}\[index\] raised StopIteration, which would end the epoch"
     with pytest.raises(RuntimeError, match=message):
         train(dataset(N), collate_fn=default_collate, num_workers=num_workers)
+
+
+def test_an_index_key_that_rows_have_already_is_refused():
+    rows = [{"x": at, "index": -at} for at in range(20)]
+    loader = PrunedDataLoader(rows, "Full", epochs=1, batch_size=5, index_key="index")
+    with pytest.raises(ValueError, match="index_key='index' must be a key that rows do not have"):
+        next(iter(loader))

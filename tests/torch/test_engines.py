@@ -263,3 +263,9 @@ def test_batches_without_indices_are_told_so(packed):
     loader = Foreign(PrunedSampler, packed)
     with pytest.raises(TypeError, match="after the indices of its samples, as .indices, batch."):
         next(iter(loader))
+
+
+def test_a_generator_of_the_users_own_goes_along():
+    generator = torch.Generator()
+    stock = DataLoader(Tuples(30), batch_size=5, shuffle=True, generator=generator)
+    assert PrunedDataLoader.from_loader(stock, "Full", epochs=1).generator is generator

@@ -229,3 +229,27 @@ def test_batches_out_of_order_are_not_copied_in_mid_epoch():
     loader.update(torch.ones(len(samples_of(next(batches)))))
     with pytest.raises(RuntimeError, match=r"in_order=False .* save or copy between two epochs"):
         copy.deepcopy(loader)
+
+
+class Interrupted(Tuples):
+    """Is interrupted at one sample, once."""
+
+    stopped = False
+
+    def __getitem__(self, index):
+        if index == 5 and not self.stopped:
+            self.stopped = True
+            raise KeyboardInterrupt
+        return super().__getitem__(index)
+
+
+def test_a_batch_that_was_interrupted_counts_as_given_out():
+    loader = seta.PrunedDataLoader(
+        Interrupted(N), "Full", epochs=1, batch_size=BATCH, shuffle=False
+    )
+    batches = iter(loader)
+    with pytest.raises(KeyboardInterrupt):
+        next(batches)
+    assert samples_of(next(batches)).tolist() == list(range(BATCH, 2 * BATCH))
+    loader.update(torch.ones(BATCH))
+    assert loader.position == 2

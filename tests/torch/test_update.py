@@ -512,3 +512,13 @@ def answered(loader):
     for batch in loader:
         loader.update(batch[0].float())
         yield batch
+
+
+def test_a_late_answer_names_its_batch_among_many_that_wait():
+    loader = plain(400, 4, with_indices=True)
+    given = [indices for indices, _ in loader]
+    for at in (97, 3, 50):
+        loader.update(torch.full((4,), float(at)), indices=given[at].clone())
+        assert (loader._pruner.losses[given[at]] == at).all()
+    assert loader._given.unanswered == 97
+    assert loader.position == 98
