@@ -4,34 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from seta.engine import Binning, KeepCurve, LossHistogram, Policy, Pruner, Selection
-from seta.engine.batches import batches
-from seta.engine.files import load, save
-from seta.policies import (
-    BLS,
-    RCAP,
-    RS2,
-    UCB,
-    EpsilonGreedy,
-    Full,
-    InfoBatch,
-    InfoBatchQuantiles,
-    OrderDP,
-    Random,
-    RePB,
-    SeTa,
-    Static,
-)
+from seta.engine import Binning as Binning
+from seta.engine import KeepCurve as KeepCurve
+from seta.engine import LossHistogram as LossHistogram
+from seta.engine import Policy as Policy
+from seta.engine import Pruner as Pruner
+from seta.engine import Selection as Selection
+from seta.engine.batches import batches as batches
+from seta.engine.files.file import load as load
+from seta.engine.files.file import save as save
+from seta.policies import REGISTRY as _METHODS
+from seta.policies.methods import *  # noqa: F403
 
 if TYPE_CHECKING:
-    from seta.compat import Log, prune
-    from seta.torch import (
-        ProgressSchedule,
-        PrunedDataLoader,
-        per_sample,
-        token_counts,
-        token_losses,
-    )
+    from seta.compat import Log as Log
+    from seta.compat import prune as prune
+    from seta.torch import ProgressSchedule as ProgressSchedule
+    from seta.torch import PrunedDataLoader as PrunedDataLoader
+    from seta.torch import per_sample as per_sample
+    from seta.torch import token_counts as token_counts
+    from seta.torch import token_losses as token_losses
 
 __version__ = "0.1.0"
 
@@ -44,50 +36,25 @@ _NEEDS_TORCH = {
     "token_counts": "seta.torch",
     "token_losses": "seta.torch",
 }
-
-
-def __getattr__(name: str) -> Any:
-    """Imports what needs torch when it is asked for: `import seta` works without it."""
-    if name not in _NEEDS_TORCH:
-        raise AttributeError(f"module 'seta' has no attribute {name!r}")
-    import importlib
-
-    return getattr(importlib.import_module(_NEEDS_TORCH[name]), name)
+_HERE = (
+    "Binning", "KeepCurve", "LossHistogram", "Policy", "Pruner", "Selection", "batches", "load",
+    "save",
+)  # fmt: skip
+_PUBLIC = sorted([*_HERE, *_NEEDS_TORCH, *_METHODS])
 
 
 def __dir__() -> list[str]:
     """Returns the public names, those included that are not imported yet."""
-    return sorted(__all__)
+    return list(_PUBLIC)
 
 
-__all__ = [
-    "BLS",
-    "RCAP",
-    "RS2",
-    "UCB",
-    "Binning",
-    "EpsilonGreedy",
-    "Full",
-    "InfoBatch",
-    "InfoBatchQuantiles",
-    "KeepCurve",
-    "Log",
-    "LossHistogram",
-    "OrderDP",
-    "Policy",
-    "ProgressSchedule",
-    "PrunedDataLoader",
-    "Pruner",
-    "Random",
-    "RePB",
-    "SeTa",
-    "Selection",
-    "Static",
-    "batches",
-    "load",
-    "per_sample",
-    "prune",
-    "save",
-    "token_counts",
-    "token_losses",
-]
+if not TYPE_CHECKING:  # type checkers read the imports: `X as X` is public, and so is `*`
+    __all__ = _PUBLIC
+
+    def __getattr__(name: str) -> Any:
+        """Imports what needs torch when it is asked for: `import seta` works without it."""
+        if name not in _NEEDS_TORCH:
+            raise AttributeError(f"module 'seta' has no attribute {name!r}")
+        import importlib
+
+        return getattr(importlib.import_module(_NEEDS_TORCH[name]), name)

@@ -4,13 +4,16 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import seta
 from seta import KeepCurve, LossHistogram, Pruner
-from seta.engine.exact import draw_exactly
-from seta.engine.fit import fit
+from seta.engine.arguments import check_shares
+from seta.engine.curves.fit import fit
+from seta.engine.draw.exact import draw_exactly
+from seta.engine.draw.partition import Partition, shards_of
 from seta.engine.steps import Steps
 from seta.policies import REGISTRY
 
@@ -236,7 +239,7 @@ def test_the_exact_draw_takes_the_smallest_ratios_of_coin_to_probability():
     curve = fit(KeepCurve(np.linspace(0.05, 0.9, histogram.bins)), histogram, 80_000).curve
     mask, _ = draw_exactly(80_000, losses, histogram, curve, seed=1, epoch=2, threads=2)
     chosen = np.unpackbits(mask, count=len(losses)).astype(bool)
-    from seta.engine.coins import Coins, Purpose
+    from seta.engine.draw.coins import Coins, Purpose
 
     coin = np.maximum(Coins(1, 2, Purpose.KEEP).uint32(len(losses)), 1).astype(float)
     ratio = coin / curve.keep[histogram.bin_of(losses)]
@@ -290,8 +293,71 @@ def test_draws_do_not_depend_on_threads():
 
 
 @pytest.mark.parametrize(
+    "share",
+    [np.float32(0.6), np.float64(0.6), np.array(0.6), np.array(0.6, np.float32), torch.tensor(0.6),
+     torch.tensor(0.6, dtype=torch.float64), Fraction(3, 5)],
+)  # fmt: skip
+def test_a_share_is_a_number_of_any_kind(share):
+    steps = Steps(5)
+    assert steps.lengths(share, 3) == [3, 3, 3]
+    assert steps.lengths([share, 1, share], 3) == [3, 5, 3]
+    assert steps.lengths(lambda epoch: share, 3) == [3, 3, 3]
+    assert Pruner(5, "Full", epochs=3, budget=share).lengths == [3, 3, 3]
+
+
+@pytest.mark.parametrize("shares", [np.array([0.2, 0.4]), torch.tensor([0.2, 0.4]), (0.2, 0.4)])
+def test_shares_may_come_as_an_array(shares):
+    assert Steps(5).lengths(shares, 2) == [1, 2]
+
+
+@pytest.mark.parametrize("share", ["0.5", True, np.True_, None, 1j, {"a": 1}, [0.5], b"1"])
+def test_what_is_no_share_is_refused(share):
+    refused = r"budget( of epoch 1)? must be a number in \(0, 1\], got .*: the share of full"
+    for budget in (share, [0.5, share, 0.5], lambda epoch: share if epoch else 0.5):
+        if budget is share and share in (None, [0.5]):
+            continue  # no budget, and one for a run of one epoch
+        with pytest.raises(TypeError, match=refused):
+            Pruner(10, "Full", epochs=3, budget=budget)
+
+
+def test_lengths_of_many_different_shares_are_exact():
+    shares = np.random.default_rng(0).uniform(0.1, 1, 3000).tolist()
+    lengths = Steps(1000, batch_size=7).lengths(shares, len(shares))
+    due, expected = Fraction(0), []
+    for share in shares[:300]:  # the digits of the sum grow with each
+        due += Fraction(share).limit_denominator(10**9) * 1000
+        expected.append(1000 if due >= 1000 else int(due // 7) * 7)
+        due -= expected[-1]
+    assert lengths[:300] == expected
+    exact = sum(round(share * 10**12) for share in shares) / 10**9
+    assert exact - 8 < sum(lengths) < exact + 1
+
+
+@pytest.mark.parametrize("name", ["n", "epochs", "batch_size", "steps", "seed", "threads"])
+@pytest.mark.parametrize("value", [2.0, "2", True, np.True_, torch.tensor(True), [2]])
+def test_counts_are_integers(name, value):
+    arguments = {"n": 10, "epochs": 2, "budget": 0.5, name: value}
+    if name == "steps":
+        del arguments["epochs"]
+    with pytest.raises(TypeError, match=f"{name} must be an integer, got"):
+        Pruner(arguments.pop("n"), "Full", **arguments)
+
+
+def test_integers_may_be_those_of_arrays():
+    options = {"epochs": np.array(2), "batch_size": torch.tensor(2), "seed": np.uint8(1)}
+    assert Pruner(np.int32(10), "Full", budget=0.5, **options).lengths == [4, 6]
+
+
+@pytest.mark.parametrize("listener", [3, "print", [print, 3], True])
+def test_what_cannot_be_told_of_an_epoch_is_refused(listener):
+    with pytest.raises(TypeError, match="on_epoch must be a function of the epoch's row, got"):
+        Pruner(10, "Full", epochs=3, on_epoch=listener)
+
+
+@pytest.mark.parametrize(
     "arguments, message",
     [
+        ({"budget": [0.5, float("nan"), 1]}, r"budget of epoch 1 must lie in \(0, 1\], got nan"),
         ({"budget": 0}, r"budget must lie in \(0, 1\], got 0: the share of full training's"),
         ({"budget": 1.2}, r"budget must lie in \(0, 1\], got 1.2"),
         ({"budget": float("nan")}, r"budget must lie in \(0, 1\], got nan"),
@@ -312,3 +378,20 @@ def test_draws_do_not_depend_on_threads():
 def test_bad_budgets_are_refused_before_training(arguments, message):
     with pytest.raises(ValueError, match=message):
         Pruner(10, "Full", epochs=3, **arguments)
+
+
+@pytest.mark.parametrize("n, ranks, batch, length", [(8, 3, 1, 3), (20, 2, 1, 2), (20, 3, 2, 6)])
+def test_lengths_that_leave_a_rank_without_a_batch_are_refused(n, ranks, batch, length):
+    partition = Partition(n, shards_of(n))
+    owned = [partition.owned(rank, ranks) for rank in range(ranks)]
+
+    def share_size(kept):
+        counts = partition.counts(kept)
+        return min(int(counts[shards.start : shards.stop].sum()) for shards in owned)
+
+    sizes = Steps(n, batch, ranks)
+    message = rf"without a batch of {batch} in an epoch of {length} samples, .* to {ranks} ranks: "
+    with pytest.raises(ValueError, match=message + 'use sharding="replicated", or raise'):
+        check_shares(sizes, [n, length], share_size)
+    check_shares(sizes, [n], share_size)
+    check_shares(sizes, None, share_size)

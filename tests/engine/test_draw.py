@@ -1,16 +1,15 @@
 """The draw and the shuffle: coins addressed by index, right probabilities, uniform orders."""
 
 import itertools
-import tracemalloc
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seta.engine import KeepCurve, LossHistogram, draw, parallel
-from seta.engine.coins import Coins, Purpose
-from seta.engine.draw import draw_mask, set_bits, shuffled
+from seta.engine import KeepCurve, LossHistogram, parallel
+from seta.engine.draw.coins import Coins, Purpose
+from seta.engine.draw.mask import count_bits, draw_mask, set_bits
 
 N = 2 * parallel.BLOCK + 1001
 
@@ -109,99 +108,6 @@ def test_offsets_of_one_coin_draw_without_replacement(losses):
     assert np.all(times == 1)
 
 
-def order(flags, *, seed=0, epoch=0, threads=1):
-    return shuffled(np.packbits(flags), len(flags), seed=seed, epoch=epoch, threads=threads)
-
-
-@pytest.mark.parametrize("share", [0.0, 1e-4, 0.5, 1.0])
-def test_the_order_holds_each_kept_sample_once(share):
-    flags = np.random.default_rng(0).random(N) < share
-    indices = order(flags, threads=2)
-    assert indices.dtype == np.uint32
-    assert np.array_equal(np.sort(indices), np.flatnonzero(flags))
-
-
-@pytest.mark.parametrize("n", [1, 7, 8, 9, 1000, 2**16, 2**16 + 1, parallel.BLOCK + 1])
-def test_any_size_is_shuffled_whole(n):
-    assert np.array_equal(np.sort(order(np.ones(n, bool))), np.arange(n))
-
-
-def test_the_order_does_not_depend_on_threads():
-    flags = np.random.default_rng(0).random(N) < 0.9
-    assert np.array_equal(order(flags), order(flags, threads=4))
-    assert not np.array_equal(order(flags), order(flags, epoch=1))
-    assert not np.array_equal(order(flags), order(flags, seed=1))
-
-
-@pytest.mark.parametrize("bucket", [1, 2, 1 << 17])
-def test_all_orders_are_equally_likely(bucket, monkeypatch):
-    monkeypatch.setattr(draw, "_BUCKET", bucket)
-    flags = np.ones(4, bool)
-    draws = 4800
-    found = [tuple(order(flags, epoch=epoch).tolist()) for epoch in range(draws)]
-    counts = np.array([found.count(o) for o in itertools.permutations(range(4))])
-    assert counts.sum() == draws
-    expected = draws / 24
-    chi_square = ((counts - expected) ** 2 / expected).sum()
-    assert chi_square < 57.1  # 23 degrees of freedom, p = 1e-4; the draws are fixed by the seeds
-
-
-@pytest.mark.parametrize("share", [0.001, 0.7])
-@pytest.mark.parametrize("bucket", [1, 1 << 11, 1 << 15, 1 << 17])
-def test_the_order_is_that_of_a_plain_program(share, bucket, monkeypatch):
-    """A state saved in mid-epoch is resumed by its order, so that it must stay for good."""
-    monkeypatch.setattr(draw, "_BUCKET", bucket)
-    flags = np.random.default_rng(0).random(N) < share
-    flags[5000 : draw._BLOCK + 5000] = False
-    bits = int(np.clip(np.ceil(np.log2(flags.sum() / bucket)), 0, 8))
-    buckets = [[] for _ in range(1 << bits)]
-    for block in range(0, N, draw._BLOCK):
-        samples = block + np.flatnonzero(flags[block : block + draw._BLOCK])
-        coins = Coins(3, 4, Purpose.BUCKET, block // 4).uint16(len(samples)) & 0x7FFF
-        by_coin = np.lexsort((samples, coins)) if bits else slice(None)
-        for sample, coin in zip(samples[by_coin], coins[by_coin], strict=True):
-            buckets[coin >> (15 - bits)].append(sample)
-    expected, start = [], 0
-    for members in buckets:
-        coins = Coins(3, 4, Purpose.ORDER, start).uint32(len(members))
-        expected += [members[i] for i in np.lexsort((members, coins))]
-        start += len(members)
-    assert np.array_equal(order(flags, seed=3, epoch=4), expected)
-
-
-def test_the_order_takes_no_memory_beside_itself():
-    flags = np.ones(24 * draw._BLOCK, bool)
-    mask = np.packbits(flags)
-    shuffled(mask[:1000], 8000, seed=0, epoch=0, threads=1)
-    tracemalloc.start()
-    try:
-        indices = shuffled(mask, len(flags), seed=0, epoch=0, threads=1)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert peak < indices.nbytes + 24 * draw._BLOCK
-
-
-def test_large_orders_have_no_trend_and_no_neighbours():
-    n = 6 * draw._BUCKET
-    indices = order(np.ones(n, bool)).astype(np.int64)
-    trend = np.corrcoef(indices, np.arange(n))[0, 1]
-    assert abs(trend) < 5 / np.sqrt(n)
-    ascending = np.mean(np.diff(indices) > 0)
-    assert abs(ascending - 0.5) < 5 / np.sqrt(12 * n)
-    assert np.sum(np.abs(np.diff(indices)) == 1) < 20  # 2 are expected
-    fixed = np.sum(indices == np.arange(n))
-    assert fixed < 10  # 1 is expected
-
-
-def test_indices_of_64_bits_are_sorted_the_same_way():
-    members = np.arange(1000, dtype=np.uint64) + 2**33
-    moved = members.copy()
-    draw._sort_by(Coins(0, 0, Purpose.ORDER), moved)
-    assert np.array_equal(np.sort(moved), members)
-    assert not np.array_equal(moved, members)
-
-
 @given(st.lists(st.booleans(), min_size=1, max_size=100), st.data())
 def test_bits_are_set(flags, data):
     flags = np.array(flags)
@@ -210,6 +116,7 @@ def test_bits_are_set(flags, data):
     set_bits(mask, chosen)
     flags[chosen] = True
     assert np.array_equal(np.unpackbits(mask, count=len(flags)).astype(bool), flags)
+    assert count_bits(mask) == flags.sum()
 
 
 @given(st.integers(0, 2**32), st.sampled_from(["normal", "discrete", "zeros"]))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from seta.engine import Binning, LossHistogram
-from seta.engine.histogram import MAX_BINS, loss_range, ordered_bits
+from seta.engine.curves.histogram import MAX_BINS, loss_range, ordered_bits
 from seta.engine.parallel import BLOCK
 
 FINITE = st.floats(width=32, allow_nan=False, allow_infinity=False)

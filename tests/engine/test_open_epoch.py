@@ -26,7 +26,7 @@ def made(policy="InfoBatch", **options):
 
 def train(pruner, epochs=1):
     for _ in range(epochs):
-        share = pruner.share().astype(np.int64)
+        share = pruner.share().indices.astype(np.int64)
         pruner.record(share, loss_of(share, pruner.epoch))
         pruner.end_epoch()
     return pruner
@@ -48,7 +48,7 @@ def test_weights_are_fixed_when_an_epoch_begins(size, sharding):
         selection, everything = pruner.begin_epoch(), np.arange(N)
         before = pruner.weights_of(everything)
         for losses in (0.0, 100.0, np.nan):  # far below all losses, and far above
-            share = pruner.share().astype(np.int64)
+            share = pruner.share().indices.astype(np.int64)
             pruner.record(share, np.full(len(share), losses))
             assert np.array_equal(pruner.weights_of(everything), before)
             assert np.array_equal(pruner.weights_of(selection.indices), selection.weights)
@@ -70,7 +70,7 @@ def test_weights_stay_through_a_resume(before, after, sharding):
     def save(ranks):
         ranks = ranks if before > 1 else None
         pruner = train(made(ranks=ranks, sharding=sharding, always_keep=[0, 7, 12]))
-        share = pruner.share().astype(np.int64)[:40]
+        share = pruner.share().indices.astype(np.int64)[:40]
         pruner.record(share, np.full(len(share), 100.0))
         return pruner.state_dict(), weights_held(pruner)
 
@@ -121,7 +121,7 @@ def test_a_sample_counts_as_trained_once_an_epoch(size, sharding):
         ranks = ranks if size > 1 else None
         pruner = made("Full", ranks=ranks, sharding=sharding)
         for _ in range(2):
-            share = pruner.share().astype(np.int64)
+            share = pruner.share().indices.astype(np.int64)
             for part in (share[:10], share, share[:10], np.repeat(share[:3], 2)):
                 pruner.record(part, loss_of(part, 0))
             pruner.end_epoch()
@@ -137,7 +137,7 @@ def test_the_row_tells_how_many_samples_no_epoch_has_trained(sharding, caplog):
     def random(ranks):
         pruner, seen, never = made("Random", ranks=ranks, sharding=sharding, epochs=3), set(), []
         for _ in range(3):
-            seen |= set(pruner.share().tolist())
+            seen |= set(pruner.share().indices.tolist())
             never.append(train(pruner).history[-1]["never_trained"])
         return seen, never
 
@@ -239,14 +239,14 @@ def test_a_state_that_is_loaded_clears_the_losses_that_wait():
     assert holder.parts  # nothing was changed
     pruner.load_state_dict(saved)
     assert not holder.parts and pruner.epoch is None
-    assert np.array_equal(pruner.losses, saved["losses"])
+    assert np.array_equal(pruner.losses, saved["table"]["losses"])
 
 
 def test_losses_that_wait_are_taken_before_the_ranks_exchange():
     def one(ranks):
         pruner = made("Full", ranks=ranks)
         holder = Waiting(pruner)
-        share = pruner.share().astype(np.int64)
+        share = pruner.share().indices.astype(np.int64)
         holder.add(share, loss_of(share, 0))
         return pruner.end_epoch()["trained"], pruner.losses
 
@@ -308,7 +308,7 @@ def test_an_epoch_that_was_trained_before_a_resume_is_not_forgotten(
 ):
     def save(ranks, batches=1):
         pruner = train(made(ranks=ranks if before > 1 else None, sharding=sharding))
-        share = pruner.share().astype(np.int64)[: 10 * batches]
+        share = pruner.share().indices.astype(np.int64)[: 10 * batches]
         pruner.record(share, loss_of(share, 1))
         return pruner.state_dict(gather=gather)  # which batches are done is not said
 
@@ -318,7 +318,7 @@ def test_an_epoch_that_was_trained_before_a_resume_is_not_forgotten(
         return pruner.begun
 
     states = on_ranks(before, save)[0]
-    whole = states[0]["parts"] == 1
+    whole = states[0]["table"]["parts"] == 1
     given = states[:1] if whole else states
     assert on_ranks(after, lambda ranks: look(ranks, given))[0] == [True] * after
     states = on_ranks(before, lambda ranks: save(ranks, batches=0))[0]
@@ -330,7 +330,7 @@ def test_an_epoch_that_was_trained_before_a_resume_is_not_forgotten(
 def test_a_rest_smaller_than_a_batch_of_each_rank_is_an_epoch_that_is_over(sharding):
     def save(ranks):
         pruner = train(made(ranks=ranks, sharding=sharding))
-        share = pruner.share().astype(np.int64)[:-10]
+        share = pruner.share().indices.astype(np.int64)[:-10]
         pruner.record(share, loss_of(share, 1))
         return pruner.state_dict(done=2 * len(share))
 
@@ -359,7 +359,7 @@ def test_a_copy_goes_on_as_the_original_does(how, batches, sharding, policy):
         pytest.skip("a policy that looks at strata needs all losses in each process")
     pruner = train(made(policy, count_kept=True, strata=strata, sharding=sharding), 2)
     if batches:
-        part = pruner.share().astype(np.int64)[: 10 * batches]
+        part = pruner.share().indices.astype(np.int64)[: 10 * batches]
         pruner.record(part, np.full(len(part), 9.0))
     other = how(pruner)
     untouched = other.losses.copy()
@@ -376,13 +376,6 @@ def test_a_copy_has_its_own_losses_that_wait():
     other, held = copy.deepcopy((pruner, holder))
     held.add(np.array([9]), np.array([1.0]))
     assert other.losses[9] == 1 and np.isnan(pruner.losses[9])
-
-
-def test_a_state_of_the_format_before_is_refused():
-    state = {**made().state_dict(), "format": "seta-pruner-1"}
-    message = "its format must be 'seta-pruner-2', got 'seta-pruner-1'"
-    with pytest.raises(ValueError, match=message):
-        made().load_state_dict(state)
 
 
 def test_counts_that_a_state_lacks_do_not_wrap_where_its_epoch_is_forgotten():

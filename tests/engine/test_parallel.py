@@ -1,6 +1,9 @@
 """Blocks and threads."""
 
+import contextlib
+import sys
 import threading
+import time
 
 import pytest
 
@@ -32,3 +35,33 @@ def test_an_error_in_a_task_comes_out_and_no_thread_is_left(threads):
 def test_tasks_run_at_the_same_time():
     barrier = threading.Barrier(3, timeout=30)
     assert parallel.run(lambda task: barrier.wait() >= 0, range(3), 3) == [True] * 3
+
+
+def test_an_interrupt_anywhere_leaves_no_thread_that_goes_on():
+    """Else it would write into what the caller has already given up, or fills anew."""
+    lines, number, done = [], 0, []
+
+    def trace(frame, event, argument):
+        if frame.f_code is not parallel.run.__code__:
+            return None
+        if event == "line":
+            lines.append(frame.f_lineno)
+            if len(lines) == number:
+                raise KeyboardInterrupt
+        return trace
+
+    def task(at):
+        time.sleep(0.001)
+        done.append(at)
+
+    while not number or len(lines) >= number:
+        number += 1
+        lines.clear()
+        sys.settrace(trace)
+        with contextlib.suppress(KeyboardInterrupt):
+            parallel.run(task, range(12), 3)
+        sys.settrace(None)
+        before = len(done)
+        time.sleep(0.005)
+        assert len(done) == before, number
+    assert number > 15

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seta.engine.partition import Partition, shards_of
+from seta.engine.draw.partition import Partition, shards_of
 
 SHARDS = st.sampled_from([1, 2, 3, 7, 15, 30, 60, 120, 61_440])
 

@@ -299,7 +299,7 @@ def test_a_resumed_run_goes_on_as_if_nothing_had_happened(policy, stop):
         ({"seed": 1}, "saved with seed=0, this pruner has seed=1"),
         ({"policy": seta.SeTa(groups=7)}, r"policy='SeTa\(.*groups=5.*this pruner has .*groups=7"),
         ({"always_keep": [1]}, "saved with always_keep=None, this pruner has always_keep='1 sam"),
-        ({"budget": 0.5}, "saved with budget=None, this pruner has budget='1.5 of 3 epochs"),
+        ({"budget": 0.5}, "saved with budget=None, this pruner has budget=0.5"),
     ],
 )
 def test_a_state_of_another_run_is_refused(changes, message):
@@ -314,12 +314,12 @@ def test_changes_that_are_meant_are_taken():
     saved = train(Pruner(10, "SeTa", epochs=3), 1).state_dict()
     grown = Pruner(12, "InfoBatch", epochs=5, seed=4, budget=0.5)
     grown.load_state_dict(saved, changed=["n", "policy", "epochs", "seed", "budget"])
-    assert np.array_equal(grown.losses[:10], saved["losses"], equal_nan=True)
+    assert np.array_equal(grown.losses[:10], saved["table"]["losses"], equal_nan=True)
     assert np.isnan(grown.losses[10:]).all()
     assert len(grown.begin_epoch()) == grown.lengths[1] and grown.epoch == 1
     shrunk = Pruner(7, "SeTa", epochs=3)
     shrunk.load_state_dict(saved, changed={"n"})
-    assert np.array_equal(shrunk.losses, saved["losses"][:7], equal_nan=True)
+    assert np.array_equal(shrunk.losses, saved["table"]["losses"][:7], equal_nan=True)
     assert shrunk.begin_epoch().indices.max() < 7
 
 
@@ -433,3 +433,55 @@ class PrunerMachine(RuleBasedStateMachine):
 
 PrunerMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
 TestPrunerMachine = PrunerMachine.TestCase
+
+
+def in_mid_epoch(**options):
+    pruner = Pruner(100, "SeTa", epochs=3, seed=1, batch_size=10, **options)
+    pruner.record(pruner.begin_epoch()[:20], np.ones(20, np.float32))
+    return pruner
+
+
+@pytest.mark.parametrize("saved, now", [(None, np.sort), (np.sort, None), (np.sort, np.flip)])
+def test_a_half_trained_epoch_goes_on_in_its_own_order_or_not_at_all(saved, now):
+    state = in_mid_epoch(reorder=saved).state_dict(done=20)
+    other = Pruner(100, "SeTa", epochs=3, seed=1, batch_size=10, reorder=now)
+    with pytest.raises(ValueError, match=r"epoch 0, whose samples have another order now: give"):
+        other.load_state_dict(state)
+    assert other.epoch is None and other.next_epoch == 0
+    same = Pruner(100, "SeTa", epochs=3, seed=1, batch_size=10, reorder=saved)
+    same.load_state_dict(state)
+    between = in_mid_epoch(reorder=saved)
+    between.end_epoch()
+    other.load_state_dict(between.state_dict())  # between two epochs any order will do
+
+
+@pytest.mark.parametrize("done", [-1, 101, 1.0, "a", None, float("nan")])
+def test_a_position_that_the_epoch_does_not_have_is_not_saved(done):
+    with pytest.raises((TypeError, ValueError), match=r"^done must be "):
+        in_mid_epoch().state_dict(done=done)
+
+
+def test_what_is_handed_out_changes_nothing():
+    pruner = in_mid_epoch(budget=0.5, always_keep=[3])
+    for array in (pruner.selection.indices, pruner.losses, pruner.always_keep):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 0
+    pruner.lengths[0] = 1000
+    assert pruner.lengths[0] == 50
+    pruner.end_epoch()
+    pruner.history.clear()
+    assert len(pruner.history) == 1
+    other = Pruner(100, "SeTa", epochs=3, seed=1, batch_size=10, budget=0.5, always_keep=[3])
+    other.load_state_dict(pruner.state_dict())
+    assert other.history == pruner.history
+
+
+def test_an_order_of_floats_is_refused():
+    with pytest.raises(TypeError, match=r"reorder must return integers, .* got float64"):
+        in_mid_epoch(reorder=lambda indices: indices * 1.0)
+
+
+@pytest.mark.parametrize("changed", ["epochs", None])
+def test_what_has_changed_is_a_list(changed):
+    with pytest.raises(TypeError, match="changed must be a list of names"):
+        in_mid_epoch().load_state_dict(in_mid_epoch().state_dict(), changed=changed)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from seta import KeepCurve, LossHistogram, Pruner, SeTa, load, save
-from seta.engine.partition import Partition, shards_of
+from seta.engine.draw.partition import Partition, shards_of
 from seta.engine.rows import CLOCKED
-from tests.virtual_ranks import on_ranks
+from tests.virtual_ranks import VirtualRanks, on_ranks
 
 N, EPOCHS, BATCH = 1200, 6, 60
 
@@ -21,7 +21,7 @@ def loss_of(samples, epoch):
 def walk(pruner, *, stop=None):
     """Trains the open epoch's share, or `stop` batches of it; returns the samples."""
     batch = pruner.sizes.batch_size
-    share = pruner.share().astype(np.int64)
+    share = pruner.share().indices.astype(np.int64)
     share = share if stop is None else share[: stop * batch]
     for start in range(0, len(share), batch):
         samples = share[start : start + batch]
@@ -132,7 +132,7 @@ def test_a_sharded_epoch_exchanges_a_megabyte_whatever_the_size(n):
             n, "SeTa", epochs=4, ranks=ranks, sharding="sharded", threads=1, always_keep=[3, 4]
         )
         for _ in range(2):
-            share = pruner.share().astype(np.int64)
+            share = pruner.share().indices.astype(np.int64)
             pruner.record(share, np.random.default_rng(ranks.rank).gamma(2, size=len(share)))
             pruner.end_epoch()
 
@@ -165,7 +165,7 @@ def test_losses_recorded_elsewhere_reach_the_rank_that_holds_them():
     def swapped(ranks):
         pruner = maker(sharding="sharded", policy="Full")(ranks)
         pruner.begin_epoch()
-        own = np.sort(pruner.share().astype(np.int64))
+        own = np.sort(pruner.share().indices.astype(np.int64))
         everything = np.arange(N)
         foreign = np.setdiff1d(everything, own)
         pruner.record(foreign, loss_of(foreign, 0))  # all that the other rank holds
@@ -258,6 +258,42 @@ def test_ranks_made_with_other_arguments_are_named_at_once(name, mine, other, sh
     assert first.endswith(end) and second == first.replace("process 0", "process 1")
 
 
+def test_ranks_that_deal_out_another_number_of_shares_are_told_at_once():
+    """As where a device mesh was given on one of them alone."""
+
+    def differ(ranks):
+        if ranks.process == 1:
+            ranks.rank, ranks.size = 0, 1
+        with pytest.raises(RuntimeError) as error:
+            maker(batch_size=10, budget=0.5)(ranks)
+        return str(error.value)
+
+    first, second = on_ranks(2, differ)[0]
+    assert "process 0 has shares=2, and process 1 has shares=1. Give each the same" in first
+    assert "process 1 has shares=1, and process 0 has shares=2. Give each the same" in second
+
+
+class LooseRanks(VirtualRanks):
+    """As somebody may write them, who does not look at the occasion."""
+
+    def gather(self, values, what):
+        return super().gather(values, "any")
+
+
+def test_ranks_that_come_for_different_things_are_told_where_the_occasion_is_not_compared():
+    def apart(ranks):
+        ranks = LooseRanks(ranks.rank, ranks.size, ranks._group)
+        pruner = maker()(ranks)
+        walk(pruner, stop=1)
+        with pytest.raises(RuntimeError) as error:
+            pruner.state_dict() if ranks.rank else pruner.end_epoch()
+        return str(error.value)
+
+    first, second = on_ranks(2, apart)[0]
+    assert "process 0 came to end_epoch() of epoch 0, process 1 to something else: all" in first
+    assert "process 1 came to state_dict() in epoch 0, process 0 to something else: all" in second
+
+
 def test_a_dataset_that_grew_on_one_rank_alone_is_told():
     def other(ranks):
         pruner = maker()(ranks)
@@ -273,9 +309,9 @@ def test_a_dataset_that_grew_on_one_rank_alone_is_told():
 
 def test_ranks_whose_tables_came_apart_are_told():
     def apart(ranks):
-        losses = np.linspace(0, 1, N)
-        losses[3] += ranks.rank // 2
-        walk(pruner := maker(losses=losses)(ranks))
+        pruner = maker(losses=np.linspace(0, 1, N))(ranks)
+        pruner._table.columns.values[3] += ranks.rank // 2  # a write that went past the exchange
+        walk(pruner)
         pruner.end_epoch()
 
     message = r"processes 2, 3 have another selection of the epoch than process 0"
@@ -330,7 +366,7 @@ def test_processes_that_train_one_share_count_once():
             if ranks.process % 2:
                 shares.append(walk(pruner))
             else:
-                shares.append(pruner.share().astype(np.int64))
+                shares.append(pruner.share().indices.astype(np.int64))
             row = pruner.end_epoch()
             assert row["trained"] == 2 * len(shares[-1])
         return shares, pruner.losses.copy()
@@ -428,7 +464,7 @@ def test_a_run_resumes_in_mid_epoch_on_another_number_of_ranks(
     make = maker(policy=policy, sharding=sharding, budget=0.6)
     states, trained = parts_after(make, before, 2, 7, tmp_path, gather=how != "parts")
     if how == "gathered":
-        assert all(state["parts"] == 1 for state in states)
+        assert all(state["table"]["parts"] == 1 for state in states)
         states = [states[-1]]  # any rank's will do
     results = rest_of(make, after, states)
     rest = np.concatenate([result[0] for result in results])
@@ -496,7 +532,7 @@ def test_one_of_several_parts_is_not_enough():
 
 def test_between_epochs_any_rank_saves_alone():
     states, _ = parts_after(maker(), 3, 2, 0)
-    assert all(state["parts"] == 1 for state in states)
+    assert all(state["table"]["parts"] == 1 for state in states)
 
     def next_of(ranks):
         pruner = maker()(ranks)
@@ -524,7 +560,7 @@ def test_hundreds_of_ranks_get_equal_shares_and_agree(size):
         pruner = Pruner(n, "InfoBatch", batch_size=5, **options)
         shares = []
         for epoch in range(2):
-            share = pruner.share().astype(np.int64)
+            share = pruner.share().indices.astype(np.int64)
             pruner.record(
                 share, 1 + (share % 97 + epoch) * 2.0**-20
             )  # few bins, so that it is quick
@@ -545,3 +581,47 @@ def test_hundreds_of_ranks_get_equal_shares_and_agree(size):
         if partition.shards % size == 0:
             assert abs(len(trained) - n / 2) <= 5 * size
     assert all(np.array_equal(counts, results[0][1]) for _, counts in results)
+
+
+@pytest.mark.parametrize(
+    "name, own, other",
+    [
+        ("losses", {}, {"losses": np.ones(60, np.float32)}),
+        ("losses", {"losses": np.zeros(60)}, {"losses": np.ones(60)}),
+        ("reorder", {}, {"reorder": np.sort}),
+        ("count_kept", {}, {"count_kept": True}),
+        ("steps", {"steps": 10, "budget": 0.5}, {"steps": 12, "budget": 0.5}),
+    ],
+)
+def test_arguments_that_differ_are_named_when_a_pruner_is_made(name, own, other):
+    def make(ranks):
+        given = {"epochs": None if "steps" in own else 3, **(other if ranks.rank else own)}
+        with pytest.raises(RuntimeError, match=rf"do not agree.*{name}=") as raised:
+            Pruner(60, "SeTa", ranks=ranks, batch_size=2, **given)
+        return str(raised.value)
+
+    on_ranks(2, make)
+
+
+def test_an_uneven_rest_on_other_ranks_is_told(caplog):
+    """A rank trains the samples that it owns: as many on each as the one with the fewest has."""
+
+    def unequal(ranks):
+        pruner = Pruner(4000, "Full", epochs=2, batch_size=10, ranks=ranks, sharding="sharded")
+        share = pruner.share()[: 1500 if ranks.rank else 300].astype(np.int64)
+        pruner.record(share, np.ones(len(share), np.float32))
+        return pruner.state_dict(done=600)
+
+    states, _ = on_ranks(2, unequal)
+
+    def goes_on(ranks):
+        pruner = Pruner(4000, "Full", epochs=2, batch_size=10, ranks=ranks, sharding="sharded")
+        pruner.load_state_dict(states)
+        return len(pruner.share())
+
+    lengths, _ = on_ranks(4, goes_on)
+    assert len(set(lengths)) == 1 and 4 * lengths[0] < 4000 - 1800
+    assert (
+        "epoch 0 goes on with other ranks, which own unequal parts of the 2200 samples"
+        in (caplog.messages[-1])
+    )

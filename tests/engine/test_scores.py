@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import seta
 from seta import KeepCurve, Pruner
+from seta.engine.state.fields import same
 from tests.virtual_ranks import on_ranks
 
 N = 40
@@ -113,10 +114,8 @@ def test_a_run_with_scores_resumes_exactly(policy, cut, tmp_path):
         second.record(part, losses_of(part))
     second.end_epoch()
     train(second, losses_of, 6 - epochs - 1)
-    saved, expected = second.state_dict(), whole.state_dict()
-    for name in saved:
-        if name == "losses" or name.startswith("column."):
-            assert np.array_equal(saved[name], expected[name], equal_nan=True)
+    saved, expected = second.state_dict()["table"], whole.state_dict()["table"]
+    assert same(saved["losses"], expected["losses"]) and same(saved["columns"], expected["columns"])
     assert [row["kept"] for row in second.history] == [row["kept"] for row in whole.history]
 
 
@@ -149,13 +148,12 @@ def test_several_processes_keep_the_scores_of_one(sharding, policy):
         )
         for epoch in range(4):
             pruner.begin_epoch()
-            share = pruner.share()
+            share = pruner.share().indices
             pruner.record(share, (share % 11 + epoch).astype(np.float32))
             pruner.end_epoch()
         held = np.arange(n) if pruner.held is None else pruner.held
-        state = pruner.state_dict()
-        names = ["losses", *(f"column.{name}" for name in policy.columns)]
-        return held, np.stack([state[name] for name in names])
+        table = pruner.state_dict()["table"]
+        return held, np.stack([table["losses"], *table["columns"].values()])
 
     def by_sample(parts):
         whole = np.full((1 + len(policy.columns), n), np.inf)
@@ -207,9 +205,10 @@ def test_columns_that_do_not_fit_are_refused_before_training(fault):
         Pruner(3, Broken(fault=fault), epochs=1)
 
 
-@pytest.mark.parametrize("every", [0, -1, 1.5])
+@pytest.mark.parametrize("every", [0, -1, 1.5, 2.0, True])
 def test_a_period_that_is_none_is_refused(every):
-    with pytest.raises(ValueError, match=f"policy.every must be an integer .* got {every}"):
+    message = f"policy.every must be (at least 1|an integer), got {every}"
+    with pytest.raises((TypeError, ValueError), match=message):
         Pruner(3, Recorder(every), epochs=1)
 
 

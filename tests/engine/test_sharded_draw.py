@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 import seta
 from seta import KeepCurve, LossHistogram
 from seta.engine import parallel
-from seta.engine.coins import Coins, Purpose
-from seta.engine.fit import fit
-from seta.engine.partition import Partition, shards_of
-from seta.engine.sharded_draw import count_shards, draw_shards
+from seta.engine.curves.fit import fit
+from seta.engine.draw.coins import Coins, Purpose
+from seta.engine.draw.partition import Partition, shards_of
+from seta.engine.draw.shards import count_shards, draw_shards
 
 # Neighbouring floats: one bin each.
 LEVELS = (np.float32(1).view(np.uint32) + np.arange(8, dtype=np.uint32)).view(np.float32)

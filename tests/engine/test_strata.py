@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 import seta
 from seta import KeepCurve, LossHistogram, Pruner
-from seta.engine.draw import draw_mask
-from seta.engine.fit import fit
+from seta.engine.curves.fit import fit
+from seta.engine.draw.mask import draw_mask
 
 SAMPLES = st.lists(
     st.tuples(st.sampled_from([0.0, 0.5, 1.0, 7.5, np.nan]), st.integers(0, 3)),

@@ -6,8 +6,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from seta import KeepCurve, Pruner, batches
-from seta.engine.partition import Partition, shards_of
-from seta.engine.policy import get, is_stratified
+from seta.engine.curves.policy import get, is_stratified
+from seta.engine.draw.partition import Partition, shards_of
 from seta.engine.steps import Steps
 from seta.policies import REGISTRY
 from tests.virtual_ranks import on_ranks

@@ -1,19 +1,19 @@
 """The engine: losses -> histogram -> keep curve -> selection. It knows numpy and nothing else."""
 
-from seta.engine.cluster import DifficultyGroups, difficulty_groups
-from seta.engine.curve import KeepCurve
-from seta.engine.draw import Selection
-from seta.engine.histogram import Binning, LossHistogram
-from seta.engine.losses import LossTable
-from seta.engine.policy import Policy
+from seta.engine.curves.cluster import DifficultyGroups, difficulty_groups
+from seta.engine.curves.curve import KeepCurve
+from seta.engine.curves.histogram import Binning, LossHistogram
+from seta.engine.curves.policy import Policy
+from seta.engine.draw.selection import Selection
 from seta.engine.pruner import Pruner
+from seta.engine.table.columns import LossColumns
 
 __all__ = [
     "Binning",
     "DifficultyGroups",
     "KeepCurve",
+    "LossColumns",
     "LossHistogram",
-    "LossTable",
     "Policy",
     "Pruner",
     "Selection",

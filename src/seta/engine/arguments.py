@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from seta.engine.losses import check_indices
-from seta.engine.policy import Policy, get, is_stratified
-from seta.engine.ranks import Ranks
+from seta.engine.curves.policy import Policy, get, is_stratified
+from seta.engine.numbers import integer as integer
 from seta.engine.rows import Row
 from seta.engine.steps import Budget, Steps
-from seta.engine.table import SHARDED_FROM, Sharding
+from seta.engine.table.columns import check_indices
+from seta.engine.table.ranks import Ranks
+from seta.engine.table.table import SHARDED_FROM, Sharding
 
 Reorder = Callable[[NDArray[Any]], ArrayLike]
 Listener = Callable[[Row], object]
 
 _EPOCHS = "give the number of epochs of the whole run"
+_SHORTEST = 16  # of the lengths of epochs
 
 
 def policy(policy: Policy | str) -> Policy:
@@ -32,17 +33,6 @@ def policy(policy: Policy | str) -> Policy:
             f"(histogram, epoch, epochs) -> KeepCurve, got {policy!r}"
         )
     return policy
-
-
-def integer(name: str, value: Any, least: int, remedy: str) -> int:
-    """Returns an integer of at least `least`, as an int."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be an integer, got {value!r}: {remedy}") from None
-    if number < least:
-        raise ValueError(f"{name} must be at least {least}, got {number}: {remedy}")
-    return number
 
 
 def always_keep(indices: ArrayLike | None, n: int) -> NDArray[np.int64] | None:
@@ -58,7 +48,9 @@ def always_keep(indices: ArrayLike | None, n: int) -> NDArray[np.int64] | None:
             "numpy.flatnonzero(mask)"
         )
     check_indices(array, n, name="always_keep")
-    return np.unique(array).astype(np.int64)
+    kept = np.unique(array).astype(np.int64)
+    kept.flags.writeable = False
+    return kept
 
 
 def strata(
@@ -190,6 +182,24 @@ def _check_always_keep(always_keep: NDArray[np.int64] | None, lengths: list[int]
         )
 
 
+def check_shares(sizes: Steps, lengths: list[int] | None, share_size: Callable[[int], int]) -> None:
+    """Refuses lengths of which some rank would get no batch.
+
+    Args:
+        sizes: Of the run.
+        lengths: Samples of each epoch; None: not known.
+        share_size: Says how many of so many samples the rank with the fewest gets (`Table`).
+    """
+    # The more samples, the more for each; but for a few, where there are hardly any.
+    for length in sorted(set(lengths or ()))[:_SHORTEST]:
+        if not sizes.whole(share_size(length), length):
+            raise ValueError(
+                f"budget leaves a rank without a batch of {sizes.batch_size} in an epoch of "
+                f"{length} samples, which are dealt out with the shards of {sizes.n} samples to "
+                f'{sizes.ranks} ranks: use sharding="replicated", or raise the budget'
+            )
+
+
 def sharding(sharding: Sharding | None, n: int, ranks: Ranks | None) -> Sharding:
     """Returns how the losses are held, chosen by their number where it is not said."""
     if sharding is None:
@@ -207,16 +217,41 @@ def listeners(on_epoch: Listener | Iterable[Listener] | None) -> list[Listener]:
     """Returns one listener, several or none as a list."""
     if on_epoch is None:
         return []
-    listeners = [on_epoch] if callable(on_epoch) else list(on_epoch)
+    listeners: list[Any]
+    if callable(on_epoch) or not isinstance(on_epoch, Iterable):
+        listeners = [on_epoch]
+    else:
+        listeners = list(on_epoch)
     for listener in listeners:
         if not callable(listener):
             raise TypeError(f"on_epoch must be a function of the epoch's row, got {listener!r}")
     return listeners
 
 
+def done(done: int, epoch: int | None, kept: int) -> None:
+    """Refuses a position that an epoch does not have."""
+    number = integer("done", done, 0, "the samples of the open epoch that are trained")
+    if number > kept:
+        of = "since no epoch is open" if epoch is None else f"the samples of epoch {epoch}"
+        raise ValueError(
+            f"done must be at most {kept}, {of}, got {number}: count from 0 in every epoch"
+        )
+
+
+def changed(names: Iterable[str]) -> set[str]:
+    """Returns the names of what is meant to differ from a saved run."""
+    if names is None or isinstance(names, str):
+        raise TypeError(f'changed must be a list of names, such as ["epochs"], got {names!r}')
+    return set(names)
+
+
 def reordered(reorder: Reorder, indices: NDArray[Any]) -> NDArray[Any]:
     """Returns what the user's hook makes of the indices; refuses what is no permutation."""
     result = np.asarray(reorder(indices.copy()))
+    if result.dtype.kind not in "iu":
+        raise TypeError(
+            f"reorder must return integers, the indices that it was given, got {result.dtype}"
+        )
     if result.shape != indices.shape or not np.array_equal(np.sort(result), np.sort(indices)):
         raise ValueError(
             f"reorder must return the {len(indices)} indices that it was given, each once, "

@@ -13,12 +13,14 @@ of 128; 10 where a method weights its samples.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from seta.engine.draw.selection import Selection
 from seta.engine.pruner import Pruner
+
+_READ = 1 << 14  # samples of the order made at a time
 
 
 def batches(
@@ -50,15 +52,16 @@ def batches(
 
 
 def _walk(
-    pruner: Pruner, order: NDArray[np.unsignedinteger[Any]], epoch: int | None
+    pruner: Pruner, share: Selection, epoch: int | None
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
     batch_size = pruner.sizes.batch_size
-    for start in range(0, len(order), batch_size):
-        if pruner.epoch != epoch:
-            raise RuntimeError(
-                f"these are the batches of epoch {epoch}, which has ended: call batches() anew for "
-                "each epoch, and end_epoch() after the loop over them"
-            )
-        indices = order[start : start + batch_size].astype(np.int64)
-        weights = pruner.weights_of(indices)
-        yield indices, np.ones(len(indices), np.float32) if weights is None else weights
+    for samples in share.blocks(batch_size * -(-_READ // batch_size)):
+        for start in range(0, len(samples), batch_size):
+            if pruner.epoch != epoch:
+                raise RuntimeError(
+                    f"these are the batches of epoch {epoch}, which has ended: call batches() anew "
+                    "for each epoch, and end_epoch() after the loop over them"
+                )
+            indices = samples[start : start + batch_size].astype(np.int64)
+            weights = pruner.weights_of(indices)
+            yield indices, np.ones(len(indices), np.float32) if weights is None else weights

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seta.engine import parallel, state
-from seta.engine.curve import KeepCurve
-from seta.engine.draw import Selection
-from seta.engine.histogram import Binning
+from seta.engine import parallel
+from seta.engine.curves.curve import KeepCurve
+from seta.engine.curves.histogram import Binning
+from seta.engine.draw.selection import Order, Selection
 from seta.engine.rows import Row
-from seta.engine.table import Table
+from seta.engine.state.curves import pack_curve
+from seta.engine.table.table import Table
 
 
 class Weights:
@@ -35,16 +35,19 @@ class Weights:
         binning: Binning,
         table: Table,
         always_keep: NDArray[np.int64] | None,
-        saved: NDArray[np.uint8] | None,
+        saved: NDArray[np.uint8] | None = None,
     ) -> None:
         values, cells = np.unique(np.append(by_cell, 1.0), return_inverse=True)
         cells = cells.astype(np.min_scalar_type(len(values)))
         self._table, self._values = table, values.astype(np.float32)
         # Which of the values a row has; the last is for samples that other processes hold.
-        self._codes = table.by_cell(cells[:-1], binning)
         if saved is not None:
+            self._codes = np.zeros(len(table.columns) + 1, cells.dtype)
+            self._codes[-1] = cells[binning.size]
             self._unpack(saved)
-        elif always_keep is not None:
+            return
+        self._codes = table.by_cell(cells[:-1], binning)
+        if always_keep is not None:
             rows = table.rows_of(always_keep)
             self._codes[rows[rows >= 0]] = cells[-1]
 
@@ -63,21 +66,21 @@ class Weights:
 
     def _unpack(self, saved: NDArray[np.uint8]) -> None:
         codes = self._codes[:-1]
-        codes[:] = 0
         for bit, plane in enumerate(saved):
             codes |= np.unpackbits(plane, count=len(codes)).astype(codes.dtype) << bit
 
 
 class OpenEpoch:
-    """The open epoch.
+    """What was chosen for the open epoch. It does not change while the epoch is trained.
 
     Attributes:
-        row: Its row, in the making.
+        row: Its row as it begins.
         curve: Its keep curve.
         binning: Of the histogram that the curve was made for.
-        mask: uint8 (ceil(n / 8),), a bit for each sample, set if kept.
+        mask: uint8 (ceil(rows / 8),), a bit for each row of the table, set if kept.
         weights: Of the samples; None where all are 1.
-        selection: The kept samples in training order; None until asked for.
+        order: The kept samples in training order.
+        selection: All of them.
     """
 
     def __init__(
@@ -86,20 +89,24 @@ class OpenEpoch:
         curve: KeepCurve,
         binning: Binning,
         mask: NDArray[np.uint8],
-        table: Table,
-        always_keep: NDArray[np.int64] | None,
-        weights: NDArray[np.uint8] | None = None,
+        order: Order,
+        weights: Weights | None,
+        threads: int,
     ) -> None:
         self.row, self.curve, self.binning, self.mask = row, curve, binning, mask
-        self.weights: Weights | None = None
-        if curve.weight_by_cell is not None:
-            self.weights = Weights(curve.weight_by_cell, binning, table, always_keep, weights)
-        self.selection: Selection | None = None
+        self.order, self.weights = order, weights
+        weigh = None if weights is None else weights.of
+        self.selection = Selection(int(row["epoch"]), order, weigh, threads=threads)
 
     @property
     def epoch(self) -> int:
         """Its number."""
         return int(self.row["epoch"])
+
+    @property
+    def kept(self) -> int:
+        """Samples of its selection, over all ranks."""
+        return int(self.row["kept"])
 
     def state_dict(self) -> dict[str, Any]:
         """Returns what recreates it: one bit per sample (some more where there are weights)."""
@@ -107,17 +114,5 @@ class OpenEpoch:
             "row": dict(self.row),
             "mask": self.mask.copy(),
             "weights": None if self.weights is None else self.weights.packed(),
-            **state.pack_curve(self.curve, self.binning),
+            "curve": pack_curve(self.curve, self.binning),
         }
-
-    @classmethod
-    def from_state(
-        cls,
-        saved: Mapping[str, Any],
-        mask: NDArray[np.uint8],
-        weights: NDArray[np.uint8] | None,
-        table: Table,
-    ) -> OpenEpoch:
-        """Inverse of `state_dict`, with the mask and the weights of the rows that are held now."""
-        curve, binning = state.unpack_curve(saved)
-        return cls(dict(saved["row"]), curve, binning, mask, table, None, weights)

@@ -51,14 +51,30 @@ def run(function: Callable[[Task], Result], tasks: Sequence[Task], threads: int)
             errors.append(error)
 
     others = [threading.Thread(target=work) for _ in range(threads - 1)]
-    for other in others:
-        other.start()
-    work()
-    for other in others:
-        other.join()
+    try:
+        for other in others:
+            other.start()
+        work()
+        _join(others)
+    except BaseException as error:  # an interrupt that fell between two lines
+        errors.append(error)
+        _join(others)
     if errors:
         raise errors[0]
     return [results[at] for at in range(len(tasks))]
+
+
+def _join(threads: Sequence[threading.Thread]) -> None:
+    """Waits for threads, through any interrupt: none may go on to write after `run` was left."""
+    interrupt: BaseException | None = None
+    for thread in threads:
+        while thread.is_alive():
+            try:
+                thread.join()
+            except BaseException as error:
+                interrupt = error
+    if interrupt is not None:
+        raise interrupt
 
 
 def spans(n: int, threads: int) -> list[range]:

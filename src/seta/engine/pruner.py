@@ -3,34 +3,47 @@
 `begin_epoch` counts the losses, asks the policy for a keep curve and draws the selection; `record`
 takes the losses that training has computed; `end_epoch` closes the epoch and writes its row. Losses
 that wait elsewhere, on a device, are collected first, whoever asks for what they change (`attach`).
+
+Each of these is done whole or not at all, wherever an interrupt falls: what it changes is made
+beside what there is, and then put in its place (`_commit`).
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from seta.engine import arguments, parallel, state
+from seta.engine import arguments
 from seta.engine.arguments import Listener, Reorder
-from seta.engine.curve import KeepCurve
-from seta.engine.draw import Selection
-from seta.engine.exchange import agree, digest_of
-from seta.engine.histogram import LossHistogram
-from seta.engine.ledger import Ledger
-from seta.engine.open_epoch import OpenEpoch
-from seta.engine.policy import Policy, SeesBatch, curve_of, in_batch, score_of
-from seta.engine.ranks import Ranks
+from seta.engine.curves.curve import KeepCurve
+from seta.engine.curves.histogram import Binning, LossHistogram
+from seta.engine.curves.policy import Policy, SeesBatch, curve_of, in_batch
+from seta.engine.draw.mask import count_bits
+from seta.engine.draw.selection import Listed, Order, Selection
+from seta.engine.open_epoch import OpenEpoch, Weights
 from seta.engine.rows import Row, open_row
-from seta.engine.steps import Budget
-from seta.engine.table import Sharding, Table
-from seta.engine.tables import make_table
+from seta.engine.run import Run, Tally
+from seta.engine.settings import Settings
+from seta.engine.state.checked import check
+from seta.engine.state.curves import unpack_curve
+from seta.engine.state.formats import name_of
+from seta.engine.state.parts import part_of, parts_of
+from seta.engine.steps import Budget, Steps
+from seta.engine.table.exchange import agree, digest_of, equally_long, refuse_dealt_again
+from seta.engine.table.ranks import Ranks
+from seta.engine.table.table import Reopened, Sharding, State
 
 logger = logging.getLogger(__name__)
+
+_TALLIED = ("trained", "nonfinite", "seconds")
+"""What a state in mid-epoch holds of the tally."""
 
 
 class Holder(Protocol):
@@ -43,12 +56,28 @@ class Holder(Protocol):
         """Forgets all that it holds."""
 
 
+@dataclass(eq=False)
+class _Change:
+    """A change under way.
+
+    Attributes:
+        before: Where the run stood when it was made.
+        run: Where it stands after it.
+        apply: Writes it to the table; again, it changes nothing more.
+        done: Whether it was made.
+    """
+
+    before: Run
+    run: Run
+    apply: Callable[[], None] | None = None
+    done: bool = False
+
+
 class Pruner:
     """Chooses the samples of each epoch from the losses of the earlier ones.
 
-    Memory: 6 bytes per sample, and while an epoch is open 4 bytes per kept sample and one bit per
-    sample (one byte more where the policy weights losses). Time of an epoch start: 10 to 30 ns per
-    sample on two cores.
+    Memory: 6 bytes per sample, and while an epoch is open a quarter of a byte (one byte more where
+    the policy weights losses). Time of an epoch start: 5 to 20 ns per sample on two cores.
 
     Args:
         n: Number of samples, >= 1.
@@ -117,61 +146,189 @@ class Pruner:
         ranks: Ranks | None = None,
         sharding: Sharding | None = None,
     ) -> None:
-        self.n = arguments.integer("n", n, 1, "a dataset needs at least one sample")
-        self.seed = arguments.integer("seed", seed, 0, "give a fixed number, such as 0")
-        self.threads = (
-            parallel.available_threads()
-            if threads is None
-            else arguments.integer("threads", threads, 1, "leave it out to use all cores")
+        self._settings = Settings.of(
+            n,
+            policy,
+            epochs=epochs,
+            seed=seed,
+            budget=budget,
+            steps=steps,
+            batch_size=batch_size,
+            drop_last=drop_last,
+            always_keep=always_keep,
+            strata=strata,
+            reorder=reorder,
+            count_kept=count_kept,
+            threads=threads,
+            ranks=ranks,
+            sharding=sharding,
         )
-        self.policy = arguments.policy(policy)
-        self.always_keep = arguments.always_keep(always_keep, self.n)
-        self._budget, self._steps = budget, steps
-        self.sizes = arguments.sizes(self.n, batch_size, drop_last, ranks)
-        self.lengths = arguments.lengths(self.sizes, budget, epochs, steps, self.always_keep)
-        self.epochs = arguments.epochs(epochs) if self.lengths is None else len(self.lengths)
-        self._budget_text = state.describe_budget(budget, self.epochs)
-        self._reorder = reorder
-        self._ledger = Ledger(arguments.listeners(on_epoch))
-        self.ranks = ranks
-        self._count_kept = count_kept
-        self.sharding = arguments.sharding(sharding, self.n, ranks)
-        self._scored = score_of(self.policy, self.epochs, warm=losses is not None)
+        self._listeners = arguments.listeners(on_epoch)
         # Asked once: it takes longer than recording a batch should.
         self._sees_batch = self.policy if isinstance(self.policy, SeesBatch) else None
-        self._strata = arguments.strata(strata, self.n, self.policy)
-        self._table = self._make_table(losses)
+        self._table = self._settings.table(losses)
+        arguments.check_shares(self.sizes, self.lengths, self._table.share_size)
         self._holders: list[Holder] = []
-        self._open: OpenEpoch | None = None
-        self.next_epoch = 0
-        self.done = 0
-        self._resumed = False  # the open epoch was trained in part when it was saved
+        self._history: list[Row] = []
+        self._run = Run()
+        self._change: _Change | None = None
+        self._torn: str | None = None  # what left the table half written
         if ranks is not None:
-            agree(ranks, self._settings(), "the making of a Pruner")
-        self.histogram: LossHistogram | None = None
-        self.curve: KeepCurve | None = None
+            told = None if losses is None else digest_of(np.ascontiguousarray(losses).data)
+            agree(ranks, {**self._settings.agreed(), "losses": told}, "the making of a Pruner")
 
-    # What can be looked at.
+    # What it was made with.
+
+    @property
+    def n(self) -> int:
+        """Number of samples."""
+        return self._settings.n
+
+    @property
+    def policy(self) -> Policy:
+        """Makes the keep curve."""
+        return self._settings.policy
+
+    @property
+    def epochs(self) -> int:
+        """Length of the run."""
+        return self._settings.epochs
+
+    @property
+    def seed(self) -> int:
+        """Of all random choices."""
+        return self._settings.seed
+
+    @property
+    def sizes(self) -> Steps:
+        """Of batches, and of epochs in whole batches."""
+        return self._settings.sizes
+
+    @property
+    def lengths(self) -> list[int] | None:
+        """Samples of each epoch under a budget, a copy; None: they vary."""
+        lengths = self._settings.lengths
+        return None if lengths is None else list(lengths)
+
+    @property
+    def always_keep(self) -> NDArray[np.int64] | None:
+        """Samples that are never pruned, sorted; None: none."""
+        return self._settings.always_keep
+
+    @property
+    def threads(self) -> int:
+        """Threads to use."""
+        return self._settings.threads
+
+    @property
+    def ranks(self) -> Ranks | None:
+        """The processes that train together; None: this one alone."""
+        return self._settings.ranks
+
+    @property
+    def sharding(self) -> Sharding:
+        """How the losses are held: "replicated" or "sharded"."""
+        return self._settings.sharding
+
+    # Where it stands.
+
+    def _settle(self) -> Run:
+        """Completes what was interrupted, and returns where the run stands.
+
+        Raises:
+            RuntimeError: The table is half written.
+        """
+        change = self._change
+        if change is not None:
+            if self._run is change.before:
+                if change.apply is not None:
+                    change.apply()
+                # In one line: a signal handler may have come here first, and gone on from there.
+                self._run = change.run if self._run is change.before else self._run
+                change.done = True
+            self._change = None
+        if self._torn is not None:
+            raise RuntimeError(
+                f"{self._torn} was interrupted while it wrote to the loss table: load a state with "
+                "load_state_dict(), or make a new Pruner"
+            )
+        return self._run
+
+    def _try(self, change: _Change) -> bool:
+        """Changes table and run together: from here on it happens, whatever interrupts it.
+
+        Returns:
+            Whether it did: it does not where a signal handler changed the run since it was made.
+        """
+        self._change = change
+        self._settle()
+        return change.done
+
+    def _commit(self, before: Run, run: Run, apply: Callable[[], None] | None = None) -> None:
+        """Changes table and run together.
+
+        Raises:
+            RuntimeError: The run was changed meanwhile.
+        """
+        if not self._try(_Change(before, run, apply)):
+            raise RuntimeError(
+                "the run was changed while a step of it was under way: a signal handler or another "
+                "thread may call state_dict(), and nothing else"
+            )
 
     @property
     def epoch(self) -> int | None:
         """The open epoch; None between epochs."""
-        return None if self._open is None else self._open.epoch
+        open_epoch = self._settle().open
+        return None if open_epoch is None else open_epoch.epoch
+
+    @property
+    def next_epoch(self) -> int:
+        """The first epoch that has not ended."""
+        return self._settle().next_epoch
+
+    @property
+    def done(self) -> int:
+        """Samples of the open epoch's selection, the first ones, trained before a resume."""
+        return self._settle().done
+
+    @done.setter
+    def done(self, samples: int) -> None:
+        run = self._settle()
+        self._commit(run, run._replace(done=samples))
+
+    @property
+    def resumed(self) -> bool:
+        """Whether the open epoch had been trained in part when its state was saved."""
+        return self._settle().resumed
 
     @property
     def history(self) -> list[Row]:
-        """The rows of the epochs that are over."""
-        return self._ledger.history
+        """The rows of the epochs that are over, in a list of its own."""
+        self._settle()
+        return list(self._history)
 
     @property
     def selection(self) -> Selection | None:
         """The selection of the open epoch; None between epochs."""
-        return None if self._open is None else self._selection_of(self._open)
+        open_epoch = self._settle().open
+        return None if open_epoch is None else open_epoch.selection
 
     @property
     def kept(self) -> int:
         """Samples of the open epoch's selection, over all ranks; 0 between epochs."""
-        return 0 if self._open is None else int(self._open.row["kept"])
+        open_epoch = self._settle().open
+        return 0 if open_epoch is None else open_epoch.kept
+
+    @property
+    def histogram(self) -> LossHistogram | None:
+        """Of the losses that the latest epoch began with; None before the first."""
+        return self._settle().histogram
+
+    @property
+    def curve(self) -> KeepCurve | None:
+        """The keep curve of the latest epoch; None before the first."""
+        return self._settle().curve
 
     @property
     def losses(self) -> NDArray[np.float32]:
@@ -200,21 +357,22 @@ class Pruner:
 
     @property
     def kept_counts(self) -> NDArray[np.uint32]:
-        """How often each sample was kept: uint32 (n,), a copy.
+        """How often each sample was kept, in the open epoch too: uint32 (n,), a copy.
 
         Raises:
             RuntimeError: The pruner was made without `count_kept=True`.
         """
-        counts = self._table.columns.kept_counts
+        open_epoch = self._settle().open
+        counts = self._table.columns.counted(None if open_epoch is None else open_epoch.mask)
         if counts is None:
             raise RuntimeError("kept counts were not taken: make the Pruner with count_kept=True")
-        return counts.copy()
+        return counts
 
     @property
     def saved(self) -> float:
         """1 - samples trained / samples that full training would have trained on, up to now."""
         self._collect()
-        return self._ledger.saved(self.sizes.most if self._open is not None else 0)
+        return self._settle().saved(self.sizes.most)
 
     def _latest_epoch(self) -> int:
         epoch = self.epoch
@@ -235,6 +393,7 @@ class Pruner:
             self._holders.append(holder)
 
     def _collect(self) -> None:
+        self._settle()
         for holder in self._holders:
             holder.drain()
 
@@ -250,10 +409,11 @@ class Pruner:
         Raises:
             ValueError: The epoch is over already, or the run has no such epoch.
         """
-        if self._open is not None and epoch in (None, self._open.epoch):
-            return self._selection_of(self._open)
+        open_epoch = self._settle().open
+        if open_epoch is not None and epoch in (None, open_epoch.epoch):
+            return open_epoch.selection
         epoch = self.check_epoch(self.next_epoch if epoch is None else epoch)
-        if self._open is not None:
+        if open_epoch is not None:
             self.end_epoch()
         return self._begin(epoch)
 
@@ -278,52 +438,51 @@ class Pruner:
 
     def _begin(self, epoch: int) -> Selection:
         started = time.perf_counter()
-        table = self._table
-        self.histogram = histogram = table.histogram(self.next_epoch - 1, epoch)
+        table, settings, run = self._table, self._settings, self._settle()
+        self._commit(run, run, partial(table.rescore, run.next_epoch - 1, epoch))
+        histogram = table.histogram()
         choice = table.choose(
             histogram,
             curve_of(self.policy, histogram, epoch, self.epochs),
-            count=None if self.lengths is None else self.lengths[epoch],
+            count=None if settings.lengths is None else settings.lengths[epoch],
             sizes=self.sizes,
             epoch=epoch,
         )
-        self.curve = choice.curve
-        row = open_row(epoch, self.n, histogram, choice)
-        self._open = OpenEpoch(
-            row, choice.curve, histogram.binning, choice.mask, table, self.always_keep
-        )
-        self._count_kept_samples(np.add)
-        selection = self._selection_of(self._open)
-        row["kept"] = len(selection) if choice.kept is None else choice.kept
-        row["pruned"] = self.n - row["kept"]
-        row["kept_share"] = row["kept"] / self.n
-        self._ledger.begin(row, started)
-        return selection
+        weights = None
+        if choice.curve.weight_by_cell is not None:
+            weights = Weights(
+                choice.curve.weight_by_cell, histogram.binning, table, settings.always_keep
+            )
+        kept = count_bits(choice.mask) if choice.kept is None else choice.kept
+        row = open_row(epoch, self.n, kept, histogram, choice)
+        opened = self._opened(row, choice.curve, histogram.binning, choice.mask, weights)
+        row["select_seconds"] = time.perf_counter() - started
+        self._commit(run, run.begin(opened, histogram))
+        return opened.selection
 
-    def _selection_of(self, open_epoch: OpenEpoch) -> Selection:
-        """Returns the selection, made from the mask where it is not there yet."""
-        if open_epoch.selection is None:
-            indices = self._table.order(open_epoch.mask, open_epoch.epoch)
-            if self._reorder is not None:
-                indices = arguments.reordered(self._reorder, indices)
-            weights = self.weights_of(indices)
-            open_epoch.selection = Selection(open_epoch.epoch, indices, weights)
-        return open_epoch.selection
-
-    def _count_kept_samples(self, change: np.ufunc) -> None:
-        counts = self._table.columns.kept_counts
-        if counts is not None and self._open is not None:
-            kept = np.unpackbits(self._open.mask, count=len(counts)).view(np.bool_)
-            # Of an epoch that a state without counts began, nothing was counted.
-            kept &= (counts > 0) | (change is np.add)
-            change(counts, np.uint32(1), out=counts, where=kept)
+    def _opened(
+        self,
+        row: Row,
+        curve: KeepCurve,
+        binning: Binning,
+        mask: NDArray[np.uint8],
+        weights: Weights | None,
+    ) -> OpenEpoch:
+        """Returns an open epoch, in the order that `reorder` makes of its samples."""
+        order: Order = self._table.order(mask, int(row["epoch"]))
+        reorder = self._settings.reorder
+        if reorder is not None:
+            samples = Selection(int(row["epoch"]), order, threads=self.threads).indices
+            order = Listed(arguments.reordered(reorder, samples))
+        return OpenEpoch(row, curve, binning, mask, order, weights, self.threads)
 
     @property
     def begun(self) -> bool:
         """Whether any of the open epoch was trained; losses on a device are not waited for."""
-        if self._open is None:
+        run = self._settle()
+        if run.open is None:
             return False
-        return bool(self._resumed or self.done or self._ledger.came or self._open.row["trained"])
+        return bool(run.resumed or run.done or run.tally.came or run.tally.trained)
 
     def forget_epoch(self) -> None:
         """Closes the open epoch as if it had not begun; nothing is exchanged.
@@ -335,38 +494,37 @@ class Pruner:
             RuntimeError: No epoch is open, or losses of it were recorded.
         """
         self._collect()
-        if self._open is None or self.begun:
+        run = self._settle()
+        if run.open is None or self.begun:
             raise RuntimeError(
                 "forget_epoch() needs an open epoch without losses, got "
-                + ("none open" if self._open is None else f"epoch {self.epoch}, which has some")
+                + ("none open" if run.open is None else f"epoch {self.epoch}, which has some")
                 + ": end_epoch() ends one that was trained"
             )
-        self._count_kept_samples(np.subtract)
-        self._open = None
+        self._commit(run, run._replace(open=None))
 
-    def share(self) -> NDArray[np.unsignedinteger[Any]]:
+    def share(self) -> Selection:
         """Returns what this process trains of the open epoch: equally many samples on each rank.
 
         With ranks and a whole table on each, rank r of W trains every W-th sample of the longest
         part of the selection that W divides, from the r-th on. Begins an epoch if none is open.
-        After a resume it is the rest: without the first `done` samples of the selection.
-
-        Returns:
-            uint32 (M,), uint64 from 2**32 samples on, in training order.
+        After a resume it is the rest: without the first `done` samples of the selection. It costs
+        nothing: samples are made when they are read.
 
         Raises:
             RuntimeError: The epoch has fewer samples than there are ranks.
         """
         selection = self.begin_epoch()
-        share = self._table.share(selection.indices, self.done)
-        share = share[: self.sizes.whole(len(share), self.kept)]
-        if not len(share) and not self._resumed and self.ranks is not None:
+        run = self._settle()
+        positions = self._table.share(selection.epoch, self.kept, run.done)
+        positions = positions[: self.sizes.whole(len(positions), self.kept)]
+        if not len(positions) and not run.resumed and self.ranks is not None:
             raise RuntimeError(
                 f"epoch {self.epoch} keeps too few samples for {self.ranks.size} ranks: of "
                 f"{len(selection)} each would get none. Train on fewer ranks, keep more samples, "
                 "or give a budget"
             )
-        return share
+        return selection.part(slice(positions.start, positions.stop, positions.step))
 
     def share_size(self, kept: int) -> int:
         """Returns how many samples each rank trains of an epoch that keeps so many."""
@@ -380,7 +538,8 @@ class Pruner:
         Args:
             given: Samples that were given out.
         """
-        self._ledger.walked(given)
+        run = self._settle()
+        self._commit(run, run._replace(tally=run.tally._replace(given=given)))
 
     def weights_of(self, indices: NDArray[np.integer[Any]]) -> NDArray[np.float32] | None:
         """Returns the weights that the open epoch's curve gives to samples.
@@ -396,9 +555,10 @@ class Pruner:
         Raises:
             RuntimeError: No epoch is open.
         """
-        if self._open is None:
+        open_epoch = self._settle().open
+        if open_epoch is None:
             raise RuntimeError("no epoch is open: call begin_epoch() first")
-        return None if self._open.weights is None else self._open.weights.of(indices)
+        return None if open_epoch.weights is None else open_epoch.weights.of(indices)
 
     def record(self, indices: ArrayLike, losses: ArrayLike) -> None:
         """Takes the losses of samples that have just been trained, a batch at a time.
@@ -412,13 +572,18 @@ class Pruner:
             ValueError, IndexError: The arrays do not fit; nothing is recorded then.
             RuntimeError: No epoch is open.
         """
-        if self._open is None:
+        while not self._try(self._recording(np.asarray(indices), np.asarray(losses))):
+            pass  # a signal handler has recorded meanwhile: once more, after that
+
+    def _recording(self, indices: NDArray[Any], losses: NDArray[Any]) -> _Change:
+        run = self._settle()
+        if run.open is None:
             raise RuntimeError("no epoch is open: call begin_epoch() before record()")
-        values = np.asarray(losses)
         if self._sees_batch is not None:
-            values = in_batch(self._sees_batch, values)
-        recorded = self._table.record(np.asarray(indices), values, self._open.epoch)
-        self._ledger.record(self._open.row, np.size(indices), recorded)
+            losses = in_batch(self._sees_batch, losses)
+        trained, nonfinite, apply = self._table.recording(indices, losses, run.open.epoch)
+        tally = run.tally.after(indices.size, trained, nonfinite)
+        return _Change(run, run._replace(tally=tally), apply)
 
     def end_epoch(self) -> Row:
         """Closes the open epoch: its row joins `history` and goes to `on_epoch`.
@@ -430,48 +595,56 @@ class Pruner:
             RuntimeError: No epoch is open; or the ranks do not agree, or one has nothing to report.
                 The epoch stays open then.
         """
-        if self._open is None:
-            raise RuntimeError("no epoch is open: call begin_epoch() before end_epoch()")
         self._collect()
-        row = self._open.row
-        if self.ranks is not None:
-            self._ledger.check_share(self.ranks.size)
-        row["nonfinite"] += self._table.exchange(row["epoch"], self._digests(self._open))
-        self._ledger.close(row, self._table.visits(row["epoch"]), self.sizes.most)
-        self.next_epoch = row["epoch"] + 1
-        self._open, self.done, self._resumed = None, 0, False
-        if self.next_epoch == self.epochs and row["never_trained"]:
+        run = self._settle()
+        if run.open is None:
+            raise RuntimeError("no epoch is open: call begin_epoch() before end_epoch()")
+        if self.ranks is not None and run.tally.given:
+            refuse_dealt_again(run.tally.came, run.tally.given, run.tally.largest, self.ranks.size)
+        nonfinite, visits, over = self._table.exchange(run.open.epoch, self._digests(run.open))
+        row, after = run.close(run.open.row, visits, nonfinite, self.sizes.most)
+        counts = self._table.columns.counted(run.open.mask)
+        at = len(self._history)
+
+        def apply() -> None:
+            over()
+            self._table.columns.kept_counts = counts
+            self._history[at:] = [row]
+
+        self._commit(run, after, apply)
+        if after.next_epoch == self.epochs and row["never_trained"]:
             logger.warning(
                 "the run ends with %d of %d samples never trained: more epochs, a larger budget or "
                 "always_keep= would reach them",
                 row["never_trained"], self.n,
             )  # fmt: skip
-        self._ledger.tell(row)
+        for listener in self._listeners:
+            listener(dict(row))
         return dict(row)
 
     def _digests(self, open_epoch: OpenEpoch) -> list[int]:
         """Returns what the processes compare, see `exchange.DIGESTS`."""
-        selection = [self._table.digest(open_epoch.mask)]
-        if self._reorder is not None and self.sharding == "replicated":
-            selection.append(digest_of(self._selection_of(open_epoch).indices.tobytes()))
-        settings = {**self._settings(), "epoch": open_epoch.epoch}
+        if self.ranks is None:
+            return [0, 0]
+        selection = [self._table.digest(open_epoch.mask, open_epoch.epoch, open_epoch.kept)]
+        if self._settings.reorder is not None and self.sharding == "replicated":
+            selection.append(digest_of(open_epoch.selection.indices.tobytes()))
+        settings = {**self._settings.agreed(), "epoch": open_epoch.epoch}
         return [digest_of(repr(settings).encode()), digest_of(repr(selection).encode())]
-
-    def _settings(self) -> dict[str, Any]:
-        """Returns what all ranks must have in common."""
-        lengths = None if self.lengths is None else digest_of(repr(self.lengths).encode())
-        return {
-            **self._identity(),
-            "batch_size": self.sizes.batch_size,
-            "drop_last": self.sizes.drop_last,
-            "lengths of the epochs": lengths,
-        }
 
     # Saving and resuming.
 
     def __getstate__(self) -> dict[str, Any]:
         self._collect()
         return vars(self)
+
+    def __copy__(self) -> NoReturn:
+        """Refuses.
+
+        Raises:
+            TypeError: Always.
+        """
+        raise TypeError("a shallow copy of a Pruner would share its losses: use copy.deepcopy")
 
     def state_dict(
         self, *, done: int = 0, begun: bool = False, gather: bool = True, copy: bool = True
@@ -496,36 +669,33 @@ class Pruner:
             RuntimeError: The ranks do not agree.
         """
         self._collect()
-        what, digests = None, [0, 0]
-        begun = self._open is not None and (begun or bool(done) or self.begun)
-        if self._open is not None and begun:
-            digests = self._digests(self._open)
-            what = f"state_dict() in epoch {self.epoch}" if gather else None
+        run = self._settle()
+        arguments.done(done, self.epoch, self.kept)
+        what, digests, opened = None, [0, 0], None
+        if run.open is not None:
+            begun = begun or bool(done) or self.begun
+            if begun:
+                digests = self._digests(run.open)
+                what = f"state_dict() in epoch {self.epoch}" if gather else None
             if self.ranks is not None and what is not None and self.sharding == "replicated":
-                done = min(int(place[0]) for place in self.ranks.gather(np.array([done]), what))
+                done = int(equally_long(self.ranks, np.array([done]), what)[:, 0].min())
+            tally = {name: getattr(run.tally, name) for name in _TALLIED}
+            order = self._order_of(run.open)
+            opened = {
+                **run.open.state_dict(),
+                **tally,
+                "order": order,
+                "done": done,
+                "begun": begun,
+            }
+        part = part_of(self.ranks, self.sharding, whole=opened is None or gather)
+        table = self._table.state_dict(what, digests, copy)
         return {
-            "format": state.FORMAT,
-            **self._identity(),
-            **self._table.state_dict(what, digests, copy),
-            **self._ledger.state_dict(),
-            "next_epoch": self.next_epoch,
-            "done": done,
-            "begun": begun,
-            "open": None if self._open is None else self._open.state_dict(),
-            **state.part_of(self.ranks, self.sharding, whole=self._open is None or gather),
-        }
-
-    def _identity(self) -> dict[str, Any]:
-        """Returns what a state must have in common with this pruner."""
-        return {
-            "n": self.n,
-            "epochs": self.epochs,
-            "seed": self.seed,
-            "policy": state.describe(self.policy),
-            "budget": self._budget_text,
-            "always_keep": state.describe_indices(self.always_keep),
-            "strata": state.describe_indices(self._strata),
-            "sharding": self.sharding,
+            "format": name_of("pruner"),
+            "settings": self._settings.identity(),
+            "run": {"history": [dict(row) for row in self._history], "full": run.full},
+            "table": {**part, **table},
+            "open": opened,
         }
 
     def load_state_dict(
@@ -540,33 +710,79 @@ class Pruner:
             saved: What `state_dict` returned; the states of all ranks, where each had a part.
             changed: What is meant to differ from the run that was saved: "policy", "budget",
                 "epochs", "seed", "always_keep", "strata", or "n", for a dataset that has grown
-                or shrunk at its end. An open epoch is finished as it was begun ("n" needs one that
-                is over).
+                or shrunk at its end. A budget is the same if it has the same share for each epoch
+                that both runs have. An open epoch is finished as it was begun; "n" and "seed", and
+                of a sharded table "always_keep", need one that is over.
 
         Raises:
-            ValueError: Something else differs, or this is no such state; nothing is changed then.
+            ValueError: Something else differs, or this is no such state, or one that is damaged;
+                nothing is changed then.
         """
-        states = state.parts(saved)
-        for part in states:
-            state.check(part, self._identity(), set(changed))
-        state.check_complete(states)
-        head = states[0]
+        settings = self._settings
+        roots = parts_of(saved)
+        check(
+            roots,
+            settings.identity(),
+            arguments.changed(changed),
+            strata=settings.kinds,
+            columns=self._table.columns.memory.keys(),
+        )
+        states: list[State] = [root.value for root in roots]
+        history, full = states[0]["run"]["history"], states[0]["run"]["full"]
+        run, reopened = Run.after(history, full), None
+        if states[0]["open"] is not None:
+            reopened = self._table.reopened(states)
+            run = self._resumed(run, states, reopened)
+            own = 0 if self.ranks is None or self.sharding != "sharded" else self.ranks.process
+            if reopened.same_order:
+                self._check_order(run, states[own]["open"]["order"])
         for holder in self._holders:
             holder.clear()
-        recorded = self._table.load_state_dict(states)
-        self.next_epoch = int(head["next_epoch"])
-        self._ledger.load_state_dict(head)
-        self.histogram = self.curve = self._open = None
-        self.done, self._resumed = 0, False
-        if head["open"] is not None:
+        self._torn, self._change = "load_state_dict()", None
+        trained, nonfinite = self._table.load_state_dict(states, reopened)
+        self._history = [dict(row) for row in history]
+        if reopened is not None:
+            run = run._replace(tally=run.tally.after(0, trained, nonfinite))
+        self._run = run
+        self._torn = None
+
+    def _resumed(self, run: Run, states: Sequence[State], reopened: Reopened) -> Run:
+        """Returns the run in the midst of the epoch that was open; changes nothing."""
+        saved, table = states[0]["open"], self._table
+        curve, binning = unpack_curve(saved["curve"])
+        weights = None
+        if curve.weight_by_cell is not None:
+            weights = Weights(
+                curve.weight_by_cell, binning, table, None, table.open_weights(states)
+            )
+        tally = Tally(*(saved[name] for name in _TALLIED))
+        return run._replace(
+            open=self._opened(dict(saved["row"]), curve, binning, reopened.mask, weights),
+            tally=tally._replace(clock=time.perf_counter()),
             # On other ranks the mask of a sharded table is what is left to train.
-            mask, same_order = self._table.open_mask(states)
-            self.done = min(int(part["done"]) for part in states) if same_order else 0
-            self._resumed = any(part["begun"] or len(part["log"]["indices"]) for part in states)
-            weights = self._table.open_weights(states)
-            self._open = OpenEpoch.from_state(head["open"], mask, weights, self._table)
-            self.curve = self._open.curve
-            self._ledger.count(self._open.row, recorded)
+            done=min(int(part["open"]["done"]) for part in states) if reopened.same_order else 0,
+            resumed=any(
+                part["open"]["begun"] or len(part["table"]["log"]["indices"]) for part in states
+            ),
+            curve=curve,
+        )
+
+    def _order_of(self, opened: OpenEpoch) -> int | None:
+        """Returns what tells the orders that `reorder` makes apart; None without it."""
+        return digest_of(opened.selection.indices.data) if self._settings.reorder else None
+
+    def _check_order(self, run: Run, saved: int | None) -> None:
+        """Refuses to go on in another order: some samples would come twice, and some never.
+
+        Raises:
+            ValueError: It is another one, and a part of the epoch is trained.
+        """
+        if run.open is not None and run.resumed and saved != self._order_of(run.open):
+            raise ValueError(
+                f"the state was saved in epoch {run.open.epoch}, whose samples have another order "
+                "now: give the same reorder= (shuffle= of a loader) as the run that was saved, and "
+                "one that returns the same order, or load a state from between two epochs"
+            )
 
     def resize(self, n: int, *, strata: ArrayLike | None = None) -> None:
         """Takes up a dataset that has grown or shrunk at its end; new samples are unseen.
@@ -579,41 +795,16 @@ class Pruner:
             RuntimeError: An epoch is open, or the table is sharded.
             ValueError, IndexError: `n` is not allowed, or a sample of `always_keep` is gone.
         """
-        if self._open is not None:
+        run = self._settle()
+        if run.open is not None:
             raise RuntimeError(f"epoch {self.epoch} is open: call end_epoch() before resize()")
         if self.sharding == "sharded":
             raise RuntimeError(
                 "a sharded table cannot be resized, since its shards depend on the length: make a "
                 "new Pruner for the longer dataset"
             )
-        n = arguments.integer("n", n, 1, "a dataset needs at least one sample")
-        always_keep = arguments.always_keep(self.always_keep, n)
-        classes = arguments.strata(strata, n, self.policy)
-        own = self.sizes
-        sizes = arguments.sizes(n, own.batch_size, own.drop_last, self.ranks)
-        if self._steps is None or self.lengths is None or self._budget is None:
-            lengths = arguments.lengths(sizes, self._budget, self.epochs, None, always_keep)
-        else:
-            lengths = arguments.resized_lengths(
-                sizes, self._budget, self.lengths, self.next_epoch, own, always_keep
-            )
-        saved = self._table.state_dict(None, [0, 0], True)
-        self.n, self.sizes, self.lengths, self.always_keep = n, sizes, lengths, always_keep
-        self._strata = classes
-        self._table = self._make_table()
-        self._table.load_state_dict([{**saved, "open": None}])
-
-    def _make_table(self, losses: ArrayLike | None = None) -> Table:
-        return make_table(
-            self.sharding,
-            self.n,
-            self.epochs,
-            losses,
-            always_keep=self.always_keep,
-            count_kept=self._count_kept,
-            scored=self._scored,
-            strata=self._strata,
-            seed=self.seed,
-            threads=self.threads,
-            ranks=self.ranks,
-        )
+        settings = self._settings.resized(n, strata, run.next_epoch)
+        table = settings.table()
+        saved = self._table.state_dict(None, [0, 0], False)
+        table.load_state_dict([{"table": saved}])
+        self._settings, self._table = settings, table

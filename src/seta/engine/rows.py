@@ -30,9 +30,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from seta.engine.choose import Choice
-from seta.engine.histogram import LossHistogram
-from seta.engine.losses import Visits
+from seta.engine.curves.histogram import LossHistogram
+from seta.engine.draw.choose import Choice
 
 Row = dict[str, Any]
 
@@ -40,28 +39,16 @@ CLOCKED = ("select_seconds", "train_seconds", "saved_seconds")
 """The figures that differ between two equal runs."""
 
 
-def close_row(row: Row, saved: float, visits: Visits) -> None:
-    """Fills in what is known when the epoch ends."""
-    row["saved"] = saved
-    row["trained"] = visits.trained
-    row["longest_left_out"] = visits.longest_left_out
-    row["never_trained"] = visits.never
-    if row["trained"]:
-        per_sample = row["train_seconds"] / row["trained"]
-        spared = (row["samples"] - row["trained"]) * per_sample
-        row["saved_seconds"] = spared - row["select_seconds"]
-
-
-def open_row(epoch: int, n: int, histogram: LossHistogram, choice: Choice) -> Row:
+def open_row(epoch: int, n: int, kept: int, histogram: LossHistogram, choice: Choice) -> Row:
     """Returns the row of an epoch that begins."""
     curve = choice.curve
     groups = curve.groups
     return {
         "epoch": epoch,
         "samples": n,
-        "kept": 0,
-        "kept_share": 0.0,
-        "pruned": 0,
+        "kept": kept,
+        "kept_share": kept / n,
+        "pruned": n - kept,
         "trained": 0,
         "saved": 0.0,
         "unseen": histogram.unseen,

@@ -11,12 +11,19 @@ batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import count, islice, repeat
+from typing import Any, TypeGuard
+
+from seta.engine.numbers import real
 
 Budget = float | Sequence[float] | Callable[[int], float]
+
+_SHARE = "the share of full training's sample visits to pay, 0.6 for 60 %"
+_FINE = 1 << 256  # parts of a sample in which a budget is added up
+_GRID = 1 << 20  # parts of a sample that an expected number is told to
 
 
 @dataclass(frozen=True)
@@ -56,15 +63,20 @@ class Steps:
     def nearest(self, samples: float) -> int:
         """Returns the epoch whose length is nearest, of at least one batch.
 
+        Half a batch is settled for good, to the even number of batches: what lies within a
+        millionth of it is it, so that policies may compute with the exponential functions of
+        different CPUs.
+
         Examples:
             >>> steps = Steps(1000, batch_size=128)
             >>> [steps.nearest(samples) for samples in (3, 500, 990, 1000)]
             [128, 512, 896, 1000]
         """
-        if samples >= self.most or self.n < self.global_batch:
+        parts = round(samples * _GRID)
+        if parts >= self.most * _GRID or self.n < self.global_batch:
             return self.most
-        whole = self.n // self.global_batch
-        return min(max(1, round(samples / self.global_batch)), whole) * self.global_batch
+        batches = round(Fraction(parts, self.global_batch * _GRID))
+        return min(max(1, batches), self.n // self.global_batch) * self.global_batch
 
     def whole(self, share: int, kept: int) -> int:
         """Returns what of a rank's share makes whole batches; all of it in an epoch that keeps all.
@@ -103,18 +115,20 @@ class Steps:
             >>> Steps(10, batch_size=4).lengths([1.0, 0.5], 2)
             [10, 4]
         """
-        if not (callable(budget) or isinstance(budget, (int, float)) or len(budget) == epochs):
+        if is_listed(budget) and len(budget) != epochs:
             raise ValueError(
                 f"budget must have one share for each of the {epochs} epochs, got {len(budget)}"
             )
         return list(self._lengths(islice(shares_of(budget), epochs)))
 
     def _lengths(self, shares: Iterable[Fraction]) -> Iterator[int]:
-        due = Fraction(0)  # of what the budget pays for, not trained yet
+        # What the budget pays for and is not trained yet, in integers of one size: the sum of many
+        # fractions would have more and more digits. Rounded up, lest a whole batch be missed.
+        due = 0
         for epoch, share in enumerate(shares):
-            due += share * self.most
-            length = self.cut(due)
-            due -= length
+            due -= -share.numerator * self.most * _FINE // share.denominator
+            length = self.cut(due // _FINE)
+            due -= length * _FINE
             if not length:
                 unit = "sample" if self.global_batch == 1 else f"batch of {self.global_batch}"
                 raise ValueError(
@@ -155,24 +169,34 @@ class Steps:
         )
 
 
+def is_listed(budget: Any) -> TypeGuard[Sequence[float]]:
+    """Returns whether a budget has one share for each epoch, instead of a rule for all."""
+    if isinstance(budget, (str, bytes, Mapping)) or callable(budget):
+        return False
+    sized = hasattr(budget, "__len__") and hasattr(budget, "__getitem__")
+    return sized and getattr(budget, "ndim", 1) > 0
+
+
 def shares_of(budget: Budget) -> Iterator[Fraction]:
     """Yields the share of each epoch; without end, where the budget is not a list.
 
     Raises:
+        TypeError: One is no number.
         ValueError: One is outside (0, 1].
     """
-    values: Iterable[float]
+    values: Iterable[Any]
     if callable(budget):
         values = map(budget, count())
-    elif isinstance(budget, (int, float)):
-        values = repeat(budget)
-    else:
+    elif is_listed(budget):
         values = budget
-    for value in values:
-        if not 0 < value <= 1:
-            raise ValueError(
-                f"budget must lie in (0, 1], got {value!r}: the share of full training's sample "
-                "visits to pay, 0.6 for 60 %"
-            )
-        # 0.6 means 3/5, not the binary fraction nearest to it.
-        yield Fraction(value).limit_denominator(10**9)
+    else:
+        # Looked at once, however long the run.
+        yield from repeat(_share("budget", budget))
+    for epoch, value in enumerate(values):
+        yield _share(f"budget of epoch {epoch}", value)
+
+
+def _share(name: str, value: Any) -> Fraction:
+    share = real(name, value, 0, 1, _SHARE, ends="(]")
+    # 0.6 means 3/5, not the binary fraction nearest to it.
+    return Fraction(share).limit_denominator(10**9) if isinstance(share, float) else Fraction(share)

@@ -1,0 +1,356 @@
+"""The loss histogram: all that a policy ever sees of the losses.
+
+A bin is a run of neighbouring float32 values: `(ordered bits - smallest) >> shift`, where the
+ordered bits of a float are its bit pattern made monotone. That resolves losses of 2.303 +- 0.01 as
+well as losses from 1e-6 to 20, needs no parameter, and adds up: histograms of parts of a data set,
+made with one `Binning`, merge into the histogram of the whole.
+
+With strata, a class per sample, the same is counted class by class. A *cell* is then a bin of a
+stratum, else a bin; the unseen (of a stratum) are the last cell (of it). Whatever draws and fits
+works on cells and need not know of strata.
+
+Cost: one pass for the range, one for the counts; at most 2**17 bins whatever the number of samples,
+fewer with many strata (2**20 cells, or 2**8 bins for each stratum).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from seta.engine import parallel
+from seta.engine.curves.sums import dot
+
+MAX_BINS = 1 << 17
+_MAX_CELLS = 1 << 20  # of all strata together, ...
+_LEAST_BINS = 1 << 8  # ... where each has at least so many bins
+_SIGN = np.uint32(0x8000_0000)
+LEAST_KEY, LARGEST_KEY = 0x0080_0000, 0xFF7F_FFFF  # ordered bits of the finite float32
+
+
+def ordered_bits(losses: NDArray[np.float32]) -> NDArray[np.uint32]:
+    """Maps float32 to uint32 so that the order stays: the bits, negatives inverted.
+
+    Args:
+        losses: float32 (N,), contiguous.
+
+    Returns:
+        uint32 (N,); equal for 0.0 and -0.0; NaNs land below every finite float or above it.
+    """
+    bits = np.add(losses, np.float32(0)).view(np.uint32)  # -0.0 + 0.0 is 0.0
+    flip = np.right_shift(bits.view(np.int32), 31).view(np.uint32)
+    np.bitwise_or(flip, _SIGN, out=flip)
+    return np.bitwise_xor(flip, bits, out=flip)
+
+
+def _value(keys: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Inverse of `ordered_bits`, clipped to the largest finite float."""
+    key = np.minimum(keys, LARGEST_KEY).astype(np.uint32)
+    bits = np.where(key >= _SIGN, key ^ _SIGN, ~key)
+    return bits.view(np.float32).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Binning:
+    """Which loss falls into which bin.
+
+    Attributes:
+        smallest: Ordered bits of the lower bound of bin 0.
+        shift: A bin holds `2**shift` neighbouring float32 values.
+        size: Number of bins, 1 to 2**17.
+    """
+
+    smallest: int
+    shift: int
+    size: int
+
+    @classmethod
+    def over(cls, low: float, high: float, *, bins: int = MAX_BINS) -> Binning:
+        """Returns the finest binning that holds the losses from `low` to `high`, both finite.
+
+        Args:
+            low: The smallest loss.
+            high: The largest.
+            bins: How many bins at most, a power of 2.
+        """
+        if not (np.isfinite(low) and np.isfinite(high) and low <= high):
+            raise ValueError(
+                f"a binning needs finite bounds with low <= high, got low={low}, high={high}"
+            )
+        smallest, largest = (int(key) for key in ordered_bits(np.array([low, high], np.float32)))
+        shift = max(0, (largest - smallest).bit_length() - bins.bit_length() + 1)
+        return cls(smallest, shift, ((largest - smallest) >> shift) + 1)
+
+    def bin_of(self, losses: ArrayLike) -> NDArray[np.intp]:
+        """Returns the bin of each loss: intp (B,); `size` for NaN and for what lies outside."""
+        values = np.ascontiguousarray(losses, dtype=np.float32)
+        return self._bins(values.reshape(-1)).astype(np.intp).reshape(values.shape)
+
+    def cells_of(
+        self, losses: NDArray[np.float32], strata: NDArray[np.unsignedinteger[Any]] | None
+    ) -> NDArray[np.intp]:
+        """Returns the cell of each loss: intp (B,).
+
+        Args:
+            losses: float32 (B,), contiguous.
+            strata: Unsigned integers (B,); None: no strata.
+        """
+        cells = self._bins(losses).astype(np.intp)
+        if strata is not None:
+            cells += strata.astype(np.intp) * (self.size + 1)
+        return cells
+
+    def _bins(
+        self, losses: NDArray[np.float32], *, nonnegative: bool = False
+    ) -> NDArray[np.uint32]:
+        # Where no loss is negative, setting the sign bit does what ordered_bits does.
+        key = losses.view(np.uint32) | _SIGN if nonnegative else ordered_bits(losses)
+        # A NaN of either sign wraps or stays above every bin, so that it is clipped to `size`.
+        np.subtract(key, np.uint32(self.smallest), out=key)
+        np.right_shift(key, np.uint32(self.shift), out=key)
+        return np.minimum(key, np.uint32(self.size), out=key)
+
+    @cached_property
+    def edges(self) -> NDArray[np.float64]:
+        """Bounds of the bins: float64 (size + 1,), bin b holds losses in [edges[b], edges[b+1])."""
+        return _value(self.smallest + (np.arange(self.size + 1, dtype=np.int64) << self.shift))
+
+    @cached_property
+    def centres(self) -> NDArray[np.float64]:
+        """The loss that stands for each bin: float64 (size,)."""
+        if self.shift == 0:
+            return self.edges[:-1]
+        half = 1 << (self.shift - 1)
+        return _value(self.smallest + (np.arange(self.size, dtype=np.int64) << self.shift) + half)
+
+
+@dataclass(frozen=True, eq=False)
+class LossHistogram:
+    """Counts of the latest losses over bins, and the count of the samples without one.
+
+    Attributes:
+        binning: Which loss falls into which bin.
+        counts: int64 (bins,), lowest losses first.
+        unseen: Samples without a loss.
+        by_stratum: int64 (strata, bins + 1), the same by stratum, the unseen last; None: no strata.
+    """
+
+    binning: Binning
+    counts: NDArray[np.int64]
+    unseen: int
+    by_stratum: NDArray[np.int64] | None = None
+
+    @classmethod
+    def from_losses(
+        cls,
+        losses: NDArray[np.float32],
+        *,
+        binning: Binning | None = None,
+        threads: int | None = None,
+        strata: NDArray[np.unsignedinteger[Any]] | None = None,
+    ) -> LossHistogram:
+        """Counts losses.
+
+        Args:
+            losses: float32 (N,), finite or NaN = unseen.
+            binning: Bins to use, for histograms that shall add up; losses outside are refused.
+                By default the finest that holds these losses.
+            threads: Threads to use; by default all cores.
+            strata: Unsigned integers (N,), to count by them too, 0 to the largest; None: no strata.
+
+        Raises:
+            ValueError: A loss is infinite or outside the given binning.
+        """
+        losses = np.ascontiguousarray(losses, dtype=np.float32).reshape(-1)
+        threads = parallel.available_threads() if threads is None else threads
+        bounds = loss_range(losses, threads=threads)
+        kinds = 1 if strata is None else int(strata.max(initial=0)) + 1
+        if binning is None:
+            binning = Binning.over(*(bounds or (0.0, 0.0)), bins=bins_for(kinds))
+        elif bounds is not None and (
+            Binning.over(*bounds).smallest < binning.smallest
+            or bool(binning.bin_of([bounds[1]])[0] == binning.size)
+        ):
+            raise ValueError(
+                f"losses from {bounds[0]} to {bounds[1]} do not fit the given binning "
+                f"from {binning.edges[0]} to {binning.edges[-1]}: "
+                "agree on one Binning.over(low, high) of all parts first"
+            )
+        counts = _count(losses, binning, threads, strata, kinds)
+        total = counts.sum(axis=0)
+        return cls(binning, total[:-1], int(total[-1]), None if strata is None else counts)
+
+    def merge(self, other: LossHistogram) -> LossHistogram:
+        """Returns the histogram of both parts; they must have the same binning."""
+        if self.binning != other.binning:
+            raise ValueError(
+                f"histograms of different bins do not add up: {self.binning} and {other.binning}; "
+                "agree on one Binning.over(low, high) of all parts first"
+            )
+        mine, theirs = self.by_stratum, other.by_stratum
+        kinds = [0 if part is None else len(part) for part in (mine, theirs)]
+        if kinds[0] != kinds[1]:
+            raise ValueError(
+                f"histograms of different strata do not add up: {kinds[0]} and {kinds[1]} of them; "
+                "count both with the strata of the whole data set"
+            )
+        both = None if mine is None or theirs is None else mine + theirs
+        return LossHistogram(
+            self.binning, self.counts + other.counts, self.unseen + other.unseen, both
+        )
+
+    @property
+    def bins(self) -> int:
+        """Number of bins."""
+        return self.binning.size
+
+    @cached_property
+    def seen(self) -> int:
+        """Samples with a loss."""
+        return int(self.counts.sum())
+
+    @property
+    def total(self) -> int:
+        """Samples, seen or not."""
+        return self.seen + self.unseen
+
+    @property
+    def centres(self) -> NDArray[np.float64]:
+        """The loss that stands for each bin: float64 (bins,)."""
+        return self.binning.centres
+
+    @property
+    def edges(self) -> NDArray[np.float64]:
+        """Bounds of the bins: float64 (bins + 1,)."""
+        return self.binning.edges
+
+    def bin_of(self, losses: ArrayLike) -> NDArray[np.intp]:
+        """Returns the bin of each loss: intp (B,); `bins` for NaN."""
+        return self.binning.bin_of(losses)
+
+    @cached_property
+    def cells(self) -> NDArray[np.int64]:
+        """Counts by cell: int64 (bins + 1,), or (strata * (bins + 1),)."""
+        if self.by_stratum is not None:
+            return self.by_stratum.reshape(-1)
+        return np.append(self.counts, self.unseen)
+
+    def mean(self) -> float:
+        """Returns the mean loss, by the counts of the bins; NaN where nothing was seen."""
+        return self._mean
+
+    @cached_property
+    def _mean(self) -> float:
+        # Asked for by the policy and by the epoch's row.
+        return dot(self.counts, self.centres) / self.seen if self.seen else float("nan")
+
+    def quantile(self, q: float) -> float:
+        """Returns the smallest bin centre with at least the share `q` of the seen at or below it.
+
+        Args:
+            q: In [0, 1].
+
+        Raises:
+            ValueError: `q` is outside [0, 1].
+        """
+        if not 0 <= q <= 1:
+            raise ValueError(f"q must lie in [0, 1], got {q}")
+        if not self.seen:
+            return float("nan")
+        rank = max(1, int(np.ceil(q * self.seen)))
+        return float(self.centres[np.searchsorted(np.cumsum(self.counts), rank)])
+
+
+def loss_range(
+    losses: NDArray[np.float32], *, threads: int | None = None
+) -> tuple[float, float] | None:
+    """Returns the smallest and the largest loss, or None where all are unseen (NaN).
+
+    Raises:
+        ValueError: A loss is infinite.
+    """
+    threads = parallel.available_threads() if threads is None else threads
+
+    def ends(span: range) -> tuple[np.float32, np.float32]:
+        parts = [losses[block] for block in parallel.blocks(span)]
+        pairs = [(np.fmin.reduce(part), np.fmax.reduce(part)) for part in parts]
+        return np.fmin.reduce([p[0] for p in pairs]), np.fmax.reduce([p[1] for p in pairs])
+
+    if not losses.size:
+        return None
+    lows, highs = zip(
+        *parallel.run(ends, parallel.spans(losses.size, threads), threads), strict=True
+    )
+    low, high = float(np.fmin.reduce(lows)), float(np.fmax.reduce(highs))
+    if np.isnan(low):
+        return None
+    if np.isinf(low) or np.isinf(high):
+        raise ValueError(
+            f"losses must be finite or NaN (= unseen), got a range from {low} to {high}: "
+            "leave non-finite losses out, as LossColumns.record does"
+        )
+    return low, high
+
+
+def codes_of(
+    losses: NDArray[np.float32],
+    codes: NDArray[Any],
+    binning: Binning,
+    threads: int,
+    strata: NDArray[np.unsignedinteger[Any]] | None = None,
+) -> NDArray[Any]:
+    """Returns what is said of the cells for each sample: (N + 1,), the last as of one unseen.
+
+    Args:
+        losses: float32 (N,), NaN = unseen.
+        codes: (cells,).
+        binning: The cells'.
+        threads: Threads to use.
+        strata: Unsigned integers (N,), of cells that have strata; None: they have none.
+    """
+    result = np.empty(losses.size + 1, codes.dtype)
+    result[-1] = codes[binning.size]
+
+    def look_up(span: range) -> None:
+        for block in parallel.blocks(span):
+            cells = binning.cells_of(losses[block], None if strata is None else strata[block])
+            result[block] = codes.take(cells, mode="clip")
+
+    parallel.run(look_up, parallel.spans(losses.size, threads), threads)
+    return result
+
+
+def bins_for(strata: int) -> int:
+    """Returns how many bins each of so many strata gets at most."""
+    share = 1 << (_MAX_CELLS // strata).bit_length() - 1 if strata <= _MAX_CELLS else 1
+    return max(_LEAST_BINS, min(MAX_BINS, share))
+
+
+def _count(
+    losses: NDArray[np.float32],
+    binning: Binning,
+    threads: int,
+    strata: NDArray[np.unsignedinteger[Any]] | None,
+    kinds: int,
+) -> NDArray[np.int64]:
+    """Counts blockwise: int64 (kinds, size + 1), the unseen last."""
+    nonnegative = binning.smallest >= int(_SIGN)
+
+    def count(span: range) -> NDArray[np.int64]:
+        counts = np.zeros(kinds * (binning.size + 1), np.int64)
+        for block in parallel.blocks(span):
+            if strata is None:
+                cells = binning._bins(losses[block], nonnegative=nonnegative).astype(np.intp)
+            else:
+                cells = binning.cells_of(losses[block], strata[block])
+            np.add.at(counts, cells, 1)
+        return counts
+
+    total = np.zeros(kinds * (binning.size + 1), np.int64)
+    for counts in parallel.run(count, parallel.spans(losses.size, threads), threads):
+        total += counts
+    return total.reshape(kinds, -1)

@@ -1,0 +1,1 @@
+"""Curve to selection: coins, the mask of an epoch, its order. Pure functions of seed and epoch."""

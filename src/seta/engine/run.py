@@ -1,0 +1,137 @@
+"""Where a run stands: the open epoch, what was trained, and which epochs are over.
+
+It is a value. What the pruner does makes a new one, and puts it in place of the old one at once, so
+that an interrupt finds the run before a step or after it, never within.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from seta.engine.curves.curve import KeepCurve
+from seta.engine.curves.histogram import LossHistogram
+from seta.engine.open_epoch import OpenEpoch
+from seta.engine.rows import Row
+from seta.engine.table.columns import Visits
+
+
+class Tally(NamedTuple):
+    """What came in the open epoch.
+
+    Attributes:
+        trained: Samples whose losses were recorded, as far as it is known before the epoch ends.
+        nonfinite: Losses that were not finite.
+        seconds: Time from the beginning of the epoch to the last loss recorded.
+        clock: When that was, by `time.perf_counter`.
+        came: Losses that this process recorded.
+        largest: The most that came at once.
+        given: Samples that were given out, all of this rank's share; 0: not known.
+    """
+
+    trained: int = 0
+    nonfinite: int = 0
+    seconds: float = 0.0
+    clock: float = 0.0
+    came: int = 0
+    largest: int = 0
+    given: int = 0
+
+    def after(self, losses: int, trained: int, nonfinite: int) -> Tally:
+        """Returns the tally after so many losses, and what became of them."""
+        now = time.perf_counter()
+        return Tally(
+            self.trained + trained,
+            self.nonfinite + nonfinite,
+            self.seconds + now - self.clock,
+            now,
+            self.came + losses,
+            max(self.largest, losses),
+            self.given,
+        )
+
+
+class Run(NamedTuple):
+    """Where a run stands.
+
+    Attributes:
+        next_epoch: The first epoch that has not ended.
+        trained: Visits of the epochs that are over.
+        full: What full training would have visited in them.
+        open: The open epoch.
+        tally: What came in it.
+        done: Samples of its selection, the first ones, that need not be trained again.
+        resumed: Whether it was trained in part when it was saved.
+        histogram: Of the losses that the latest epoch began with.
+        curve: Of the latest epoch.
+    """
+
+    next_epoch: int = 0
+    trained: int = 0
+    full: int = 0
+    open: OpenEpoch | None = None
+    tally: Tally = Tally()
+    done: int = 0
+    resumed: bool = False
+    histogram: LossHistogram | None = None
+    curve: KeepCurve | None = None
+
+    def begin(self, epoch: OpenEpoch, histogram: LossHistogram) -> Run:
+        """Returns the run with an epoch that has just begun."""
+        return self._replace(
+            open=epoch,
+            tally=Tally(clock=time.perf_counter()),
+            done=0,
+            resumed=False,
+            histogram=histogram,
+            curve=epoch.curve,
+        )
+
+    def close(self, row: Row, visits: Visits, nonfinite: int, full: int) -> tuple[Row, Run]:
+        """Ends the open epoch: returns its row, and the run after it.
+
+        Args:
+            row: As it began.
+            visits: What the samples' last visits add up to.
+            nonfinite: Losses that were not finite and are not in the tally.
+            full: What full training would have visited in the epoch.
+        """
+        tally = self.tally
+        trained, full = self.trained + visits.trained, self.full + full
+        row = {
+            **row,
+            "trained": visits.trained,
+            "saved": 1 - trained / full,
+            "nonfinite": tally.nonfinite + nonfinite,
+            "longest_left_out": visits.longest_left_out,
+            "never_trained": visits.never,
+            "train_seconds": tally.seconds,
+        }
+        if visits.trained:
+            spared = (row["samples"] - visits.trained) * tally.seconds / visits.trained
+            row["saved_seconds"] = spared - row["select_seconds"]
+        after = Run(
+            int(row["epoch"]) + 1, trained, full, histogram=self.histogram, curve=self.curve
+        )
+        return row, after
+
+    def saved(self, most: int) -> float:
+        """Returns the share of full training's visits that was saved up to now.
+
+        Args:
+            most: Samples of an epoch that keeps all.
+        """
+        full = self.full + (most if self.open is not None else 0)
+        return 1 - (self.trained + self.tally.trained) / full if full else 0.0
+
+    @classmethod
+    def after(cls, history: Sequence[Row], full: int) -> Run:
+        """Returns the run after the epochs of some rows.
+
+        Args:
+            history: The rows.
+            full: What full training would have visited in these epochs.
+        """
+        next_epoch = int(history[-1]["epoch"]) + 1 if history else 0
+        return cls(next_epoch, sum(int(row["trained"]) for row in history), full)

@@ -1,0 +1,1 @@
+"""Saving and resuming: what a state holds, its formats, and whether it is whole."""

@@ -1,0 +1,91 @@
+"""A policy as a string that is the same in every process: it tells methods and settings apart.
+
+What `repr` says of a function holds its address, which is another in each process. So functions are
+named by module and qualified name, arrays by a digest, and what has no description of its own by
+its class.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{4,}\b")
+
+
+def describe(value: Any) -> str:
+    """Returns a string that tells policies and their settings apart, the same in each process.
+
+    Args:
+        value: A policy; and whatever it holds.
+
+    Examples:
+        >>> from functools import partial
+        >>> describe(partial(max, 1, default=np.arange(3)))
+        'partial(builtins.max, 1, default=int64 (3,) (ab25350e))'
+    """
+    return _describe(value, ())
+
+
+def digest(values: NDArray[Any]) -> str:
+    """Returns 8 characters that tell arrays apart, the same on machines of either byte order."""
+    values = np.ascontiguousarray(values)
+    if values.dtype.hasobject:
+        return digest(np.array([describe(one) for one in values.flat], np.str_))
+    little = values.astype(values.dtype.newbyteorder("<"), copy=False)
+    return hashlib.sha256(little.tobytes()).hexdigest()[:8]
+
+
+def _describe(value: Any, around: tuple[int, ...]) -> str:
+    if id(value) in around:
+        return "..."
+    inside = functools.partial(_describe, around=(*around, id(value)))
+    if value is None or type(value) in (bool, int, float, complex, str, bytes):
+        return repr(value)
+    if isinstance(value, np.generic):
+        return inside(value.item())
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype.name} {value.shape} ({digest(value)})"
+    if isinstance(value, functools.partial):
+        named = [inside(value.func), *map(inside, value.args)]
+        return _call("partial", named, value.keywords, inside)
+    if isinstance(value, Mapping):
+        pairs = sorted(f"{inside(key)}: {inside(one)}" for key, one in value.items())
+        return f"{{{', '.join(pairs)}}}"
+    if isinstance(value, (list, tuple)):
+        return f"{type(value).__name__}({', '.join(map(inside, value))})"
+    if isinstance(value, (set, frozenset)):
+        return f"{type(value).__name__}({', '.join(sorted(map(inside, value)))})"
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {
+            field.name: getattr(value, field.name)
+            for field in dataclasses.fields(value)
+            if field.compare
+        }
+        return _call(type(value).__qualname__, [], fields, inside)
+    return _named(value, inside)
+
+
+def _call(name: str, parts: list[str], named: Mapping[str, Any], inside: Any) -> str:
+    return f"{name}({', '.join([*parts, *(f'{key}={inside(one)}' for key, one in named.items())])})"
+
+
+def _named(value: Any, inside: Any) -> str:
+    """Returns what tells functions, classes and other objects apart."""
+    owner = getattr(value, "__self__", None)
+    name = getattr(value, "__qualname__", None)
+    if isinstance(name, str) and owner is not None and not isinstance(owner, type(re)):
+        return f"{inside(owner)}.{value.__name__}"  # a bound method
+    if isinstance(name, str):
+        return f"{value.__module__}.{name}"
+    own = repr(value)
+    if not _ADDRESS.search(own):
+        return own
+    return f"{type(value).__module__}.{type(value).__qualname__}"

@@ -1,0 +1,390 @@
+"""The loss table in parts: each process holds the losses of its own shards, and trains on those.
+
+For datasets whose losses are too many for every process. What the processes exchange when an epoch
+ends is the range of the losses and then their histogram, at most 1 MB (2 with `always_keep`),
+whatever the number of samples; and losses recorded for samples that another process holds, which
+its own loader never gives out. An epoch begins without a word between them: the curve follows from
+the histogram, and how many samples each shard draws from the curve. So every epoch has an exact
+length, with a budget or without.
+
+Memory: 6 bytes per sample held. A window is kept whole only nearly (see `sharded_draw`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from seta.engine import parallel
+from seta.engine.curves.curve import KeepCurve
+from seta.engine.curves.histogram import Binning, LossHistogram, codes_of, loss_range
+from seta.engine.curves.policy import KeepsScore
+from seta.engine.draw.choose import Choice, choose_shards
+from seta.engine.draw.order import Order
+from seta.engine.draw.partition import Partition, shards_of
+from seta.engine.draw.shards import count_shards
+from seta.engine.steps import Steps
+from seta.engine.table.columns import LossColumns, Recorded, Visits, check_indices, visits_of
+from seta.engine.table.exchange import check_in, digest_of, refuse_idle, rounds
+from seta.engine.table.log import RecordLog
+from seta.engine.table.ranks import Ranks
+from seta.engine.table.resharding import Resharding
+from seta.engine.table.shared import Shared
+from seta.engine.table.table import Exchanged, Reopened, State
+
+logger = logging.getLogger(__name__)
+
+
+class SlotOrder:
+    """The training order of a process's part.
+
+    Args:
+        rows: The order of the rows of its table.
+        partition: Which sample is where.
+        first: The slot of the first row.
+    """
+
+    def __init__(self, rows: Order, partition: Partition, first: int) -> None:
+        self._rows, self._partition, self._first = rows, partition, first
+        self._dtype = np.uint32 if partition.n < 2**32 else np.uint64
+
+    def __len__(self) -> int:
+        """Number of positions."""
+        return len(self._rows)
+
+    def at(self, positions: NDArray[np.int64]) -> NDArray[np.unsignedinteger[Any]]:
+        """Returns the samples at positions."""
+        slots = self._rows.at(positions).astype(np.int64) + self._first
+        return self._partition.index_of(slots).astype(self._dtype)
+
+
+class ShardedTable:
+    """The losses of this process's shards.
+
+    Args:
+        n: Number of samples, of all processes.
+        epochs: Length of the run.
+        losses: float (n,), a warm start with the losses of all samples, NaN = unseen.
+        always_keep: Sorted indices of samples that are always chosen.
+        count_kept: Whether to count how often each sample was kept.
+        seed: Of the run.
+        threads: Threads to use.
+        ranks: The processes; None: this one alone, which holds all shards.
+        scored: The policy, if it keeps a score.
+
+    Raises:
+        ValueError: Several processes train one share together, or there are more than shards.
+    """
+
+    def __init__(
+        self,
+        n: int,
+        epochs: int,
+        losses: ArrayLike | None = None,
+        *,
+        always_keep: NDArray[np.int64] | None,
+        count_kept: bool,
+        seed: int,
+        threads: int,
+        ranks: Ranks | None,
+        scored: KeepsScore | None = None,
+    ) -> None:
+        self._rank, size = (0, 1) if ranks is None else (ranks.rank, ranks.size)
+        if ranks is not None and ranks.processes != size:
+            raise ValueError(
+                f'sharding="sharded" needs one process for each share, got {ranks.processes} '
+                f'processes for {size} shares: use sharding="replicated", which keeps processes '
+                "that train one share together of one mind"
+            )
+        self._partition = Partition(n, shards_of(n))
+        self._owned = [self._partition.owned(rank, size) for rank in range(size)]
+        self._shards = self._owned[self._rank]
+        self._slots = self._partition.slots(self._shards)
+        self._seed, self._threads, self._ranks = seed, threads, ranks
+        self._always_keep = always_keep
+        self._always = self._slots_of_always_keep()
+        self.columns = LossColumns(len(self._slots), epochs, count_kept=count_kept, scored=scored)
+        self._log = RecordLog(n)  # of samples that other processes hold
+        self._since = (0, 0)  # trained and not finite since the last exchange, over all samples
+        self._resumed = False  # in the open epoch, of which others may have had more to train
+        # An epoch, and what each shard has of it, where that was dealt out anew to other processes.
+        self._dealt: tuple[int, NDArray[np.int64]] | None = None
+        always = 0 if always_keep is None else len(always_keep)
+        self._shared = Shared.unseen(n, always)
+        if losses is not None:
+            self._warm_start(n, epochs, losses)
+        self._warn_of_imbalance()
+
+    def _slots_of_always_keep(self) -> NDArray[np.int64] | None:
+        if self._always_keep is None:
+            return None
+        return np.sort(self._partition.slot_of(self._always_keep))
+
+    def _warm_start(self, n: int, epochs: int, losses: ArrayLike) -> None:
+        values = LossColumns(n, epochs, losses).values
+        histogram = LossHistogram.from_losses(values, threads=self._threads)
+        kept_always = self._shared.kept_always
+        if self._always_keep is not None:
+            kept_always = LossHistogram.from_losses(
+                values[self._always_keep], binning=histogram.binning, threads=self._threads
+            )
+        self._shared = Shared(histogram, kept_always)
+        for block in parallel.blocks(range(len(self._slots))):
+            index = self._partition.index_of(np.arange(block.start, block.stop) + self._slots.start)
+            here = self.columns.values[block]
+            here[index < n] = values[index[index < n]]
+        self.columns.begin_columns(slice(None))
+
+    def _warn_of_imbalance(self) -> None:
+        most, least = (choose(map(len, self._owned)) for choose in (max, min))
+        if most > 1.02 * least:
+            logger.warning(
+                "%d ranks share %d shards: some own %d and some %d, and every epoch is as long as "
+                "the least allows, %.0f %% less for the others. A number of ranks that divides %d "
+                'loses nothing; neither does sharding="replicated"',
+                len(self._owned), self._partition.shards, most, least,
+                100 * (1 - least / most), self._partition.shards,
+            )  # fmt: skip
+
+    @property
+    def held(self) -> NDArray[np.int64]:
+        """The samples of the columns' rows, n or more where a row is empty."""
+        return self._partition.index_of(np.arange(self._slots.start, self._slots.stop))
+
+    def rescore(self, before: int, epoch: int) -> None:
+        """Does nothing: scores are taken anew at the exchange, before they are counted."""
+
+    def histogram(self) -> LossHistogram:
+        """Returns the histogram of all samples, of the last exchange."""
+        return self._shared.histogram
+
+    def choose(
+        self,
+        histogram: LossHistogram,
+        curve: KeepCurve,
+        *,
+        count: int | None,
+        sizes: Steps,
+        epoch: int,
+    ) -> Choice:
+        """Chooses this process's part of an epoch's samples."""
+        return choose_shards(
+            self.columns.values,
+            self._partition,
+            self._shards,
+            *self._shared,
+            curve,
+            count=count,
+            sizes=sizes,
+            always_keep=self._always,
+            seed=self._seed,
+            epoch=epoch,
+            threads=self._threads,
+        )
+
+    def order(self, mask: NDArray[np.uint8], epoch: int) -> SlotOrder:
+        """Returns the training order of this process's samples."""
+        rows = Order(mask, len(self._slots), seed=self._seed, epoch=epoch)
+        return SlotOrder(rows, self._partition, self._slots.start)
+
+    def share_size(self, kept: int) -> int:
+        """Returns the least that the shards of any process draw."""
+        return self._least(self._partition.counts(kept))
+
+    def _least(self, counts: NDArray[np.int64]) -> int:
+        return min(int(counts[shards.start : shards.stop].sum()) for shards in self._owned)
+
+    def _counts(self, epoch: int, kept: int) -> NDArray[np.int64]:
+        """Returns what each shard has of the open epoch: int64 (shards,)."""
+        if self._dealt is not None and self._dealt[0] == epoch:
+            return self._dealt[1]
+        return self._partition.counts(kept)
+
+    def share(self, epoch: int, kept: int, done: int) -> range:
+        """Returns as many of its own samples as every process has, less those that are trained."""
+        return range(done // len(self._owned), self._least(self._counts(epoch, kept)))
+
+    def digest(self, mask: NDArray[np.uint8], epoch: int, kept: int) -> int:
+        """Returns a number that tells what the processes draw from: the histogram of all."""
+        counts = self._counts(epoch, kept)
+        return digest_of(self._shared.histogram.counts.data, counts.data)
+
+    def by_cell(self, codes: NDArray[Any], binning: Binning) -> NDArray[Any]:
+        """Returns what is said of the cells for the rows."""
+        return codes_of(self.columns.values, codes, binning, self._threads)
+
+    def rows_of(self, indices: NDArray[np.integer[Any]]) -> NDArray[np.integer[Any]]:
+        """Returns the rows of samples; -1 where another process holds them."""
+        rows, own = self._rows_of(indices)
+        return np.where(own, rows, -1)
+
+    def _rows_of(self, indices: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Returns the rows of samples, and which of them this process holds."""
+        rows = self._partition.slot_of(indices) - self._slots.start
+        return rows, (rows >= 0) & (rows < len(self._slots))
+
+    def recording(self, indices: NDArray[Any], losses: NDArray[Any], epoch: int) -> Recorded:
+        """Returns what records its own samples at once, and logs those of others."""
+        check_indices(indices, self._partition.n)
+        self.columns.go_back()
+        rows, own = self._rows_of(indices)
+        if own.all():
+            recorded = self.columns.recording(rows, losses, epoch)
+            nonfinite, writes = recorded.nonfinite, [recorded.apply]
+        else:
+            self.columns.check(np.where(own, rows, 0), losses)
+            recorded = self.columns.recording(rows[own], losses[own], epoch)
+            with np.errstate(over="ignore"):
+                others = losses[~own].astype(np.float32)
+            nonfinite = recorded.nonfinite + int(np.count_nonzero(~np.isfinite(others)))
+            writes = [recorded.apply, self._log.appending(indices[~own], others)]
+        since = (self._since[0] + len(indices), self._since[1] + nonfinite)
+        return Recorded(0, 0, partial(self._note, writes, since))
+
+    def _note(self, writes: Sequence[Callable[[], None]], since: tuple[int, int]) -> None:
+        for write in writes:
+            write()
+        self._since = since
+
+    def exchange(self, epoch: int, digests: Sequence[int]) -> Exchanged:
+        """Hands losses to those who hold them, and counts the losses of all samples."""
+        what = f"end_epoch() of epoch {epoch}"
+        totals = np.array([[len(self._log), *self._since]], np.int64)
+        if self._ranks is not None:
+            counts = check_in(self._ranks, self._since[0], digests, what)
+            if not self._resumed:
+                refuse_idle(counts, what)
+            totals = np.stack(self._ranks.gather(totals[0], what))
+            parts = rounds(self._ranks, self._log, totals[:, 0], what)
+            for indices, losses in self.columns.folding(parts, self._rows_here):
+                self._take(indices, losses, epoch)
+        self.columns.rescore(epoch, epoch + 1)
+        shared, visits = self._count(epoch, what)
+        return Exchanged(int(totals[:, 2].sum()), visits, partial(self._over, shared))
+
+    def _over(self, shared: Shared) -> None:
+        self.columns.settled()
+        self._shared = shared
+        self._log.clear()
+        self._since, self._resumed, self._dealt = (0, 0), False, None
+
+    def _rows_here(self, indices: NDArray[Any]) -> NDArray[np.int64]:
+        rows, own = self._rows_of(indices)
+        return rows[own]
+
+    def _take(self, indices: NDArray[Any], losses: NDArray[Any], epoch: int) -> None:
+        rows, own = self._rows_of(indices)
+        self.columns.record(rows[own], losses[own], epoch)
+
+    def _count(self, epoch: int, what: str) -> tuple[Shared, Visits]:
+        """Returns the histogram of all samples, and what their visits add up to."""
+        values, ranks = self.columns.values, self._ranks
+        bounds = loss_range(values, threads=self._threads)
+        ends = np.array([np.nan, np.nan] if bounds is None else bounds)
+        visits = np.array([self._own_visits(epoch)], np.int64)
+        if ranks is not None:
+            ends = np.stack(ranks.gather(ends, what))
+            visits = np.stack(ranks.gather(visits[0], what))
+        trained, never, _ = visits.sum(axis=0).tolist()
+        seen = ~np.isnan(ends).all()
+        binning = Binning.over(np.nanmin(ends), np.nanmax(ends)) if seen else Binning.over(0, 0)
+        own = count_shards(
+            values, self._partition, self._shards, binning=binning, threads=self._threads
+        )
+        parts = [own]
+        if self._always is not None:
+            ends_of_slots = self._slots.start, self._slots.stop
+            mine = self._always[slice(*np.searchsorted(self._always, ends_of_slots))]
+            always = values[mine - self._slots.start]
+            parts.append(LossHistogram.from_losses(always, binning=binning, threads=1))
+        counts = np.concatenate([np.append(part.counts, part.unseen) for part in parts])
+        if ranks is not None:
+            counts = ranks.sum(counts, what)
+        merged = [
+            LossHistogram(binning, part[:-1], int(part[-1]))
+            for part in np.split(counts, len(parts))
+        ]
+        shared = Shared(merged[0], merged[1] if len(merged) > 1 else self._shared.kept_always)
+        return shared, Visits(trained, never, int(visits[:, 2].max()))
+
+    def _own_visits(self, epoch: int) -> Visits:
+        """Returns what the visits of the samples held add up to."""
+        sizes = self._partition.sizes[self._shards.start : self._shards.stop]
+        rows = self.columns.last_trained.reshape(len(sizes), -1)
+        full = self._partition.n // self._partition.shards
+        return visits_of([rows[:, :full], rows[sizes > full, full : full + 1]], epoch)
+
+    def state_dict(self, what: str | None, digests: Sequence[int], copy: bool) -> dict[str, Any]:
+        """Returns this process's part; never gathers."""
+        dealt = self._dealt
+        return {
+            **self.columns.state_dict(copy=copy),
+            "log": self._log.state_dict(),
+            "shards": [self._shards.start, self._shards.stop],
+            "dealt": None if dealt is None else {"epoch": dealt[0], "counts": dealt[1].copy()},
+            "since_exchange": list(self._since),
+            "shared": self._shared.state_dict(),
+        }
+
+    def load_state_dict(
+        self, states: Sequence[State], reopened: Reopened | None = None
+    ) -> tuple[int, int]:
+        """Takes its shards out of the parts of all processes, whatever their number."""
+        tables = [state["table"] for state in states]
+        shared = Shared.from_state(tables[0]["shared"])
+        if reopened is None:  # `always_keep` may be another now
+            shared = shared._replace(kept_always=self._kept_always(tables, shared))
+        for table in tables:
+            here, there = self._resharding.overlap(table)
+            self.columns.take(here, table, there)
+        self._dealt, self._shared, self._resumed = None, shared, reopened is not None
+        if reopened is not None:
+            epoch = int(states[0]["open"]["row"]["epoch"])
+            for table in tables:
+                self._take(table["log"]["indices"], table["log"]["losses"], epoch)
+            if reopened.dealt is not None:
+                self._dealt = epoch, reopened.dealt
+        self._log.clear()
+        trained, nonfinite = np.sum([table["since_exchange"] for table in tables], axis=0).tolist()
+        self._since = (trained, nonfinite) if self._rank == 0 else (0, 0)
+        return 0, 0
+
+    def _kept_always(self, tables: Sequence[State], shared: Shared) -> LossHistogram:
+        """Returns the histogram of the samples that are always kept, from the parts of all."""
+        slots = np.zeros(0, np.int64) if self._always is None else self._always
+        losses = self._resharding.at(slots, tables, "losses")
+        return LossHistogram.from_losses(losses, binning=shared.histogram.binning, threads=1)
+
+    def reopened(self, states: Sequence[State]) -> Reopened:
+        """Returns its part of the open epoch; dealt out anew if the processes are others."""
+        head = states[0]
+        ranges = [list(state["table"]["shards"]) for state in states]
+        if ranges == [[shards.start, shards.stop] for shards in self._owned]:
+            dealt = head["table"]["dealt"]
+            if dealt is not None and dealt["epoch"] != head["open"]["row"]["epoch"]:
+                dealt = None
+            mask = np.array(states[self._rank]["open"]["mask"])
+            return Reopened(mask, True, dealt and np.array(dealt["counts"]))
+        mask, counts = self._resharding.rest(states)
+        left, taken = int(counts.sum()), self._least(counts) * len(self._owned)
+        if taken < left:
+            logger.warning(
+                "epoch %d goes on with other ranks, which own unequal parts of the %d samples that "
+                "are left: %d of them are trained, as many on each as the one with the fewest has. "
+                "A state from between two epochs loses nothing",
+                int(head["open"]["row"]["epoch"]), left, taken,
+            )  # fmt: skip
+        return Reopened(mask, False, counts)
+
+    def open_weights(self, states: Sequence[State]) -> NDArray[np.uint8] | None:
+        """Returns its part of the weights."""
+        return self._resharding.weights(states)
+
+    @property
+    def _resharding(self) -> Resharding:
+        return Resharding(self._partition, self._shards)
