@@ -28,8 +28,15 @@ from rich.table import Table
 from torch import nn
 
 import seta
+from seta import policies
+from seta.engine.curves.policy import is_stratified
 
 METHODS = ("Full", "Full at equal cost", "InfoBatch", "SeTa")
+OTHERS = tuple(
+    name
+    for name in policies.REGISTRY
+    if name not in METHODS and not is_stratified(policies.get(name))
+)  # the samples of these tasks have no classes
 
 
 @dataclass(frozen=True)
@@ -64,14 +71,14 @@ class Run:
     """One training run.
 
     Attributes:
-        method: One of `METHODS`.
-        policy: The policy that chooses the samples.
+        method: One of `METHODS`, or of `OTHERS`.
+        policy: The policy that chooses the samples, as it is made for the budget.
         epochs: How many there are.
         budget: Share of the samples that are trained, one for all epochs or one for each.
     """
 
     method: str
-    policy: str
+    policy: seta.Policy
     epochs: int
     budget: float | list[float]
 
@@ -89,7 +96,7 @@ class Row:
     """What one run came to.
 
     Attributes:
-        method: One of `METHODS`.
+        method: That of the run.
         metrics: By name, as `evaluate` measured them.
         visits: Samples trained, counted each time.
         full_visits: Those of full training.
@@ -113,14 +120,15 @@ def plan(method: str, settings: Settings) -> Run:
     one, if need be, a part, if that is a batch.
     """
     if method == "Full":
-        return Run(method, "Full", settings.epochs, 1.0)
+        return Run(method, seta.Full(), settings.epochs, 1.0)
     if method == "Full at equal cost":
         paid = round(settings.budget * settings.epochs, 9)
         rest = paid - int(paid)
         part = [rest] if rest * settings.samples >= settings.batch_size else []
         shares = [1.0] * int(paid) + part
-        return Run(method, "Full", len(shares), shares)
-    return Run(method, method, settings.epochs, settings.budget)
+        return Run(method, seta.Full(), len(shares), shares)
+    policy = policies.get(method, budget=settings.budget)
+    return Run(method, policy, settings.epochs, settings.budget)
 
 
 def compare(
@@ -138,7 +146,7 @@ def compare(
     Args:
         title: Of the table.
         settings: Of all runs.
-        methods: Of `METHODS`, in the order in which they are run.
+        methods: Of `METHODS` and `OTHERS`, in the order in which they are run.
         train: Trains a net; returns it, and its loader (made with `count_kept=True`).
         evaluate: Measures a net on samples that no method trains on; the first figure is the one
             that counts.
@@ -229,7 +237,7 @@ def _warm_up(settings: Settings, train: Train) -> None:
     """Trains for two batches, so that the first method does not pay for what happens once."""
     if settings.data is None:
         few = min(settings.samples, 2 * settings.batch_size)
-        train(replace(settings, samples=few, epochs=1), Run("Full", "Full", 1, 1.0), iter)
+        train(replace(settings, samples=few, epochs=1), Run("Full", seta.Full(), 1, 1.0), iter)
 
 
 @contextmanager
@@ -267,7 +275,12 @@ def options(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--method", action="append", choices=METHODS, help="to run; may be repeated (all)")
+    add(
+        "--method",
+        action="append",
+        choices=(*METHODS, *OTHERS),
+        help="to run; may be repeated (the first four)",
+    )
     add("--budget", type=_share, metavar="SHARE", help=f"of the visits ({defaults.budget})")
     for name, text in (
         ("epochs", "of full training"),

@@ -1,48 +1,23 @@
 """The methods: one file each, a frozen dataclass that makes a keep curve from a loss histogram.
 
-Left out are methods that need forward passes over samples that they do not train (KAKURENBO,
-Selective-Backprop, RHO-LOSS, DivBS, GREATS, IES): a forward pass is a third of a step, which caps
-what they save. And those not described precisely enough to us (evolved sampling, PODS).
+`methods` names them, a line each. Left out are methods that need forward passes over samples that
+they do not train (KAKURENBO, Selective-Backprop, RHO-LOSS, DivBS, GREATS, IES): a forward pass is a
+third of a step, which caps what they save. And those not described precisely enough to us (evolved
+sampling, PODS).
 """
 
 from __future__ import annotations
 
-from seta.engine.policy import REGISTRY, get
-from seta.policies.bls import BLS
-from seta.policies.epsilon_greedy import EpsilonGreedy
-from seta.policies.full import Full
-from seta.policies.infobatch import InfoBatch
-from seta.policies.infobatch_quantiles import InfoBatchQuantiles
-from seta.policies.order_dp import OrderDP
-from seta.policies.random import Random
-from seta.policies.rcap import RCAP
-from seta.policies.repb import RePB
-from seta.policies.rs2 import RS2
-from seta.policies.seta import SeTa
-from seta.policies.static import Static
-from seta.policies.ucb import UCB
+from typing import TYPE_CHECKING
 
-_METHODS = (
-    SeTa, InfoBatch, InfoBatchQuantiles, RePB, BLS, OrderDP, EpsilonGreedy, UCB, RCAP, RS2, Random,
-    Static, Full,
-)  # fmt: skip
+from seta.engine.curves.policy import REGISTRY as REGISTRY
+from seta.engine.curves.policy import get as get
+from seta.policies import methods
+from seta.policies.methods import *  # noqa: F403
 
-REGISTRY.update({method.__name__: method for method in _METHODS})
+REGISTRY.update(
+    {name: method for name, method in vars(methods).items() if isinstance(method, type)}
+)
 
-__all__ = [
-    "BLS",
-    "RCAP",
-    "REGISTRY",
-    "RS2",
-    "UCB",
-    "EpsilonGreedy",
-    "Full",
-    "InfoBatch",
-    "InfoBatchQuantiles",
-    "OrderDP",
-    "Random",
-    "RePB",
-    "SeTa",
-    "Static",
-    "get",
-]
+if not TYPE_CHECKING:  # type checkers read the imports
+    __all__ = sorted([*REGISTRY, "REGISTRY", "get"])

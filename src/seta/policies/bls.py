@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seta.engine.curve import KeepCurve
-from seta.engine.histogram import LossHistogram
-from seta.engine.policy import Columns, KeepsScore, Policy, SeesBatch, is_stratified
+from seta.engine.curves.curve import KeepCurve
+from seta.engine.curves.histogram import LossHistogram
+from seta.engine.curves.policy import Columns, KeepsScore, Policy, SeesBatch, is_stratified
+from seta.policies import checks, running
 from seta.policies.seta import SeTa
 
 
@@ -43,11 +45,7 @@ class BLS:
                 f"base must be a method that judges by losses alone, such as seta.SeTa() or "
                 f"seta.InfoBatch(), got {self.base!r}"
             )
-        if not 0 <= self.smoothing < 1:
-            raise ValueError(
-                f"smoothing must lie in [0, 1), got {self.smoothing!r}: the part of the earlier "
-                "batches in the score"
-            )
+        checks.below_one(self, "smoothing", "the part of the earlier batches in the score")
 
     @property
     def stratified(self) -> bool:
@@ -56,12 +54,11 @@ class BLS:
 
     def in_batch(self, losses: NDArray[np.float32], /) -> NDArray[np.floating[Any]]:
         """Returns the mean of the batch, for each of its members."""
-        return np.full(len(losses), losses.mean(dtype=np.float64), np.float32)
+        return np.full(len(losses), math.fsum(losses.tolist()) / len(losses), np.float32)
 
     def fold(self, columns: Columns, losses: NDArray[np.float32], /) -> Columns:
         """Returns the smoothed means."""
-        before, step = columns["smoothed"], np.float32(1 - self.smoothing)
-        return {"smoothed": np.where(np.isnan(before), losses, before + step * (losses - before))}
+        return {"smoothed": running.mean(columns["smoothed"], losses, 1 - self.smoothing)}
 
     def score(self, columns: Columns, /) -> NDArray[np.floating[Any]]:
         """Returns the smoothed means."""

@@ -1,22 +1,57 @@
-"""Checks that the methods share: rule, received value, way out."""
+"""Checks that the methods share (rule, received value, way out), and what they reckon alike.
+
+Each reads a field of a frozen dataclass that is being made, and leaves a number of Python in it, so
+that methods of equal numbers are equal, whatever kinds of numbers they were given.
+"""
 
 from __future__ import annotations
 
 import math
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+from seta.engine.numbers import integer, real
 
 
-def ratio(name: str, value: float) -> None:
+def ratio(method: object, name: str) -> None:
     """Refuses a prune ratio outside [0, 1)."""
-    if not 0 <= value < 1:
-        raise ValueError(
-            f"{name} must lie in [0, 1), got {value!r}: the share of samples to prune, 0.3 for 30 %"
-        )
+    below_one(method, name, "the share of samples to prune, 0.3 for 30 %")
 
 
-def fraction(name: str, value: float, meaning: str) -> None:
+def below_one(method: object, name: str, meaning: str) -> None:
+    """Refuses a value outside [0, 1)."""
+    _check(method, name, 0, 1, "[)", meaning)
+
+
+def fraction(method: object, name: str, meaning: str) -> None:
     """Refuses a value outside [0, 1]."""
-    if not 0 <= value <= 1:
-        raise ValueError(f"{name} must lie in [0, 1], got {value!r}: {meaning}")
+    _check(method, name, 0, 1, "[]", meaning)
+
+
+def share(method: object, name: str, meaning: str) -> None:
+    """Refuses a value outside (0, 1]."""
+    _check(method, name, 0, 1, "(]", meaning)
+
+
+def momentum(method: object, name: str) -> None:
+    """Refuses a momentum outside (0, 1]."""
+    share(method, name, "the part of the newest loss in the running mean")
+
+
+def nonnegative(method: object, name: str, meaning: str) -> None:
+    """Refuses a value that is negative or not finite."""
+    _check(method, name, 0, math.inf, "[)", meaning)
+
+
+def positive(method: object, name: str, meaning: str) -> None:
+    """Refuses a value that is not above 0, or not finite."""
+    _check(method, name, 0, math.inf, "()", meaning)
+
+
+def at_least_one(method: object, name: str, meaning: str) -> None:
+    """Refuses what is no integer of at least 1."""
+    _set(method, name, integer(name, getattr(method, name), 1, meaning))
 
 
 def pruning_epochs(delta: float, epochs: int) -> int:
@@ -24,24 +59,15 @@ def pruning_epochs(delta: float, epochs: int) -> int:
     return math.floor(delta * epochs + 1e-9)
 
 
-def share(name: str, value: float, meaning: str) -> None:
-    """Refuses a value outside (0, 1]."""
-    if not 0 < value <= 1:
-        raise ValueError(f"{name} must lie in (0, 1], got {value!r}: {meaning}")
+def _check(method: object, name: str, low: float, high: float, ends: str, meaning: str) -> None:
+    number = real(name, getattr(method, name), low, high, meaning, ends=ends)
+    _set(method, name, float(number) if isinstance(number, Fraction) else number)
 
 
-def momentum(name: str, value: float) -> None:
-    """Refuses a momentum outside (0, 1]."""
-    share(name, value, "the part of the newest loss in the running mean")
+def ratio_at(budget: float) -> float:
+    """Returns the prune ratio that keeps a share of the samples, in decimals: 0.3 for 0.7."""
+    return float(1 - Decimal(repr(float(budget))))
 
 
-def nonnegative(name: str, value: float, meaning: str) -> None:
-    """Refuses a value that is negative or not finite."""
-    if not 0 <= value < math.inf:
-        raise ValueError(f"{name} must be finite and at least 0, got {value!r}: {meaning}")
-
-
-def at_least_one(name: str, value: int, meaning: str) -> None:
-    """Refuses what is no integer of at least 1."""
-    if value != int(value) or value < 1:
-        raise ValueError(f"{name} must be an integer of at least 1, got {value!r}: {meaning}")
+def _set(method: object, name: str, value: Any) -> None:
+    object.__setattr__(method, name, value)  # the way into a frozen dataclass that is being made

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from seta.engine.curve import KeepCurve
-from seta.engine.histogram import LossHistogram
-from seta.engine.policy import Columns, period
-from seta.policies import checks, ranks
+from seta.engine.curves.curve import KeepCurve
+from seta.engine.curves.histogram import LossHistogram
+from seta.engine.curves.policy import Columns, period
+from seta.policies import checks, ranking, running
 
 
 @dataclass(frozen=True)
@@ -42,19 +42,22 @@ class EpsilonGreedy:
 
     columns: ClassVar[tuple[str, ...]] = ("mean",)
 
+    @classmethod
+    def at_budget(cls, budget: float, /) -> EpsilonGreedy:
+        """Returns the method whose ratio makes up a budget."""
+        return cls(prune_ratio=checks.ratio_at(budget))
+
     def __post_init__(self) -> None:
         """Checks the arguments."""
-        checks.ratio("prune_ratio", self.prune_ratio)
-        checks.fraction("epsilon", self.epsilon, "the share of the kept samples drawn at random")
-        checks.momentum("momentum", self.momentum)
+        checks.ratio(self, "prune_ratio")
+        checks.fraction(self, "epsilon", "the share of the kept samples drawn at random")
+        checks.momentum(self, "momentum")
         if self.every is not None:
-            checks.at_least_one("every", self.every, "the epochs from one choice to the next")
+            checks.at_least_one(self, "every", "the epochs from one choice to the next")
 
     def fold(self, columns: Columns, losses: NDArray[np.float32], /) -> Columns:
         """Returns the running means."""
-        mean = columns["mean"]
-        step = np.float32(self.momentum)
-        return {"mean": np.where(np.isnan(mean), losses, mean + step * (losses - mean))}
+        return {"mean": running.mean(columns["mean"], losses, self.momentum)}
 
     def score(self, columns: Columns, /) -> NDArray[np.floating[Any]]:
         """Returns the running means."""
@@ -64,7 +67,7 @@ class EpsilonGreedy:
         """Returns 1 for the highest scores, and for the others what makes e K of them."""
         count = (1 - self.prune_ratio) * histogram.total
         greedy = (1 - self.epsilon) * count
-        keep, unseen = ranks.highest(histogram, greedy)
+        keep, unseen = ranking.highest(histogram, greedy)
         others = histogram.total - greedy
         explore = (count - greedy) / others if others else 1.0
         return KeepCurve(

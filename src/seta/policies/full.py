@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from seta.engine.curve import KeepCurve
-from seta.engine.histogram import LossHistogram
+from seta.engine.curves.curve import KeepCurve
+from seta.engine.curves.histogram import LossHistogram
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from seta.engine.curve import KeepCurve
-from seta.engine.histogram import LossHistogram
+from seta.engine.curves.curve import KeepCurve
+from seta.engine.curves.histogram import LossHistogram
 from seta.policies import checks
 
 
@@ -33,8 +33,8 @@ class InfoBatch:
 
     def __post_init__(self) -> None:
         """Checks the arguments."""
-        checks.ratio("prune_ratio", self.prune_ratio)
-        checks.fraction("delta", self.delta, "the share of the epochs that prune")
+        checks.ratio(self, "prune_ratio")
+        checks.fraction(self, "delta", "the share of the epochs that prune")
 
     def __call__(self, histogram: LossHistogram, epoch: int, epochs: int, /) -> KeepCurve:
         """Returns 1 - r below the mean and 1 from there on, until the annealing."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from seta.engine.curve import KeepCurve
-from seta.engine.histogram import LossHistogram
+from seta.engine.curves.curve import KeepCurve
+from seta.engine.curves.histogram import LossHistogram
 from seta.policies import checks
 
 
@@ -39,15 +39,16 @@ class InfoBatchQuantiles:
 
     def __post_init__(self) -> None:
         """Checks the arguments."""
-        checks.fraction("low", self.low, "the quantile below which most is pruned")
-        if not self.low <= self.high <= 1:
+        checks.fraction(self, "low", "the quantile below which most is pruned")
+        checks.fraction(self, "high", "the quantile above which nothing is pruned")
+        if self.high < self.low:
             raise ValueError(
                 f"high must lie in [low, 1], got {self.high!r} with low={self.low!r}: the quantile "
                 "above which nothing is pruned"
             )
-        checks.share("keep_low", self.keep_low, "the share kept below the lower quantile")
-        checks.share("keep_middle", self.keep_middle, "the share kept between the quantiles")
-        checks.fraction("delta", self.delta, "the share of the epochs that prune")
+        checks.share(self, "keep_low", "the share kept below the lower quantile")
+        checks.share(self, "keep_middle", "the share kept between the quantiles")
+        checks.fraction(self, "delta", "the share of the epochs that prune")
 
     def __call__(self, histogram: LossHistogram, epoch: int, epochs: int, /) -> KeepCurve:
         """Returns three steps, until the annealing."""

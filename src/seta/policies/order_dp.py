@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-from seta.engine.curve import KeepCurve
-from seta.engine.histogram import LossHistogram
-from seta.policies import checks, ranks
+from seta.engine.curves.curve import KeepCurve
+from seta.engine.curves.histogram import LossHistogram
+from seta.policies import checks, ranking
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,20 @@ class OrderDP:
     pool: float = 0.5
     top: float = 0.6
 
+    @classmethod
+    def at_budget(cls, budget: float, /) -> OrderDP:
+        """Returns the method as published at its share of 0.3; else pool and top prune alike."""
+        default = cls()
+        if budget == default.pool * default.top:
+            return default
+        return cls(pool=math.sqrt(budget), top=math.sqrt(budget))
+
     def __post_init__(self) -> None:
         """Checks the arguments."""
-        checks.share("pool", self.pool, "the share of the samples that is drawn")
-        checks.share("top", self.top, "the share of the pool that is kept")
+        checks.share(self, "pool", "the share of the samples that is drawn")
+        checks.share(self, "top", "the share of the pool that is kept")
 
     def __call__(self, histogram: LossHistogram, epoch: int, epochs: int, /) -> KeepCurve:
         """Returns `pool` for the highest losses, and 0 for the others."""
-        keep, unseen = ranks.highest(histogram, self.top * histogram.total)
+        keep, unseen = ranking.highest(histogram, self.top * histogram.total)
         return KeepCurve(self.pool * keep, self.pool * unseen)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from decimal import Context, Decimal
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seta.engine.curve import KeepCurve
-from seta.engine.fit import factor_of
-from seta.engine.histogram import LossHistogram
+from seta.engine.curves.curve import KeepCurve
+from seta.engine.curves.fit import filled
+from seta.engine.curves.histogram import LossHistogram
+from seta.engine.curves.sums import dot, exp
 from seta.policies import checks
+
+_LEAST = 2.0**-970  # weights below count as this one: far behind all others, but not never
 
 
 @dataclass(frozen=True)
@@ -41,14 +44,16 @@ class RCAP:
 
     stratified: ClassVar[bool] = True
 
+    @classmethod
+    def at_budget(cls, budget: float, /) -> RCAP:
+        """Returns the method whose ratio makes up a budget."""
+        return cls(prune_ratio=checks.ratio_at(budget))
+
     def __post_init__(self) -> None:
         """Checks the arguments."""
-        checks.ratio("prune_ratio", self.prune_ratio)
-        if not (self.temperature > 0 and math.isfinite(self.temperature)):
-            raise ValueError(
-                f"temperature must be above 0 and finite, got {self.temperature!r}: the scale of "
-                "the losses in the softmax, 0.25 to 3 in the paper"
-            )
+        checks.ratio(self, "prune_ratio")
+        meaning = "the scale of the losses in the softmax, 0.25 to 3 in the paper"
+        checks.positive(self, "temperature", meaning)
 
     def __call__(self, histogram: LossHistogram, epoch: int, epochs: int, /) -> KeepCurve:
         """Returns for each class its softmax, fitted to its quota."""
@@ -58,15 +63,16 @@ class RCAP:
         sizes, seen = counts.sum(axis=1), counts[:, :-1].sum(axis=1)
         if not (seen[sizes > 0] > 0).all():
             return KeepCurve.constant(histogram, 1 - self.prune_ratio)
-        most = math.log(max(2, int(np.count_nonzero(sizes))))
+        most = float(Decimal(max(2, int(np.count_nonzero(sizes)))).ln(Context(prec=28)))
         losses = np.clip(histogram.centres, 0.0, most)
-        means = counts[:, :-1] @ losses / np.maximum(seen, 1)
-        quotas = _quotas(np.sqrt(means * sizes), sizes, (1 - self.prune_ratio) * sizes.sum())
+        means = np.array([dot(row, losses) for row in counts[:, :-1]]) / np.maximum(seen, 1)
+        quotas = _quotas(np.sqrt(means * sizes), sizes, (1 - self.prune_ratio) * int(sizes.sum()))
+        with np.errstate(over="ignore"):  # of a temperature near 0
+            weights = exp((np.append(losses, means) - most) / self.temperature)
+        of_bins, of_means = np.split(np.maximum(weights, _LEAST), [len(losses)])
         keep = np.ones(counts.shape)
-        for row, mean, quota, of_class in zip(keep, means, quotas, counts, strict=True):
-            row[:] = _filled(
-                np.exp((np.append(losses, mean) - most) / self.temperature), of_class, quota
-            )
+        for row, of_mean, quota, of_class in zip(keep, of_means, quotas, counts, strict=True):
+            row[:] = _filled(np.append(of_bins, of_mean), of_class, quota)
         if histogram.by_stratum is None:
             return KeepCurve(keep[0, :-1], float(keep[0, -1]))
         return KeepCurve(keep[:, :-1], keep[:, -1])
@@ -76,8 +82,8 @@ def _quotas(
     wanted: NDArray[np.float64], sizes: NDArray[np.int64], total: float
 ) -> NDArray[np.float64]:
     """Returns shares of the total in proportion to what is wanted, none above its size."""
-    least = np.finfo(float).tiny * 2.0**50  # a class of losses of 0 comes last, but comes
-    wanted = np.maximum(wanted, least) / np.maximum(sizes, 1)
+    # A class of losses of 0 comes last, but comes.
+    wanted = np.maximum(wanted, _LEAST) / np.maximum(sizes, 1)
     return sizes * _filled(wanted, sizes, total)
 
 
@@ -85,6 +91,6 @@ def _filled(
     weights: NDArray[np.float64], counts: NDArray[np.int64], total: float
 ) -> NDArray[np.float64]:
     """Returns probabilities in proportion to weights above 0, cut at 1, that make up the total."""
-    if total >= counts.sum():
+    if total >= int(counts.sum()):
         return np.ones(len(weights))
-    return np.minimum(factor_of(weights, counts, total) * weights, 1.0)
+    return filled(weights, counts, total)[0]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seta.engine.curve import KeepCurve
-from seta.engine.histogram import LossHistogram
-from seta.policies import checks
+from seta.engine.curves.curve import KeepCurve
+from seta.engine.curves.histogram import LossHistogram
+from seta.policies import checks, running
 
 
 @dataclass(frozen=True)
@@ -34,14 +35,11 @@ class RePB:
 
     def __post_init__(self) -> None:
         """Checks the ratio."""
-        checks.ratio("prune_ratio", self.prune_ratio)
+        checks.ratio(self, "prune_ratio")
 
     def in_batch(self, losses: NDArray[np.float32], /) -> NDArray[np.floating[Any]]:
         """Returns how far each loss lies above the mean of its batch."""
-        limit = np.finfo(np.float32).max
-        above = losses - losses.mean(dtype=np.float64)
-        clipped: NDArray[np.floating[Any]] = np.clip(above, -limit, limit)
-        return clipped
+        return running.finite(losses - np.float64(math.fsum(losses.tolist()) / len(losses)))
 
     def __call__(self, histogram: LossHistogram, epoch: int, epochs: int, /) -> KeepCurve:
         """Returns 1 - r below 0, and 1 from there on."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
-from seta.engine.curve import KeepCurve
-from seta.engine.histogram import LossHistogram
+from seta.engine.curves.curve import KeepCurve
+from seta.engine.curves.histogram import LossHistogram
 from seta.policies import checks
+
+_NEAR = Fraction(1, 10**9)  # of a round; floats are no nearer to decimals, in a run of any length
 
 
 @dataclass(frozen=True)
@@ -30,19 +33,33 @@ class RS2:
 
     prune_ratio: float = 0.3
 
+    @classmethod
+    def at_budget(cls, budget: float, /) -> RS2:
+        """Returns the method whose ratio makes up a budget."""
+        return cls(prune_ratio=checks.ratio_at(budget))
+
     def __post_init__(self) -> None:
         """Checks the ratio."""
-        checks.ratio("prune_ratio", self.prune_ratio)
+        checks.ratio(self, "prune_ratio")
 
     def __call__(self, histogram: LossHistogram, epoch: int, epochs: int, /) -> KeepCurve:
         """Returns the constant curve 1 - r, the coins turned by what was walked through."""
         share = 1 - self.prune_ratio
-        start = max(past for past in range(epoch + 1) if _whole(past * share))
+        start = epoch - epoch % _rounds(share)
         offset = math.fmod((epoch - start) * share, 1.0)
         curve = KeepCurve.constant(histogram, share, coin_epoch=start)
         return replace(curve, coin_offset=offset)
 
 
-def _whole(walked: float) -> bool:
-    """Returns whether so many rounds are whole ones."""
-    return abs(walked - round(walked)) < 1e-9
+def _rounds(share: float) -> int:
+    """Returns after how many epochs the walk first comes round just as one ends, to within 1e-9.
+
+    It is the denominator of a fraction nearer to the share than all with smaller ones, hence of a
+    convergent of its continued fraction (Khinchin, "Continued Fractions", theorem 16).
+    """
+    exact = rest = Fraction(share)
+    before, epochs = 0, 1
+    while abs(exact * epochs - round(exact * epochs)) >= _NEAR:
+        rest = 1 / (rest - math.floor(rest))
+        before, epochs = epochs, math.floor(rest) * epochs + before
+    return epochs

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from seta.engine.cluster import difficulty_groups
-from seta.engine.curve import KeepCurve
-from seta.engine.histogram import LossHistogram
+from seta.engine.curves.cluster import difficulty_groups
+from seta.engine.curves.curve import KeepCurve
+from seta.engine.curves.histogram import LossHistogram
 from seta.policies import checks
 
 
@@ -45,15 +45,10 @@ class SeTa:
 
     def __post_init__(self) -> None:
         """Checks the arguments."""
-        checks.ratio("prune_ratio", self.prune_ratio)
-        checks.fraction("delta", self.delta, "the share of the epochs that prune")
-        if self.groups != int(self.groups) or self.groups < 1:
-            raise ValueError(f"groups must be an integer of at least 1, got {self.groups!r}")
-        if not 0 < self.window <= 1:
-            raise ValueError(
-                f"window must lie in (0, 1], got {self.window!r}: "
-                "the share of the groups that an epoch trains on"
-            )
+        checks.ratio(self, "prune_ratio")
+        checks.fraction(self, "delta", "the share of the epochs that prune")
+        checks.at_least_one(self, "groups", "into how many the losses are split")
+        checks.share(self, "window", "the share of the groups that an epoch trains on")
         if round(self.groups * self.window) < 1:
             raise ValueError(
                 f"round(groups * window) must be at least 1, got groups={self.groups} and "

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from seta.engine.curve import KeepCurve
-from seta.engine.histogram import LossHistogram
+from seta.engine.curves.curve import KeepCurve
+from seta.engine.curves.histogram import LossHistogram
 from seta.policies import checks
 
 
@@ -22,9 +22,14 @@ class Static:
 
     prune_ratio: float = 0.3
 
+    @classmethod
+    def at_budget(cls, budget: float, /) -> Static:
+        """Returns the method whose ratio makes up a budget."""
+        return cls(prune_ratio=checks.ratio_at(budget))
+
     def __post_init__(self) -> None:
         """Checks the ratio."""
-        checks.ratio("prune_ratio", self.prune_ratio)
+        checks.ratio(self, "prune_ratio")
 
     def __call__(self, histogram: LossHistogram, epoch: int, epochs: int, /) -> KeepCurve:
         """Returns the constant curve 1 - r, with the coins of epoch 0."""

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from seta.engine.curve import KeepCurve
-from seta.engine.histogram import LossHistogram
-from seta.engine.policy import Columns, period
-from seta.policies import checks, ranks
+from seta.engine.curves.curve import KeepCurve
+from seta.engine.curves.histogram import LossHistogram
+from seta.engine.curves.policy import Columns, period
+from seta.policies import checks, ranking, running
 
 
 @dataclass(frozen=True)
@@ -42,32 +42,35 @@ class UCB:
 
     columns: ClassVar[tuple[str, ...]] = ("mean", "variance")
 
+    @classmethod
+    def at_budget(cls, budget: float, /) -> UCB:
+        """Returns the method whose ratio makes up a budget."""
+        return cls(prune_ratio=checks.ratio_at(budget))
+
     def __post_init__(self) -> None:
         """Checks the arguments."""
-        checks.ratio("prune_ratio", self.prune_ratio)
-        checks.nonnegative("confidence", self.confidence, "the part of the variance in the score")
-        checks.momentum("momentum", self.momentum)
+        checks.ratio(self, "prune_ratio")
+        checks.nonnegative(self, "confidence", "the part of the variance in the score")
+        checks.momentum(self, "momentum")
         if self.every is not None:
-            checks.at_least_one("every", self.every, "the epochs from one choice to the next")
+            checks.at_least_one(self, "every", "the epochs from one choice to the next")
 
     def fold(self, columns: Columns, losses: NDArray[np.float32], /) -> Columns:
         """Returns running means and variances; a first loss has no variance."""
-        mean, variance, step = columns["mean"], columns["variance"], np.float32(self.momentum)
-        first, gap = np.isnan(mean), losses - mean
-        with np.errstate(over="ignore"):
-            spread = variance + step * (gap * gap - variance)
+        mean, variance = columns["mean"], columns["variance"]
+        gap = np.where(np.isnan(mean), 0.0, losses - mean.astype(np.float64))
         return {
-            "mean": np.where(first, losses, mean + step * gap),
-            "variance": np.where(first, np.float32(0), spread),
+            "mean": running.mean(mean, losses, self.momentum),
+            "variance": running.mean(variance, gap * gap, self.momentum),
         }
 
     def score(self, columns: Columns, /) -> NDArray[np.floating[Any]]:
         """Returns the upper bounds; the largest number where they leave the range of float32."""
         with np.errstate(over="ignore"):
-            bound = columns["mean"] + np.float32(self.confidence) * columns["variance"]
-        return np.minimum(bound, np.finfo(np.float32).max)
+            width = self.confidence * columns["variance"].astype(np.float64)
+        return running.finite(columns["mean"] + width)
 
     def __call__(self, histogram: LossHistogram, epoch: int, epochs: int, /) -> KeepCurve:
         """Returns 1 for the highest bounds, and 0 for the others."""
-        keep, unseen = ranks.highest(histogram, (1 - self.prune_ratio) * histogram.total)
+        keep, unseen = ranking.highest(histogram, (1 - self.prune_ratio) * histogram.total)
         return KeepCurve(keep, unseen, coin_epoch=epoch - epoch % period(self.every, epochs))

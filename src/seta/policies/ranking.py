@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from seta.engine.histogram import LossHistogram
+from seta.engine.curves.histogram import LossHistogram
 
 
 def highest(histogram: LossHistogram, count: float) -> tuple[NDArray[np.float64], float]:
