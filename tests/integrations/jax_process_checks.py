@@ -77,7 +77,7 @@ def check_processes_that_come_for_different_things_say_so():
         ranks.gather(np.arange(3), f"end_epoch() of epoch {ranks.process}")
     except RuntimeError as error:
         expected = f"process {ranks.process} came to end_epoch() of epoch {ranks.process}, "
-        expected += f"process {1 - ranks.process} to something else: all processes make the same"
+        expected += f"process {1 - ranks.process} to end_epoch() of epoch {1 - ranks.process}: all "
         assert expected in str(error), error
     else:
         raise AssertionError("nothing was said")

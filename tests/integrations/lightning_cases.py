@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
-from seta.engine.curve import KeepCurve
+from seta.engine.curves.curve import KeepCurve
 from seta.engine.rows import CLOCKED
 from seta.integrations.lightning import PruningCallback
 

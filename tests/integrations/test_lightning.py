@@ -38,6 +38,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 import seta
 from seta.integrations.lightning import PruningCallback
+from seta.torch.state import with_arrays
 from tests.integrations.checks import names_of
 from tests.integrations.lightning_cases import (
     BATCH,
@@ -508,7 +509,8 @@ def test_trap_13_the_position_is_in_one_place(tmp_path, recwarn):
     state = torch.load(path, weights_only=False)
     loop = state["loops"]["fit_loop"]
     assert loop["state_dict"]["combined_loader"] == [{}]
-    assert state["callbacks"]["PruningCallback"]["loader"]["pruner"]["done"] == 30
+    saved = with_arrays(state["callbacks"]["PruningCallback"]["loader"]["pruner"])
+    assert saved["open"]["done"] == 30
     rest = fit(budget=0.6, ckpt_path=path)
     assert rest.net.steps == whole.net.steps[9:]
     assert not [one for one in recwarn if "not resumable" in str(one.message)]
@@ -517,14 +519,15 @@ def test_trap_13_the_position_is_in_one_place(tmp_path, recwarn):
 def test_a_checkpoint_holds_plain_values_only(tmp_path):
     _, path = saved_in_mid_epoch(tmp_path, budget=0.6)
     state = torch.load(path, weights_only=True)
-    assert state["callbacks"]["PruningCallback"]["loader"]["pruner"]["epochs"] == 4
+    saved = with_arrays(state["callbacks"]["PruningCallback"]["loader"]["pruner"])
+    assert saved["settings"]["epochs"] == 4
 
 
 def test_a_longer_run(tmp_path):
     _, path = saved_in_mid_epoch(tmp_path, budget=0.6)
     with pytest.raises(ValueError, match=r"epochs=4, this pruner has epochs=6: .* changed="):
         fit(budget=0.6, max_epochs=6, ckpt_path=path)
-    pruning = PruningCallback("SeTa", budget=0.6, changed=["epochs", "budget"])
+    pruning = PruningCallback("SeTa", budget=0.6, changed=["epochs"])
     run = fit(pruning=pruning, max_epochs=6, ckpt_path=path)
     assert [row["epoch"] for row in run.rows] == list(range(6))
 
@@ -572,10 +575,10 @@ def test_testing_a_checkpoint_leaves_the_pruner_alone(tmp_path):
 
 def test_a_state_between_two_runs_and_before_any():
     pruning = PruningCallback("SeTa", budget=0.6)
-    assert pruning.state_dict() == {"loader": None}
-    pruning.load_state_dict({"loader": None})
+    assert pruning.state_dict() == {"format": "seta-lightning-1", "loader": None}
+    pruning.load_state_dict({"format": "seta-lightning-1", "loader": None})
     run = fit(pruning=pruning)
-    assert run.pruning.state_dict()["loader"]["pruner"]["open"] is None
+    assert with_arrays(run.pruning.state_dict()["loader"]["pruner"])["open"] is None
 
 
 # Lightning's own callbacks.
@@ -793,7 +796,7 @@ def test_processes_that_are_forked(tmp_path):
     pruning = PruningCallback("SeTa", budget=0.6, on_epoch=functools.partial(note, tmp_path))
     run = fit(pruning=pruning, max_epochs=2, devices=2, strategy="ddp_fork")
     assert [path.read_text() for path in tmp_path.iterdir()] == ["60"] * 4
-    assert run.pruning.state_dict() == {"loader": None}
+    assert run.pruning.state_dict() == {"format": "seta-lightning-1", "loader": None}
 
 
 @pytest.mark.parametrize("name", names_of(SCRIPT.name))
@@ -812,10 +815,11 @@ def test_another_number_of_processes(two, tmp_path):
     process.wait(300)
     for path in sorted((folder / "two").glob("step-*.ckpt"))[::3]:
         state = torch.load(path, weights_only=False)["callbacks"]["PruningCallback"]
-        epoch = state["loader"]["pruner"]["open"]["row"]["epoch"]
+        saved = with_arrays(state["loader"]["pruner"])
+        epoch = saved["open"]["row"]["epoch"]
         run = fit(net=Net(known=True), ckpt_path=path)
         row = run.rows[epoch]
-        left = row["kept"] - state["loader"]["pruner"]["done"]
+        left = row["kept"] - saved["open"]["done"]
         samples = run.samples(epoch)
         assert len(samples) == len(set(samples)) == left
         assert row["trained"] == (row["kept"] if left else row["kept"] // 2 * 2)

@@ -422,7 +422,8 @@ def _saves_where_one_skipped(rank):
     stream = stream_of(split=False, batch_size=5)
     batch = next(iter(stream))
     stream.update(batch["value"].float()) if rank else stream.skip()
-    return int(np.unpackbits(stream.state_dict()["trained"].numpy()).sum())
+    (trained,) = stream.state_dict()["trained"]
+    return int(np.unpackbits(trained.numpy()).sum())
 
 
 def test_ranks_save_together_where_one_has_left_its_first_batch_out(tmp_path):

@@ -121,7 +121,7 @@ def test_workers_that_fail_and_loops_that_raise(policy, workers):
         assert np.array_equal(loader.pruner.losses, expected, equal_nan=True)
     loader.end_epoch()
     assert failures >= 8
-    assert len(begun) > 10
+    assert len(begun) >= 10
     assert [row["epoch"] for row in loader.pruner.history] == sorted(begun)
     figures_add_up(loader)
 

@@ -4,13 +4,15 @@ import datetime
 import traceback
 
 import torch
+import torch._dynamo  # before the fork: each rank would import it, for its first update()
 
 
-def run_ranks(size, function, folder, *arguments, timeout=60):
+def run_ranks(size, function, folder, *arguments, timeout=60, dead=()):
     """Returns [function(rank, *arguments) for each rank], each in a process of its own.
 
     Args:
         timeout: Of the group, in seconds.
+        dead: Ranks that kill themselves, whose answer is None.
     """
     context = torch.multiprocessing.get_context("fork")
     answers = context.SimpleQueue()
@@ -23,7 +25,8 @@ def run_ranks(size, function, folder, *arguments, timeout=60):
     ]
     for process in processes:
         process.start()
-    found = dict(answers.get() for _ in processes)
+    found = dict(answers.get() for _ in range(size - len(dead)))
+    found |= {rank: (None, None) for rank in dead}
     for process in processes:
         process.join(60)
     failed = [error for _, error in found.values() if error]

@@ -1,9 +1,13 @@
 """Losses on their way to the table."""
 
+import contextlib
+import sys
+
 import numpy as np
 import pytest
 import torch
 
+import seta.torch.buffer
 from seta.torch import LossBuffer
 
 NO_CUDA = "no CUDA device here: the copy to the host is tested on a machine that has one"
@@ -140,3 +144,31 @@ def test_losses_of_several_streams_keep_their_order():
 def test_a_capacity_of_nothing_is_refused():
     with pytest.raises(ValueError, match="capacity must be at least 1, got 0"):
         LossBuffer(Table(), 0)
+
+
+def test_an_interrupt_at_any_line_puts_no_loss_on_a_wrong_sample():
+    """A notebook's cell is stopped, and the training goes on in the next one."""
+    number, lines, source = 0, [], seta.torch.buffer.__file__
+
+    def trace(frame, event, argument):
+        if frame.f_code.co_filename != source:
+            return None
+        if event == "line":
+            lines.append(frame.f_lineno)
+            if len(lines) == number:
+                raise KeyboardInterrupt
+        return trace
+
+    for number in range(1, 400):
+        table, lines[:] = Table(), []
+        buffer = LossBuffer(table, capacity=7)
+        for at in range(6):
+            indices = np.arange(3 * at, 3 * at + 3)
+            sys.settrace(trace)
+            with contextlib.suppress(KeyboardInterrupt):
+                buffer._hold(indices, torch.from_numpy(indices).float())
+            sys.settrace(None)
+        buffer.drain()
+        assert all(index == loss for index, loss in table.losses.items()), number
+        assert len(table.losses) >= 9
+    assert len(lines) < number

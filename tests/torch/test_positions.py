@@ -12,8 +12,11 @@ import torch
 from torch import multiprocessing
 
 import seta
+from seta import Pruner
+from seta.engine.state.formats import name_of
 from seta.torch import PrunedDataLoader
 from tests.torch.helpers import Tuples, loss_of, samples_of
+from tests.virtual_ranks import on_ranks
 
 N, BATCH = 80, 8
 
@@ -100,7 +103,7 @@ def test_what_was_given_out_is_not_given_out_again(case, num_workers):
         cut = make(**options)
         before = walk(cut, take, body)
         resumed = goes_on(cut, **options)
-        assert before + walk(resumed) == expected, take
+        assert before + walk(resumed, body=body) == expected, take
         resumed.end_epoch()
         assert resumed.pruner.history[0]["trained"] == whole.pruner.history[0]["trained"]
         np.testing.assert_array_equal(resumed.pruner.losses, whole.pruner.losses)
@@ -253,3 +256,39 @@ def test_a_batch_that_was_interrupted_counts_as_given_out():
     assert samples_of(next(batches)).tolist() == list(range(BATCH, 2 * BATCH))
     loader.update(torch.ones(BATCH))
     assert loader.position == 2
+
+
+def test_the_rest_of_a_resumed_epoch_may_fail_to_load():
+    """A row that cannot be read, in the last batch, which the loop goes on from."""
+    last = make().pruner.begin_epoch()[-1]
+
+    class Bad(Tuples):
+        def __getitem__(self, index):
+            if index == last:
+                raise KeyError(index)
+            return super().__getitem__(index)
+
+    cut = make(Bad)
+    walk(cut, len(cut) - 1)
+    resumed = goes_on(cut, dataset=Bad)
+    assert walk(resumed) == []
+    assert resumed.end_epoch()["trained"] == 72 and resumed.epoch == 1
+
+
+def test_a_sharded_epoch_goes_on_at_its_place_on_fewer_ranks():
+    options = {"epochs": 3, "budget": 0.6, "sharding": "sharded"}
+
+    def half(ranks):
+        pruner = Pruner(4000, "SeTa", batch_size=25, ranks=ranks, **options)
+        share = pruner.share()[: 40 * 25].astype(np.int64)
+        pruner.record(share, np.ones(len(share), np.float32))
+        return pruner.state_dict(done=40 * 50)
+
+    states = [{"format": name_of("loader"), "pruner": part} for part in on_ranks(2, half)[0]]
+    loader = PrunedDataLoader(torch.arange(4000), "SeTa", batch_size=50, **options)
+    loader.load_state_dict(states)
+    assert (len(loader), loader.position, loader.progress) == (48, 40, pytest.approx(40 / 48 / 3))
+    for at, batch in enumerate(loader, loader.position + 1):
+        loader.update(batch.float())
+        assert loader.position in (at, 0)  # 0: the epoch is over
+    assert at == 48 and loader.pruner.history[0]["trained"] == 2400

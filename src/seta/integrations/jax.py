@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ProcessRanks", "local_rows", "ranks_of"]
 
+_TEXT = 72  # bytes of a header for the occasion
+
 
 def ranks_of(rows: Sharding | None = None) -> ProcessRanks | None:
     """Returns the processes that train together; None where this one is alone.
@@ -50,7 +52,7 @@ def ranks_of(rows: Sharding | None = None) -> ProcessRanks | None:
 
 
 class ProcessRanks:
-    """This process among those of `jax.distributed`; see `seta.engine.ranks.Ranks`.
+    """This process among those of `jax.distributed`; see `seta.engine.table.ranks.Ranks`.
 
     A process that does not come to an exchange is waited for as long as JAX waits: one that is
     alive without end, one that has died until JAX notices and ends the others.
@@ -77,15 +79,18 @@ class ProcessRanks:
         Raises:
             RuntimeError: Another process came for something else.
         """
-        own = np.array([self.process, values.nbytes, crc32(what.encode())], np.int64)
-        headers = np.frombuffer(_all_gather(own.tobytes()).tobytes(), np.int64).reshape(-1, 3)
+        occasion = what.encode()
+        own = np.array([self.process, values.nbytes, crc32(occasion)], np.int64)
+        told = _all_gather(own.tobytes() + occasion[:_TEXT].ljust(_TEXT))
+        headers = told[:, : own.nbytes].copy().view(np.int64)
         places = np.argsort(headers[:, 0])  # of processes 0, 1, ... among the parts
-        others = headers[headers[:, 2] != own[2], 0]
-        if len(others):
+        others = [place for place in places if headers[place, 2] != own[2]]
+        if others:
+            other = told[others[0], own.nbytes :].tobytes().decode(errors="replace").rstrip()
             raise RuntimeError(
-                f"process {self.process} came to {what}, process {others.min()} to something else: "
-                "all processes make the same calls in the same order (end_epoch, state_dict in "
-                "mid-epoch)"
+                f"process {self.process} came to {what}, process {headers[others[0], 0]} to "
+                f"{other}: all processes make the same calls in the same order (pruners made, "
+                "end_epoch, state_dict in mid-epoch)"
             )
         sizes = headers[places, 1].tolist()
         if not max(sizes):

@@ -36,6 +36,7 @@ from torch.utils.data import DataLoader  # noqa: E402
 
 from seta.engine import Policy  # noqa: E402
 from seta.torch import PrunedDataLoader, PrunedSampler  # noqa: E402
+from seta.torch.state import with_arrays  # noqa: E402
 
 
 class PrunedRayLoader(PrunedDataLoader):
@@ -131,7 +132,8 @@ def save(loader: PrunedDataLoader, folder: str | Path) -> None:
         folder: A local folder, such as `tempfile.TemporaryDirectory()`.
     """
     state = loader.state_dict()
-    part, parts = int(state["pruner"]["part"]), int(state["pruner"]["parts"])
+    table = with_arrays(state["pruner"])["table"]
+    part, parts = int(table["part"]), int(table["parts"])
     if parts > 1 or not dist.is_initialized() or dist.get_rank() == 0:
         torch.save(state, Path(folder) / f"{_NAME}{part}.pt")
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from seta.engine.arguments import Reorder
-from seta.engine.losses import check_indices
+from seta.engine.table.columns import check_indices
 from seta.torch.given import Indices
 
 

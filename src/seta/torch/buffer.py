@@ -23,10 +23,22 @@ from torch import Tensor
 from seta.engine import Pruner
 
 
+class _Batch(NamedTuple):
+    """The samples of a batch, and where its losses begin in the buffer."""
+
+    indices: NDArray[np.integer[Any]]
+    start: int
+
+    @property
+    def stop(self) -> int:
+        """Where its losses end."""
+        return self.start + len(self.indices)
+
+
 class _Transfer(NamedTuple):
     """A full buffer under way: its batches, their losses on the host, when they are there."""
 
-    batches: list[NDArray[np.integer[Any]]]
+    batches: deque[_Batch]
     losses: Tensor
     arrived: torch.cuda.Event | None
 
@@ -49,8 +61,7 @@ class LossBuffer:
         self._capacity = capacity
         self._front: Tensor | None = None  # on the device, filled from the left
         self._stream: torch.cuda.Stream | None = None  # of the last write to it
-        self._used = 0
-        self._indices: list[NDArray[np.integer[Any]]] = []  # of what it holds
+        self._batches: deque[_Batch] = deque()  # of what it holds; an interrupt finds one or not
         self._transfers: deque[_Transfer] = deque()
         pruner.attach(self)
 
@@ -60,7 +71,12 @@ class LossBuffer:
 
     def __len__(self) -> int:
         """Number of losses not yet recorded."""
-        return self._used + sum(len(transfer.losses) for transfer in self._transfers)
+        under_way = (len(b.indices) for transfer in self._transfers for b in transfer.batches)
+        return self._used + sum(under_way)
+
+    @property
+    def _used(self) -> int:
+        return self._batches[-1].stop if self._batches else 0
 
     def add(self, indices: NDArray[np.integer[Any]], losses: Tensor) -> None:
         """Takes the losses of a batch.
@@ -84,9 +100,8 @@ class LossBuffer:
 
     def clear(self) -> None:
         """Forgets everything not yet recorded."""
-        self._indices.clear()
+        self._batches.clear()
         self._transfers.clear()
-        self._used = 0
 
     def _hold(self, indices: NDArray[np.integer[Any]], losses: Tensor) -> None:
         self._capacity = max(self._capacity, len(indices))
@@ -95,9 +110,9 @@ class LossBuffer:
             self._land(wait=False)
         front = self._front_on(losses.device)
         self._follow_stream(front.device)
-        front[self._used : self._used + len(indices)].copy_(losses)
-        self._indices.append(indices)
-        self._used += len(indices)
+        batch = _Batch(indices, self._used)
+        front[batch.start : batch.stop].copy_(losses)
+        self._batches.append(batch)
 
     def _front_on(self, device: torch.device) -> Tensor:
         """Returns the buffer, moved to another device if the losses have, and large enough."""
@@ -132,10 +147,9 @@ class LossBuffer:
             arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
             arrived.record(self._stream)
         else:
-            losses = values.cpu()
-        self._transfers.append(_Transfer(list(self._indices), losses, arrived))
-        self._indices.clear()
-        self._used = 0
+            losses = values.to("cpu", copy=True)
+        batches, self._batches = self._batches, deque()
+        self._transfers.append(_Transfer(batches, losses, arrived))
 
     def _land(self, wait: bool) -> None:
         """Records the transfers that have arrived, or all, in their order."""
@@ -145,8 +159,15 @@ class LossBuffer:
                 if not wait:
                     return
                 transfer.arrived.synchronize()
-            self._transfers.popleft()
-            start, losses = 0, transfer.losses.numpy()
-            for indices in transfer.batches:
-                self._pruner.record(indices, losses[start : start + len(indices)])
-                start += len(indices)
+            losses = transfer.losses.numpy()
+            while transfer.batches:
+                batch = transfer.batches[0]
+                self._pruner.record(batch.indices, losses[batch.start : batch.stop])
+                _drop(transfer.batches, batch)
+            _drop(self._transfers, transfer)
+
+
+def _drop(queue: deque[Any], first: Any) -> None:
+    """Takes the first off, unless a signal handler has done so meanwhile."""
+    if queue and queue[0] is first:
+        queue.popleft()

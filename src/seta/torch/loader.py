@@ -42,7 +42,7 @@ from typing_extensions import Self, Unpack  # torch needs it, too
 from seta.engine import Policy, Pruner
 from seta.engine.arguments import Listener, Reorder
 from seta.engine.steps import Budget
-from seta.engine.table import Sharding
+from seta.engine.table.table import Sharding
 from seta.torch.arguments import check_batch_size, check_dataset, check_options, order_of
 from seta.torch.dataset import IndexedCollate, IndexedDataset, WorkerInit
 from seta.torch.given import Indices

@@ -25,6 +25,8 @@ from torch import Tensor
 from seta.engine import Pruner
 from seta.engine.arguments import integer
 from seta.engine.rows import Row
+from seta.engine.state.formats import name_of
+from seta.engine.state.parts import upgraded
 from seta.torch.arguments import sample_indices
 from seta.torch.buffer import LossBuffer
 from seta.torch.dataset import indices_of
@@ -46,6 +48,7 @@ class Loop(ABC):
     """
 
     in_order: bool = True
+    _kind = "loader"  # of its states, see `formats`
 
     def __init__(
         self, pruner: Pruner, *, with_indices: bool = False, accumulation: int = 1
@@ -144,7 +147,14 @@ class Loop(ABC):
         pruner = self._pruner
         if pruner.epoch is None:
             return 0
-        return pruner.done // pruner.sizes.global_batch + self._given.done
+        return self._batches_before() + self._given.done
+
+    def _batches_before(self) -> int:
+        """Returns how many batches of the open epoch were done before a resume, or a copy."""
+        pruner = self._pruner
+        if not pruner.resumed and not pruner.done:
+            return 0
+        return self._batches_of(pruner.kept) - self.walk_length()
 
     @property
     def progress(self) -> float:
@@ -153,7 +163,7 @@ class Loop(ABC):
         if pruner.epoch is None:
             return pruner.next_epoch / pruner.epochs
         batches = self._batches_of(pruner.kept)
-        given = pruner.done // pruner.sizes.global_batch + self._given.count
+        given = self._batches_before() + self._given.count
         return (pruner.epoch + (min(1.0, given / batches) if batches else 1.0)) / pruner.epochs
 
     def __len__(self) -> int:
@@ -230,7 +240,7 @@ class Loop(ABC):
     def _close(self) -> None:
         """Ends the open epoch; forgets it where it has not begun."""
         pruner, given = self._pruner, self._given
-        if given.whole and not given.answered:
+        if given.whole and not given.answered and not self._pruner.begun:
             self._refuse_forgotten()
         if self._has_begun:
             pruner.walked(0)  # batches are counted here: workers walk ahead, batches are skipped
@@ -258,7 +268,8 @@ class Loop(ABC):
                 "between the dataset and the loader stopped it"
             )
         given.whole = bool(given.count)
-        if given.whole and not given.answered and not self._with_indices:
+        forgotten = given.whole and not given.answered and not self._pruner.begun
+        if forgotten and not self._with_indices:
             self._refuse_forgotten()
         if not given.unanswered or not self._with_indices:
             self.end_epoch()
@@ -401,7 +412,7 @@ class Loop(ABC):
         state: dict[str, Any] = self._pruner.state_dict(
             done=self._done, begun=self._has_begun, gather=gather
         )
-        return {"pruner": with_tensors(state)}
+        return {"format": name_of(self._kind), "pruner": with_tensors(state)}
 
     def load_state_dict(
         self, state: dict[str, Any] | Iterable[dict[str, Any]], *, changed: Iterable[str] = ()
@@ -420,17 +431,9 @@ class Loop(ABC):
         Raises:
             ValueError: Something else differs, or it is no such state; nothing is changed then.
         """
-        states = (
-            list(state) if isinstance(state, Iterable) and not isinstance(state, dict) else [state]
-        )
-        for one in states:
-            if not isinstance(one, dict) or "pruner" not in one:
-                raise ValueError(
-                    f"state must be what {type(self).__name__}.state_dict() returned, a dict with "
-                    f"'pruner', got {sorted(one) if isinstance(one, dict) else type(one).__name__}"
-                )
+        states = upgraded(state, self._kind)
         self._pruner.load_state_dict(
-            [with_arrays(one["pruner"]) for one in states], changed=changed
+            [with_arrays(one["pruner"].value) for one in states], changed=changed
         )
         self._turn()
 

@@ -1,8 +1,8 @@
 """The processes of a torch process group, and every collective of this package.
 
-Each one is preceded by a check-in over the group's key-value store, a few bytes: so a process that
-does not come is named, instead of waited for in silence, and processes that come for different
-things say so. Between two of them nothing is communicated.
+Each one is preceded by a check-in over the group's key-value store (`seta.torch.board`): so a
+process that does not come is named, instead of waited for in silence, and processes that come for
+different things say so. Between two of them nothing is communicated.
 
 Works on gloo (CPU) and on NCCL or whatever else the group has for its device. Cost per call: a few
 round trips to the store, and the collective.
@@ -10,9 +10,9 @@ round trips to the store, and the collective.
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -21,7 +21,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
 
+from seta.torch.board import Occasion, board_of
+
 _SAME_BYTES = {np.dtype(np.uint32): np.dtype(np.int32), np.dtype(np.uint64): np.dtype(np.int64)}
+
+T = TypeVar("T")
 
 
 def ranks_of(
@@ -72,9 +76,9 @@ def refuse_late_group(what: str) -> None:
 
 
 class ProcessRanks:
-    """This process among those of a group; see `seta.engine.ranks.Ranks`.
+    """This process among those of a group; see `seta.engine.table.ranks.Ranks`.
 
-    All processes of the group make it together, and make their loaders in the same order.
+    Nothing is communicated when it is made. All processes make their loaders in the same order.
 
     Args:
         process_group: As for `ranks_of`.
@@ -105,15 +109,27 @@ class ProcessRanks:
             )
         self._group = group
         self.process, self.processes = dist.get_rank(group), dist.get_world_size(group)
-        self._store = _store_of(group)
-        # A store may outlive a restart of the processes: none may read what another run left there.
-        mark = torch.tensor([int.from_bytes(os.urandom(7), "little")], device=self._device)
-        self._prefix = f"seta/{int(self._all_gather(mark)[0])}"
-        self._calls = 0
+        self._board = board_of(group)
+        self._loader = 0  # its number on the board, once all have come for it
 
     def gather(self, values: NDArray[Any], what: str) -> list[NDArray[Any]]:
-        """Returns the arrays of all processes, by their number, of any length each."""
-        self._check_in(what)
+        """Returns the arrays of all processes, by their number, of any length each.
+
+        Raises:
+            RuntimeError: A process did not come in the group's timeout, or came for something
+                else, or failed meanwhile; or the group is no longer there.
+        """
+        return self._together(lambda: self._gather(values), what)
+
+    def sum(self, counts: NDArray[np.int64], what: str) -> NDArray[np.int64]:
+        """Returns the elementwise sum over all processes.
+
+        Raises:
+            RuntimeError: As `gather`.
+        """
+        return self._together(lambda: self._sum(counts), what)
+
+    def _gather(self, values: NDArray[Any]) -> list[NDArray[Any]]:
         size = torch.tensor([len(values)], device=self._device)
         sizes = [int(other) for other in self._all_gather(size)]
         longest = max(sizes)
@@ -127,9 +143,7 @@ class ProcessRanks:
             for part, size in zip(parts, sizes, strict=True)
         ]
 
-    def sum(self, counts: NDArray[np.int64], what: str) -> NDArray[np.int64]:
-        """Returns the elementwise sum over all processes."""
-        self._check_in(what)
+    def _sum(self, counts: NDArray[np.int64]) -> NDArray[np.int64]:
         total = torch.tensor(counts, device=self._device)
         dist.all_reduce(total, group=self._group)
         return total.cpu().numpy()
@@ -138,6 +152,26 @@ class ProcessRanks:
         parts = [torch.empty_like(tensor) for _ in range(self.processes)]
         dist.all_gather(parts, tensor, group=self._group)
         return parts
+
+    def _together(self, collective: Callable[[], T], what: str) -> T:
+        """Returns what a collective does, once all processes have come for it."""
+        if self._group not in dist.distributed_c10d._world.pg_map:
+            raise RuntimeError(
+                f"{what} needs the process group, which was destroyed: call "
+                "destroy_process_group() last, after the end of the last epoch (end_epoch() after "
+                "a break)"
+            )
+        board = self._board
+        loader = self._loader or board.loaders + 1
+        board.meet(Occasion(what, loader), self._timeout)
+        self._loader, board.loaders = loader, max(loader, board.loaders)
+        try:
+            return collective()
+        except RuntimeError as error:  # DistBackendError is one
+            raise RuntimeError(
+                f"{what}: all ranks came for it, and one of them failed or was killed before it "
+                f"was over: the first to fail says why ({error})"
+            ) from error
 
     @property
     def _device(self) -> torch.device:
@@ -153,63 +187,6 @@ class ProcessRanks:
         """The group's."""
         options = self._group._get_backend(self._device).options
         return getattr(options, "_timeout", dist.default_pg_timeout)
-
-    def _check_in(self, what: str) -> None:
-        """Waits for all processes to come for this call.
-
-        Raises:
-            RuntimeError: Names those that did not come in the group's timeout, or came for
-                something else; or the group is no longer there.
-        """
-        if self._group not in dist.distributed_c10d._world.pg_map:
-            raise RuntimeError(
-                f"{what} needs the process group, which was destroyed: call "
-                "destroy_process_group() last, after the end of the last epoch (end_epoch() after "
-                "a break)"
-            )
-        key, before = (f"{self._prefix}/{self._calls - ago}" for ago in (0, 1))
-        self._calls += 1
-        store, timeout = self._store, self._timeout
-        store.set(f"{key}/{self.process}", what)
-        if store.add(key, 1) == self.processes:
-            store.set(f"{key}/all", "")
-        try:
-            store.wait([f"{key}/all"], timeout)
-        except RuntimeError as error:  # DistStoreError is one
-            raise RuntimeError(self._absent(key, what, timeout)) from error
-        first = store.get(f"{key}/0").decode()
-        if first != what:
-            raise RuntimeError(
-                f"process {self.process} came to {what}, process 0 to {first}: all processes make "
-                "the same calls in the same order (loaders made, end_epoch, state_dict in "
-                "mid-epoch)"
-            )
-        store.delete_key(f"{before}/{self.process}")
-
-    def _absent(self, key: str, what: str, timeout: timedelta) -> str:
-        """Returns who did not come."""
-        try:
-            missing = [p for p in range(self.processes) if not self._store.check([f"{key}/{p}"])]
-        except RuntimeError:
-            return f"{what}: the process that keeps the group's store is gone"
-        if not missing:
-            return f"{what}: the last rank came after the group's timeout of {timeout}"
-        world = [dist.get_global_rank(self._group, process) for process in missing]
-        listed = ", ".join(str(rank) for rank in world[:8]) + (", ..." if len(world) > 8 else "")
-        return (
-            f"{what}: rank{'' if len(world) == 1 else 's'} {listed} did not come within the "
-            f"group's timeout of {timeout.total_seconds():g} s, and the others wait: it failed, "
-            "hangs, or got another number of batches; or it does not make this call, which all "
-            "have to make (end_epoch after a break, state_dict in mid-epoch), or made its loaders "
-            "in another order"
-        )
-
-
-def _store_of(group: Any) -> Any:
-    """Returns a group's key-value store; groups tell it themselves in newer versions of torch."""
-    if hasattr(group, "get_group_store"):
-        return group.get_group_store()
-    return dist.distributed_c10d._world.pg_map[group][1]
 
 
 def _tensor(values: NDArray[Any]) -> Tensor:

@@ -1,11 +1,10 @@
 """The epoch's plan as an index-level torch sampler.
 
 It stands under torch's own `BatchSampler`, where frameworks look for `set_epoch`. It is a view: the
-plan belongs to the `Pruner` and is made once per epoch; and `set_epoch`, `len` and `iter` read it
+plan belongs to the `Pruner`, and `set_epoch`, `len` and `iter` read it
 as often as they like. No counter moves here.
 
-Cost: the plan's 4 bytes per sample, held by the pruner; Python integers are made some thousands at
-a time.
+Cost: nothing is held; samples are made some thousands at a time, as they are read.
 """
 
 from __future__ import annotations
@@ -16,8 +15,6 @@ from itertools import chain
 from torch.utils.data import Sampler
 
 from seta.engine import Pruner
-
-_CHUNK = 1 << 14  # indices turned into Python integers at a time
 
 
 class PrunedSampler(Sampler[int]):
@@ -75,10 +72,9 @@ class PrunedSampler(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         """Iterates over the plan, from its beginning (or from where a run was resumed)."""
         pruner = self.pruner
-        indices = pruner.share() if self.share else pruner.begin_epoch().indices[pruner.done :]
-        starts = range(0, len(indices), _CHUNK)
-        chunks = (indices[at : at + _CHUNK].tolist() for at in starts)
-        return chain.from_iterable(chain(chunks, self._end(len(indices))))
+        rest = pruner.share() if self.share else pruner.begin_epoch().part(slice(pruner.done, None))
+        blocks = (block.tolist() for block in rest.blocks())
+        return chain.from_iterable(chain(blocks, self._end(len(rest))))
 
     def _end(self, given: int) -> Iterator[list[int]]:
         """Comes after the last index, and has none; tells that the share was walked to its end."""

@@ -37,10 +37,10 @@ class Order(PrunedSampler):
     def __iter__(self) -> Iterator[int]:
         """Iterates over what is left of the epoch."""
         pruner = self.pruner
-        plan = pruner.begin_epoch().indices
+        plan = pruner.begin_epoch()
         short = pruner.ranks is None and len(plan) == pruner.n
         missing = 0 if short else (pruner.done - len(plan)) % self._multiple
-        return chain(super().__iter__(), np.resize(plan, missing).tolist())
+        return chain(super().__iter__(), np.resize(plan[:missing], missing).tolist())
 
 
 class Rows(IndexedDataset):

@@ -13,6 +13,7 @@ from typing import Any
 
 from accelerate import Accelerator  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
+from seta.engine.state.formats import number_of
 from seta.torch.loop import Loop
 
 
@@ -48,7 +49,7 @@ class Registered:
         Raises:
             ValueError: It is the state of another object, or does not fit the loader.
         """
-        if not isinstance(state, dict) or "pruner" not in state:
+        if number_of(state, "loader") is None:
             raise ValueError(
                 "the checkpoint has the state of another object in this loader's place, with "
                 f"{sorted(state) if isinstance(state, dict) else type(state).__name__}: register "

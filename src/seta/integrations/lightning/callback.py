@@ -19,6 +19,8 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from seta.engine import Policy, Pruner
 from seta.engine.rows import Row
+from seta.engine.state.fields import Field
+from seta.engine.state.formats import name_of, upgrade
 from seta.engine.steps import Budget
 from seta.integrations.lightning import checks
 from seta.integrations.lightning.loader import PrunedBatches, TrainerLoader
@@ -42,7 +44,7 @@ class PruningCallback(Callback):
         seed: Of the selections, and of the workers' augmentation.
         on_epoch: Called with the row of each epoch that ends; one function or several.
         changed: What is meant to differ from the run whose checkpoint is resumed, as for
-            `Pruner.load_state_dict`: `["epochs", "budget"]` where `max_epochs` has grown.
+            `Pruner.load_state_dict`: `["epochs"]` where `max_epochs` has grown.
     """
 
     def __init__(
@@ -178,7 +180,7 @@ class PruningCallback(Callback):
         saved, self._may_differ = None, set(self.changed)
         if self._trainer is trainer and trainer.current_epoch > 0:
             saved = self.state_dict()["loader"]
-            self._may_differ |= {"epochs", "budget"}
+            self._may_differ.add("epochs")
         self._trainer, self._epochs = trainer, int(trainer.max_epochs or 0)
         self._restart(saved)
 
@@ -195,12 +197,14 @@ class PruningCallback(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on from a state, as soon as the data is known; only `fit` does so."""
+        state = Field(upgrade(state_dict, "lightning"))
         if self._fitting:
-            self._restart(state_dict["loader"])
+            self._restart(state["loader"].value)
 
     def state_dict(self) -> dict[str, Any]:
         """Returns all there is to go on from here; in mid-epoch all ranks have to call this."""
-        return {"loader": self._saved if self._loader is None else self._loader.state_dict()}
+        loader = self._saved if self._loader is None else self._loader.state_dict()
+        return {"format": name_of("lightning"), "loader": loader}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begins the first epoch of this `fit`, or goes on in the one that was resumed."""

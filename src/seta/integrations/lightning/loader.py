@@ -165,6 +165,12 @@ class TrainerLoader(PrunedDataLoader):
         """Returns how many batches of an epoch of so many samples the trainer takes."""
         return self._limited(super()._batches_of(samples))
 
+    def _batches_before(self) -> int:
+        pruner = self._pruner
+        if not pruner.resumed and not pruner.done:
+            return 0
+        return super()._batches_of(pruner.kept) - self.walk_length()
+
     def _limited(self, batches: int) -> int:
         """Returns how many of an epoch's batches the trainer takes.
 

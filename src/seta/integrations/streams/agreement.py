@@ -9,12 +9,14 @@ Cost: a digest of all ids when a stream is made, and one exchange of 32 bytes pe
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from seta.engine.exchange import digest_of
-from seta.engine.ranks import Ranks
+from seta.engine import arguments
+from seta.engine.state.fields import Field
+from seta.engine.table.exchange import digest_of
+from seta.engine.table.ranks import Ranks
 from seta.integrations.streams.keep import KeepSet
 
 
@@ -36,7 +38,7 @@ def check_ranks(ranks: Ranks, settings: Mapping[str, object]) -> None:
             )
 
 
-def check_ids(saved: Sequence[Any], keep: KeepSet, changed: Iterable[str]) -> set[str]:
+def check_ids(saved: Field, keep: KeepSet, changed: Iterable[str]) -> set[str]:
     """Refuses a state whose losses are those of other samples.
 
     Args:
@@ -50,14 +52,41 @@ def check_ids(saved: Sequence[Any], keep: KeepSet, changed: Iterable[str]) -> se
     Raises:
         ValueError: The ids differ.
     """
-    changed = set(changed)
-    own = keep.digest(int(saved[0]))
-    if "ids" not in changed and own != saved[1]:
+    changed = arguments.changed(changed)
+    count, told = saved.items(2)
+    own = keep.digest(count.integer(1))
+    if "ids" not in changed and own != told.text():
         raise ValueError(
-            f"the state was saved with ids={saved[1]!r}, this KeepSet has ids={own!r}: {_SORT}. Or "
-            'say that the change is meant: load_state_dict(state, changed=["ids"])'
+            f"the state was saved with ids={told.value!r}, this KeepSet has ids={own!r}: {_SORT}. "
+            'Or say that the change is meant: load_state_dict(state, changed=["ids"])'
         )
     return changed - {"ids"}
+
+
+def check_trained(states: Sequence[Field]) -> NDArray[np.uint8] | None:
+    """Refuses what a stream's states hold beside the pruner's where it is not true.
+
+    Returns:
+        The samples of the open epoch that are done, a bit for each; None where none has begun.
+
+    Raises:
+        ValueError: Names the entry.
+    """
+    trained: NDArray[np.uint8] | None = None
+    for state in states:
+        for row in state["figures"].items():
+            for name in ("epoch", "planned", "missing", "filled", "repeated"):
+                row[name].integer()
+        done, settings = state["trained"], state["pruner"]["settings"]
+        opened = state["pruner"]["open"].given
+        done.require(opened or not done.given, "None, since no epoch is open")
+        if done.given:
+            n = settings["n"].integer(1)
+            bits = done.array(np.uint8, -(-n // 8))
+            if int(bits[-1]) & (0xFF >> (n % 8 or 8)):
+                done.refuse(f"of the {n} samples there are", "samples beyond them")
+            trained = bits if trained is None else trained | bits
+    return trained
 
 
 _SORT = (

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from seta.engine.exchange import digest_of
+from seta.engine.table.exchange import digest_of
 
 
 class KeepSet:

@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seta.engine import Pruner
-from seta.engine.draw import set_bits
-from seta.engine.ranks import share_of
+from seta.engine.draw.mask import set_bits
 from seta.engine.rows import Row
+from seta.engine.table.ranks import share_of
 from seta.integrations.streams.agreement import check_ranks
 from seta.integrations.streams.keep import KeepSet
 
@@ -112,7 +112,8 @@ class Ledger:
         if self._done:
             plan = plan[~_has(self._before, plan)]
         if ranks is not None and not self._split:
-            plan = share_of(plan, 0, ranks)[: self.wanted]
+            own = share_of(range(len(plan)), ranks)[: self.wanted]
+            plan = plan[own.start : own.stop : own.step]
         set_bits(bits := self._none(), plan)
         return bits
 

@@ -14,7 +14,6 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn, TypedDict
 
-import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch.distributed import ProcessGroup
@@ -23,8 +22,10 @@ from torch.utils.data import DataLoader, default_collate
 
 from seta.engine import Policy, Pruner
 from seta.engine.arguments import Listener, listeners
+from seta.engine.state.fields import Field
+from seta.engine.state.parts import upgraded
 from seta.engine.steps import Budget
-from seta.integrations.streams.agreement import check_ids
+from seta.integrations.streams.agreement import check_ids, check_trained
 from seta.integrations.streams.keep import KeepSet
 from seta.integrations.streams.ledger import Ledger
 from seta.integrations.streams.reader import Reader, SourceInit, as_it_is, batches_of
@@ -39,6 +40,12 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 logger = logging.getLogger(__name__)
+
+
+def _unpacked(state: Field) -> Field:
+    """Returns a state with its tensors as arrays."""
+    packed = {name: with_arrays(state[name].value) for name in ("pruner", "trained")}
+    return Field({**state.value, **packed}, state.path)
 
 
 class StreamOptions(TypedDict, total=False):
@@ -184,6 +191,8 @@ class PrunedStream(Loop):
         )
         keep.serve(self)
 
+    _kind = "stream"
+
     @property
     def figures(self) -> list[dict[str, int]]:
         """Of each epoch that is over, samples: `planned`, `missing`, `filled` up with, `repeated`.
@@ -192,16 +201,6 @@ class PrunedStream(Loop):
         the first epoch.
         """
         return [dict(row) for row in self._ledger.figures]
-
-    @property
-    def progress(self) -> float:
-        """The share of the run that has been given out, in epochs: 0 before it, 1 at its end."""
-        pruner = self._pruner
-        if pruner.epoch is None:
-            return super().progress
-        batches = self._batches_of(pruner.kept)
-        given = batches - self.walk_length() + self._given.count
-        return (pruner.epoch + min(1.0, given / batches)) / pruner.epochs
 
     def __iter__(self) -> Iterator[Any]:
         """Begins a pass: over the open epoch where none of it was answered, else over the next.
@@ -276,23 +275,13 @@ class PrunedStream(Loop):
         Raises:
             ValueError: Something else differs, or it is no such state; nothing is changed then.
         """
-        states: list[Any] = [state] if isinstance(state, dict) else [*state] or [None]
-        for one in states:
-            if (
-                not isinstance(one, dict)
-                or not {"pruner", "trained", "figures", "ids"} <= one.keys()
-            ):
-                found = sorted(one) if isinstance(one, dict) else type(one).__name__
-                raise ValueError(
-                    "state must be what PrunedStream.state_dict() returned, a dict with 'pruner' "
-                    f"and 'trained', got {found}"
-                )
+        states = [_unpacked(one) for one in upgraded(state, self._kind)]
         changed = check_ids(states[0]["ids"], self._reader.keep, changed)
-        super().load_state_dict(states, changed=changed)
-        trained = [with_arrays(one["trained"]) for one in states]
-        self._ledger.restore(None if trained[0] is None else np.bitwise_or.reduce(trained))
-        self._ledger.figures = [dict(row) for row in states[0]["figures"]]
-        if trained[0] is not None and shuffles(self.source):
+        trained = check_trained(states)
+        super().load_state_dict([one.value for one in states], changed=changed)
+        self._ledger.restore(trained)
+        self._ledger.figures = [dict(row) for row in states[0].value["figures"]]
+        if trained is not None and shuffles(self.source):
             logger.warning(
                 "the rest of epoch %d is the same samples as it would have been, but maybe in "
                 "another order: a shuffle buffer does not give its rows in the same order again, "
@@ -312,6 +301,3 @@ class PrunedStream(Loop):
             "the source ask, serves one stream: make another one with a KeepSet of its own, and "
             "hand over the state_dict()"
         )
-
-
-_KEYS = {"pruner", "trained", "figures", "ids"}

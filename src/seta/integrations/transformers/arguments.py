@@ -43,7 +43,7 @@ class PruningArguments:
             samples, (B,), or of their parts, (B, ...), or a pair of those and a mask of the parts
             that count.
         changed: What is meant to differ from the run that is resumed, as for
-            `Pruner.load_state_dict`: ("epochs", "budget"), say.
+            `Pruner.load_state_dict`: ("epochs",), say.
     """
 
     policy: Policy | str = "SeTa"

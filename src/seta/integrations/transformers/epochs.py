@@ -20,7 +20,7 @@ from transformers import TrainingArguments
 
 from seta.engine import Pruner
 from seta.engine.arguments import Reorder
-from seta.engine.files import load, save
+from seta.engine.files.file import load, save
 from seta.engine.rows import Row
 from seta.engine.steps import Steps
 from seta.integrations.transformers.arguments import PruningArguments, check_trainer

@@ -15,11 +15,11 @@ from transformers import TrainingArguments
 
 from seta.engine import Pruner
 from seta.engine.rows import Row
+from seta.engine.state.fields import Field
+from seta.engine.state.formats import name_of, upgrade
 from seta.engine.steps import Budget, Steps
 from seta.integrations.transformers.check import LossCheck
 from seta.torch.buffer import LossBuffer
-
-FORMAT = "seta-trainer-2"
 
 
 def length_of(args: TrainingArguments, budget: Budget | None, sizes: Steps) -> dict[str, int]:
@@ -127,7 +127,7 @@ class Run:
     def state_dict(self, step: int) -> dict[str, Any]:
         """Returns all there is to go on from here. In mid-epoch all processes call it."""
         return {
-            "format": FORMAT,
+            "format": name_of("trainer"),
             "pruner": self.pruner.state_dict(begun=True, copy=False),
             "done": step - self.start,
             "sizes": self._sizes(),
@@ -144,24 +144,25 @@ class Run:
         Raises:
             ValueError: The state is of another run, or of other steps.
         """
-        if saved.get("format") != FORMAT:
-            raise ValueError(f"not the state of a PrunedTrainer: {saved.get('format')!r}")
+        state = Field(upgrade(saved, "trainer"))
         for name, value in self._sizes().items():
-            if saved["sizes"][name] != value:
+            found = state["sizes"][name].value
+            if found != value:
                 raise ValueError(
-                    f"the checkpoint was saved with {name} = {saved['sizes'][name]}, this run has "
-                    f"{value}: positions and learning rates count steps. Resume with the same "
-                    "processes x per_device_train_batch_size x gradient_accumulation_steps, and "
+                    f"the checkpoint was saved with {name} = {found}, this run has {value}: "
+                    "positions and learning rates count steps. Resume with the same processes x "
+                    "per_device_train_batch_size x gradient_accumulation_steps, and "
                     "dataloader_drop_last"
                 )
-        self.pruner.load_state_dict(saved["pruner"], changed=changed)
-        self.start = step - saved["done"]
-        return self.pruner.next_epoch, saved["done"] * self._accumulation
+        done = state["done"].integer(0, step)
+        self.pruner.load_state_dict(state["pruner"].value, changed=changed)
+        self.start = step - done
+        return self.pruner.next_epoch, done * self._accumulation
 
     def _sizes(self) -> dict[str, int]:
         """Returns what a resumed run must have in common with this one."""
         sizes = self.pruner.sizes
         return {
-            "samples of an optimizer step": sizes.global_batch,
-            "whole optimizer steps only": sizes.drop_last,
+            "samples_per_step": sizes.global_batch,
+            "whole_steps_only": sizes.drop_last,
         }
