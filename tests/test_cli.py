@@ -55,13 +55,17 @@ def test_without_a_command_the_help_is_shown():
     ("options", "message"),
     [
         (["--methods", "full,magic"], "error: --methods: 'magic' is not one of full, "),
-        (["--methods", "equal-cost"], "full-at-equal-cost takes its cost from SeTa: add seta"),
-        (["--epochs", 0], "error: --epochs must be at least 1, got 0"),
-        (["--seeds", 0], "error: --seeds must be at least 1, got 0"),
+        (["--methods", "equal-cost"], "equal-cost takes its cost from SeTa: add seta"),
+        (["--epochs", 0], "error: --epochs must lie between 1 and 10,000, got 0"),
+        (["--seeds", 0], "error: --seeds must lie between 1 and 1,000, got 0"),
         (["--limit", 5], "error: --test and --limit go with --data FILE"),
         (["--prune-ratio", 1.5], "error: --prune-ratio: prune_ratio "),
         (["--data", "nowhere.npz"], "error: nowhere.npz: no such file"),
+        (["--data", "."], "error: .: is a folder; needed: a .parquet or .npz file"),
+        (["--data", "a" * 300], "cannot be opened ("),
         (["--device", "abacus"], "error: --device abacus: torch cannot use it"),
+        (["--device", "meta"], "error: --device meta: torch cannot use it"),
+        (["--device", "hpu"], "error: --device hpu: torch cannot use it"),
     ],
 )
 def test_what_cannot_be_done_is_refused_in_one_line(options, message, tmp_path):
@@ -78,7 +82,8 @@ PLAN = ["plan", "--samples", "1e9", "--epochs", 3, "--ranks", 1024, "--batch-siz
 @pytest.fixture
 def timed(monkeypatch):
     """A machine whose speed is known."""
-    found = Calibration(samples=976_800, choose_ns=20, record_ns=5, threads=16, cores=64)
+    timed = {"choose_ns": 20, "order_ns": 40, "record_ns": 5}
+    found = Calibration(samples=976_800, **timed, threads=16, cores=64)
     monkeypatch.setattr("seta.plan.calibrate", lambda plan: found)
 
 
@@ -133,6 +138,24 @@ def test_a_plan_fits_the_terminal(columns):
         )
         assert result.exit_code == 0
         assert max(map(len, result.output.splitlines())) <= columns
+
+
+@pytest.mark.parametrize("policy", policies.REGISTRY)
+@pytest.mark.parametrize("options", [[], ["--budget", 0.5]])
+def test_a_run_of_every_method_can_be_planned(policy, options):
+    found = call("plan", "--samples", 2000, "--epochs", 3, "--policy", policy, *options, "--json")
+    assert found.exit_code == 0
+    assert json.loads(found.output)["run"]["policy"] == policy
+
+
+@pytest.mark.usefixtures("timed")
+def test_a_plan_of_a_method_that_looks_at_classes_says_which():
+    options = ["--samples", 2000, "--epochs", 3, "--policy", "rcap"]
+    output = " ".join(call("plan", *options).output.split())
+    assert "RCAP looks at classes: 10 of equal size and with equal losses here; --classes" in output
+    assert "losses and classes of all samples, 7 bytes each" in output
+    output = " ".join(call("plan", *options, "--classes", 300).output.split())
+    assert "300 of equal size" in output and "8 bytes each" in output
 
 
 @pytest.mark.usefixtures("timed")

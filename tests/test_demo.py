@@ -16,6 +16,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from seta.commands import app
+from seta.demo.settings import METHODS, takes_cost, typed_methods
 from seta.report.figure import SIZE
 
 ALL = ("Full", "Full at equal cost", "Random", "InfoBatch", "SeTa")
@@ -202,3 +203,20 @@ def test_ctrl_c_before_anything_was_measured_is_no_error(tmp_path):
     assert "Traceback" not in errors
     assert "Stopped" in output
     assert read(tmp_path / "rows.jsonl")[-1]["kind"] == "stopped"
+
+
+@pytest.mark.parametrize("limit", [1, 3, 0])
+def test_every_method_runs_on_a_few_images(tmp_path, limit):
+    images = np.random.default_rng(0).integers(0, 255, (60, 6, 5), dtype=np.uint8)
+    np.savez(tmp_path / "a.npz", x=images, y=np.arange(60) % 4)
+    out = tmp_path / "out"
+    output = demo(
+        "--data", tmp_path / "a.npz", "--limit", limit, "--epochs", 2, "--seeds", 1, "--out", out,
+        "--methods", typed_methods(),
+    ).output  # fmt: skip
+    rows = {row["method"]: row for row in read(out / "rows.jsonl") if row["kind"] == "run"}
+    assert set(rows) == set(METHODS)
+    for method, row in rows.items():
+        assert f" {method} " in output
+        if takes_cost(method):
+            assert row["visits"] == rows["SeTa"]["visits"]

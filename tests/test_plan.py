@@ -9,8 +9,8 @@ import torch
 from torch.utils.data import TensorDataset
 
 import seta
-from seta.engine import exchange
-from seta.engine.losses import LossTable
+from seta.engine.table import exchange
+from seta.engine.table.columns import LossColumns
 from seta.plan import Calibration, Plan, PlanError, calibrate, model, read
 from seta.plan.lengths import expected_shares, gamma_losses, is_weighted
 from seta.policies import REGISTRY
@@ -25,9 +25,8 @@ def plan(**options):
 
 
 def calibration(**changes):
-    return Calibration(
-        **{"samples": 4, "choose_ns": 20, "record_ns": 5, "threads": 4, "cores": 16, **changes}
-    )
+    timed = {"choose_ns": 20, "order_ns": 40, "record_ns": 5}
+    return Calibration(**{"samples": 4, **timed, "threads": 4, "cores": 16, **changes})
 
 
 # What is asked for.
@@ -50,8 +49,15 @@ REFUSED = [
     ({"samples": "many"}, "--samples many: must be a whole number; give the samples of the"),
     ({"samples": "1.5"}, "as 1000000, 1_000_000 or 1e6"),
     ({"samples": "nan"}, "--samples nan: must be a whole number"),
-    ({"samples": "1e400"}, "--samples 1e400: must be a whole number"),
-    ({"samples": "1e-400"}, "--samples 1e-400: must lie between 1 and"),
+    ({"samples": "inf"}, "--samples inf: must be a whole number"),
+    ({"samples": ""}, "--samples '': must be a whole number"),
+    ({"samples": "5\x1b[2J"}, r"--samples '5\x1b[2J': must be a whole number"),
+    ({"samples": "1e300"}, "--samples 1e300: must lie between 1 and 1,000,000,000,000"),
+    ({"samples": "1e400"}, "--samples 1e400: must lie between 1 and 1,000,000,000,000"),
+    ({"samples": "1e999999999"}, "--samples 1e999999999: must lie between 1 and 1,000,000,000,000"),
+    ({"samples": "9" * 400}, f"--samples {'9' * 40}...: must lie between 1 and 1,000,000,000,000"),
+    ({"samples": "-1e300"}, "--samples -1e300: must lie between 1 and 1,000,000,000,000"),
+    ({"samples": "1e-400"}, "--samples 1e-400: must be a whole number"),
     ({"samples": "0"}, "--samples 0: must lie between 1 and 1,000,000,000,000"),
     ({"samples": "1e13"}, "--samples 1e13: must lie between 1 and 1,000,000,000,000"),
     ({"epochs": "0"}, "--epochs 0: must lie between 1 and 10,000; give the epochs of the whole"),
@@ -68,9 +74,24 @@ REFUSED = [
     ({"budget": "lots"}, "give 0.6 for 60 %, or leave it out"),
     ({"budget": "60"}, "--budget 60: must lie above 0 and be at most 1, the share of full"),
     ({"budget": "35%"}, "give 0.35 for 35 %, or leave it out"),
-    ({"throughput": "0"}, "--throughput 0: must be a number above 0; give the samples per second"),
-    ({"throughput": "inf"}, "--throughput inf: must be a number above 0"),
-    ({"bandwidth": "fast"}, "--bandwidth fast: must be a number above 0; give the gigabytes per"),
+    (
+        {"throughput": "0"},
+        "--throughput 0: must be a number between 0.000001 and 1,000,000,000,000; give the samples "
+        "per second",
+    ),
+    ({"throughput": "inf"}, "--throughput inf: must be a number between"),
+    ({"throughput": "1e300"}, "--throughput 1e300: must be a number between"),
+    ({"bandwidth": "1e300"}, "--bandwidth 1e300: must be a number between"),
+    ({"bandwidth": "1e-20"}, "--bandwidth 1e-20: must be a number between"),
+    ({"bandwidth": "fast"}, "--bandwidth fast: must be a number between 0.000001 and"),
+    ({"budget": "1e-400"}, "--budget 1e-400: must lie above 0"),
+    ({"policy": "rcap", "classes": "0"}, "--classes 0: must lie between 1 and 100,000; give the"),
+    ({"classes": "5"}, "--classes 5: SeTa does not look at classes; leave it out"),
+    (
+        {"policy": "rcap", "ranks": "2", "sharding": "sharded"},
+        "--policy RCAP: looks at the losses class by class, which sharded losses do not allow; "
+        "give --sharding replicated, or another --policy",
+    ),
     ({"ranks-per-node": "0"}, "--ranks-per-node 0: must lie between 1 and"),
     ({"sharding": "half"}, "--sharding half: is not known; give one of replicated, sharded"),
     (
@@ -189,28 +210,27 @@ def test_sharded_ranks_that_divide_the_shards_leave_nothing_over():
 
 
 def test_memory_by_hand():
-    held = model.memory(1000, 1000, 600, epochs=10, logged=150, exchanged=600, threads=2)
-    assert (held.table, held.mask, held.order) == (6000, 125, 2400)
+    held = model.memory(1000, 1000, epochs=10, logged=150, exchanged=600, threads=2)
+    assert (held.table, held.mask, held.order) == (6000, 125, 110)
     assert held.weights == 0
     assert (held.log, held.received) == (150 * 20, 600 * 12)
     assert held.bins == 4 * 8 * 2**17
-    assert held.open == 6000 + 125 + 2400 + held.bins
+    assert held.open == 6000 + 125 + 110 + held.bins
     assert held.peak == held.open + held.work  # of so few samples
-    big = model.memory(10**9, 10**9, 6 * 10**8, epochs=10, logged=10**8, exchanged=6 * 10**8)
+    big = model.memory(10**9, 10**9, epochs=10, logged=10**8, exchanged=6 * 10**8)
     assert big.peak == big.open + 20 * 10**8 + 12 * 2**24
 
 
 def test_wide_indices_long_runs_and_weights_take_more():
-    assert model.memory(2**32 - 1, 8, 8, epochs=10).order == 32
-    assert model.memory(2**32, 8, 8, epochs=10).order == 64
-    assert model.memory(2**32, 8, 8, epochs=10, logged=1, exchanged=1).log == 28
-    weighted = model.memory(8, 8, 8, epochs=10, weighted=True)
-    assert (weighted.order, weighted.weights) == (64, 8)
-    assert weighted.open == model.memory(8, 8, 8, epochs=10).open + 8 * 4 + 8
+    assert model.memory(2**32 - 1, 8, epochs=10, logged=1, exchanged=1).log == 20
+    assert model.memory(2**32, 8, epochs=10, logged=1, exchanged=1).log == 28
+    weighted = model.memory(8, 8, epochs=10, weighted=True)
+    assert weighted.weights == 8
+    assert weighted.open == model.memory(8, 8, epochs=10).open + 8
     for epochs in (0xFFFE, 0xFFFF):
-        table = LossTable(8, epochs)
+        table = LossColumns(8, epochs)
         real = table.values.nbytes + table.last_trained.nbytes
-        assert model.memory(8, 8, 8, epochs=epochs).table == real
+        assert model.memory(8, 8, epochs=epochs).table == real
 
 
 def test_weighted_methods_are_recognised():
@@ -228,9 +248,7 @@ def test_memory_is_what_an_epoch_start_takes(policy, sharding):
     computed = model.memory(
         n,
         run.rows,
-        run.epochs[1].chosen,
         epochs=20,
-        sharded=sharding == "sharded",
         weighted=is_weighted(run.policy, 20),
         threads=threads,
     )
@@ -250,6 +268,25 @@ def test_memory_is_what_an_epoch_start_takes(policy, sharding):
     assert held == pytest.approx(computed.table, rel=0.05)
     assert opened == pytest.approx(computed.open, rel=0.06)
     assert 0.75 * computed.peak < peak < 1.02 * computed.peak
+
+
+@pytest.mark.parametrize("classes", [1, 10, 300])
+def test_memory_with_classes_is_what_an_epoch_start_takes(classes):
+    n, threads = 4_000_000, 2
+    losses, strata = gamma_losses(n), np.arange(n, dtype=np.uint16) % classes
+    run = plan(samples=n, epochs=20, policy="rcap", classes=classes)
+    computed = model.memory(n, n, epochs=20, classes=run.request.classes, threads=threads)
+    tracemalloc.start()
+    try:
+        pruner = seta.Pruner(n, "rcap", epochs=20, losses=losses, threads=threads, strata=strata)
+        held = tracemalloc.get_traced_memory()[0]
+        pruner.begin_epoch(1)
+        opened = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert held == pytest.approx(computed.always, rel=0.05)
+    rest = computed.open - computed.bins
+    assert 0.4 * computed.bins < opened - rest < 1.05 * computed.bins
 
 
 # Exchange.
@@ -326,7 +363,7 @@ def train_on_threads(ranks, sharding, n):
         for _ in range(2):
             link.received = 0
             pruner.begin_epoch()
-            indices = pruner.share()
+            indices = pruner.share().indices
             pruner.record(indices, losses[indices])
             pruner.end_epoch()
         received = link.received
@@ -415,6 +452,8 @@ def test_this_machine_is_timed_at_the_size_of_a_rank(samples, budget):
         (units.in_time(1171.8), "19.5 min"),
         (units.in_time(-7200), "-2 h"),
         (units.in_time(3600 * 12_345), "12,345 h"),
+        (units.in_time(3600e18), "1e+18 h"),
+        (units.percent(1234.5), "123,450 %"),
         (units.percent(0.40004), "40.0 %"),
         (units.percent(0.000219), "0.022 %"),
         (units.percent(0), "0.0 %"),

@@ -19,6 +19,7 @@ from rich.table import Table
 
 import seta
 from seta import policies
+from seta.demo.settings import typed_methods
 from seta.extras import MissingExtra, require
 
 __all__ = ["app"]
@@ -60,7 +61,12 @@ def methods() -> None:
         table.add_column(header)
     for name, method in policies.REGISTRY.items():
         settings = inspect.signature(method).parameters.values()
-        defaults = "\n".join(f"{setting.name}={setting.default!r}" for setting in settings)
+        policy = method()
+        values = ((one.name, getattr(policy, one.name)) for one in settings)
+        defaults = "\n".join(
+            f"{name}={type(value).__name__ + '()' if callable(value) else repr(value)}"
+            for name, value in values
+        )
         table.add_row(name, defaults or "none", _described(method))
     Console(highlight=False).print(table, markup=False)
 
@@ -91,10 +97,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("seta-demo"),
     methods: Annotated[
         str,
-        typer.Option(
-            help="Methods to compare, with commas: full, equal-cost, random, infobatch, "
-            "seta, static."
-        ),
+        typer.Option(help=f"Methods to compare, with commas: {typed_methods()}."),
     ] = "full,equal-cost,random,infobatch,seta",
     epochs: Annotated[
         int | None, typer.Option(help="Epochs of full training. By default 40; files: 15.")
@@ -147,6 +150,12 @@ def plan(
     policy: Annotated[
         str, typer.Option(metavar="NAME", help="Method: see `seta methods`.")
     ] = "SeTa",
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N", help="Classes of the samples, for a method that looks at them (RCAP): 10."
+        ),
+    ] = None,
     budget: Annotated[
         str | None,
         typer.Option(
@@ -197,6 +206,7 @@ def plan(
             "ranks": ranks,
             "batch-size": batch_size,
             "policy": policy,
+            "classes": classes,
             "budget": budget,
             "throughput": throughput,
             "ranks-per-node": ranks_per_node,

@@ -11,11 +11,12 @@ from typing import Any
 from seta.demo.data import ImageData
 from seta.demo.display import Display
 from seta.demo.rows import RowWriter
-from seta.demo.settings import EQUAL_COST, DemoSettings, make_policy
+from seta.demo.settings import EQUAL_COST, DemoSettings, make_policy, takes_cost
 from seta.demo.snapshots import SnapshotTaker
 from seta.demo.train import Recipe, sizes, train
 from seta.engine import Policy
 from seta.report.results import Run
+from seta.report.units import many
 
 __all__ = ["Comparison"]
 
@@ -49,8 +50,8 @@ class Comparison:
     @property
     def title(self) -> str:
         """What is compared, in a line."""
-        seeds = f"{self.settings.seeds} seed{'s' if self.settings.seeds > 1 else ''}"
-        return f"seta demo: {self.data.name}, {self.epochs} epochs, {seeds}"
+        length = f"{many(self.epochs, 'epoch')}, {many(self.settings.seeds, 'seed')}"
+        return f"seta demo: {self.data.name}, {length}"
 
     @property
     def finished(self) -> int:
@@ -82,7 +83,7 @@ class Comparison:
             if model.method == "SeTa" and model.seed == run.seed and model.finished:
                 if run.method == EQUAL_COST:
                     run.epochs = max(1, round(model.last("visits") / self._full))
-                if run.method == "Random":
+                if takes_cost(run.method):
                     return model.last("visits") / (self._full * self.epochs)
         return None
 
@@ -105,7 +106,7 @@ class Comparison:
 
 def _turn(run: Run) -> tuple[int, int]:
     """When a run is made: seed by seed, and SeTa before those that take their cost from it."""
-    order = ("Full", "SeTa", EQUAL_COST, "Random")
+    order = ("Full", "SeTa")
     return run.seed, order.index(run.method) if run.method in order else len(order)
 
 

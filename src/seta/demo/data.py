@@ -5,7 +5,7 @@ The digits take a fraction of a second; a file is decoded in `files`, and only t
 used.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seta.demo.files import ImageSource, Labels, Pixels, open_images
+from seta.demo.memory import require_images
 from seta.demo.settings import DemoError
 
 __all__ = ["ImageData", "load_digits", "load_file", "stratified"]
@@ -22,6 +23,7 @@ Rows = NDArray[np.intp]
 _SPLIT_SEED = 20250313
 _DIGITS_HELD_OUT = 0.4
 _FILE_HELD_OUT = 0.2
+_PART = 1 << 20  # values that are standardised at a time
 _PIXELS = 5_120_000  # 5,000 images of 32 x 32: all runs together take some three minutes
 
 
@@ -64,7 +66,8 @@ def load_digits() -> ImageData:
     labels = np.asarray(digits.target, dtype=np.int64)
     images = np.asarray(digits.images, dtype=np.float32)[:, None]
     held_out, kept = stratified(labels, round(_DIGITS_HELD_OUT * len(labels)))
-    train, test = _standardise(images[kept], images[held_out])
+    train, test = images[kept], images[held_out]
+    _standardise(train, test)
     return ImageData(
         name="scikit-learn's handwritten digits",
         train=train,
@@ -81,6 +84,8 @@ def load_file(
     test: Path | None = None,
     limit: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    *,
+    batch_size: int = 64,
 ) -> ImageData:
     """Labelled images from a .parquet or .npz file.
 
@@ -89,28 +94,32 @@ def load_file(
         test: Images to measure on; at most a quarter as many as are trained on are used.
         limit: Images to train on at most; None: as many as a few minutes allow; 0: all.
         progress: Called with (images decoded, images to decode).
+        batch_size: Images of a step that is made in this machine's memory; 0: elsewhere.
 
     Raises:
-        DemoError: A file cannot be used; says what was found and what is needed.
+        DemoError: A file cannot be used, or not in the memory that is free; says what was found
+            and what is needed.
     """
     source = open_images(path)
     measured = source if test is None else open_images(test)
     wanted = _wanted(source, limit)
     rows, test_rows = _rows(source.labels, None if test is None else measured.labels, wanted)
+    kinds = np.unique(source.labels)
+    test_labels = _known(measured, test_rows, kinds)
+    require_images(path, source.layout, len(rows), len(test_rows), batch_size)
     total = len(rows) + len(test_rows)
     report = progress or _silent
     train_images = source.read(rows, source.layout, lambda done: report(done, total))
     test_images = measured.read(
         test_rows, source.layout, lambda done: report(len(rows) + done, total)
     )
-    train, held_out = _standardise(train_images, test_images)
-    kinds = np.unique(source.labels)
+    _standardise(train_images, test_images)
     return ImageData(
         name=path.name if test is None else f"{path.name}, measured on {test.name}",
-        train=train,
+        train=train_images,
         train_labels=np.searchsorted(kinds, source.labels[rows]).astype(np.int64),
-        test=held_out,
-        test_labels=_known(measured, test_rows, kinds),
+        test=test_images,
+        test_labels=test_labels,
         classes=len(kinds),
         epochs=15,
         notes=_notes(source, measured, len(rows), len(test_rows)),
@@ -136,16 +145,15 @@ def _wanted(source: ImageSource, limit: int | None) -> int:
     """The number of images to train on at most."""
     if limit is None:
         return max(500, _PIXELS // (source.layout.height * source.layout.width))
-    return limit or len(source.labels)
+    return min(limit or len(source.labels), len(source.labels))
 
 
 def _rows(labels: Labels, test_labels: Labels | None, wanted: int) -> tuple[Rows, Rows]:
-    """The rows to train on and the rows to measure on."""
+    """The rows to train on and the rows to measure on, at least one of either."""
+    fair = max(1, round(min(wanted, len(labels)) * _FILE_HELD_OUT / (1 - _FILE_HELD_OUT)))
     if test_labels is not None:
-        train, _ = stratified(labels, wanted)
-        fair = max(1, round(len(train) * _FILE_HELD_OUT / (1 - _FILE_HELD_OUT)))
-        return train, stratified(test_labels, fair)[0]
-    used, _ = stratified(labels, round(wanted / (1 - _FILE_HELD_OUT)))
+        return stratified(labels, wanted)[0], stratified(test_labels, fair)[0]
+    used, _ = stratified(labels, wanted + fair)
     held_out, kept = stratified(labels[used], max(1, round(_FILE_HELD_OUT * len(used))))
     return used[kept], used[held_out]
 
@@ -173,13 +181,21 @@ def _notes(source: ImageSource, measured: ImageSource, train: int, test: int) ->
     return (note, source.layout.note) if source.layout.note else (note,)
 
 
-def _standardise(train: Pixels, test: Pixels) -> tuple[Pixels, Pixels]:
-    """Both with mean 0 and deviation 1 per channel, as measured on `train`."""
-    mean = train.mean(axis=(0, 2, 3), keepdims=True, dtype=np.float64)
-    deviation = train.std(axis=(0, 2, 3), keepdims=True, dtype=np.float64)
+def _standardise(train: Pixels, test: Pixels) -> None:
+    """Bring both, in place, to mean 0 and deviation 1 per channel, as measured on `train`."""
+    mean = train.mean(axis=(0, 2, 3), dtype=np.float64)[:, None, None]
+    squares = sum(((part - mean) ** 2).sum(axis=(0, 2, 3)) for part in _parts(train))
+    deviation = np.sqrt(squares / train[:, 0].size)[:, None, None]
     scale = 1 / np.where(deviation > 0, deviation, 1)
-    train = ((train - mean) * scale).astype(np.float32)
-    return train, ((test - mean) * scale).astype(np.float32)
+    for part in (*_parts(train), *_parts(test)):
+        part[:] = (part - mean) * scale
+
+
+def _parts(images: Pixels) -> Iterator[Pixels]:
+    """Images, some megabytes of them at a time."""
+    step = max(1, _PART // images[0].size)
+    for start in range(0, len(images), step):
+        yield images[start : start + step]
 
 
 def _silent(done: int, total: int) -> None:

@@ -22,6 +22,7 @@ from seta.demo.outcome import report
 from seta.demo.rows import RowWriter
 from seta.demo.settings import EQUAL_COST, DemoError, DemoSettings
 from seta.demo.train import Recipe, warm_up
+from seta.report.units import many
 
 __all__ = ["INTERRUPTED", "run_demo"]
 
@@ -40,7 +41,7 @@ def run_demo(settings: DemoSettings, console: Console) -> int:
     """
     recipe = Recipe(device=_device(settings.device))
     _make_folder(settings)
-    comparison = Comparison(settings, _load(settings, console), recipe)
+    comparison = Comparison(settings, _load(settings, recipe, console), recipe)
     warm_up(comparison.data, recipe)
     stopped = _make_runs(comparison, console)
     report(comparison, console, stopped=stopped)
@@ -89,11 +90,11 @@ def _announce(comparison: Comparison, console: Console) -> None:
     """Say what is going to happen."""
     data = comparison.data
     channels, height, width = data.shape
-    plan = f"{len(comparison.runs)} runs of {comparison.epochs} epochs"
+    plan = f"{many(len(comparison.runs), 'run')} of {many(comparison.epochs, 'epoch')}"
     if EQUAL_COST in comparison.settings.methods:
         plan += f" ({EQUAL_COST.lower()}: fewer)"
     lines = (
-        f"{data.name}: {len(data.train):,} images to train on, {len(data.test):,} held out, "
+        f"{data.name}: {many(len(data.train), 'image')} to train on, {len(data.test):,} held out, "
         f"{height} x {width} x {channels}, {data.classes} labels",
         *data.notes,
         f"{plan} on {comparison.recipe.device}, threads: {torch.get_num_threads()}; Ctrl-C ends "
@@ -103,12 +104,13 @@ def _announce(comparison: Comparison, console: Console) -> None:
         console.print(line, markup=False, highlight=False)
 
 
-def _load(settings: DemoSettings, console: Console) -> ImageData:
+def _load(settings: DemoSettings, recipe: Recipe, console: Console) -> ImageData:
     """The images."""
     if settings.data is None:
         return load_digits()
     with decoding(console, settings.data.name) as progress:
-        return load_file(settings.data, settings.test, settings.limit, progress)
+        here = recipe.batch_size if torch.device(recipe.device).type == "cpu" else 0
+        return load_file(settings.data, settings.test, settings.limit, progress, batch_size=here)
 
 
 def _make_folder(settings: DemoSettings) -> None:
@@ -127,10 +129,11 @@ def _device(name: str | None) -> str:
     if name is None:
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError) as error:
+        torch.zeros(1, device=name).tolist()
+    except (RuntimeError, AssertionError, ImportError) as error:
+        reason, *_ = str(error).splitlines()
         raise DemoError(
-            f"--device {name}: torch cannot use it ({error}); give cpu, or cuda if there is one"
+            f"--device {name}: torch cannot use it ({reason}); give cpu, or cuda if there is one"
         ) from error
     return name
 

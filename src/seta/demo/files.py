@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from seta.demo.settings import DemoError
 
-__all__ = ["ImageSource", "Labels", "Layout", "Pixels", "check_labels", "open_images"]
+__all__ = ["FEWEST", "ImageSource", "Labels", "Layout", "Pixels", "check_labels", "open_images"]
 
 Labels = NDArray[np.int64]
 Pixels = NDArray[np.float32]
 
-_FEWEST = 20
+FEWEST = 20
+"""Images that make a file worth while."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,7 @@ def open_images(path: Path) -> ImageSource:
     Raises:
         DemoError: The file is missing, of another kind, or does not hold labelled images.
     """
-    if not path.is_file():
-        raise DemoError(f"{path}: no such file")
+    _check_file(path)
     suffix = path.suffix.lower()
     if suffix == ".npz":
         from seta.demo.npz import NpzImages
@@ -75,6 +75,20 @@ def open_images(path: Path) -> ImageSource:
     )
 
 
+def _check_file(path: Path) -> None:
+    """Refuse what cannot be opened, whatever is in it."""
+    needed = "needed: a .parquet or .npz file of labelled images"
+    try:
+        with path.open("rb"):
+            return
+    except FileNotFoundError as error:
+        raise DemoError(f"{path}: no such file; {needed}") from error
+    except IsADirectoryError as error:
+        raise DemoError(f"{path}: is a folder; {needed}") from error
+    except (OSError, ValueError) as error:
+        raise DemoError(f"{path}: cannot be opened ({error}); {needed}") from error
+
+
 def check_labels(path: Path, name: str, labels: Any) -> Labels:
     """Check the labels of a file: integers, enough of them, of more than one kind.
 
@@ -88,9 +102,9 @@ def check_labels(path: Path, name: str, labels: Any) -> Labels:
             "image, shape (N,)"
         )
     kinds = len(np.unique(found))
-    if len(found) < _FEWEST or kinds < 2:
+    if len(found) < FEWEST or kinds < 2:
         raise DemoError(
             f"{path}: {len(found)} images with {kinds} different labels found; needed: at least "
-            f"{_FEWEST} images and 2 labels"
+            f"{FEWEST} images and 2 labels"
         )
     return found.astype(np.int64)

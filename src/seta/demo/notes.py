@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 
 from seta.demo.data import ImageData
-from seta.demo.settings import EQUAL_COST
+from seta.demo.settings import EQUAL_COST, takes_cost
 from seta.report.results import MethodSummary
 
 __all__ = ["sentences"]
@@ -36,15 +36,22 @@ def sentences(summaries: Sequence[MethodSummary], data: ImageData, epochs: int) 
     if seta:
         notes.append(
             f"SeTa saved {100 * seta.saved:.0f} % of the samples: an outcome of these losses and "
-            f"these {epochs} epochs, not a setting."
+            f"{'this epoch' if epochs == 1 else f'these {epochs} epochs'}, not a setting."
         )
-    if seta and "Random" in found:
-        notes.append("Random trained as many samples as SeTa with the same seed.")
+    same = [method for method in found if takes_cost(method)]
+    if seta and same:
+        notes.append(f"{_listed(same)} trained as many samples as SeTa with the same seed.")
     if seta and "Full" in found:
         notes.append(_difference(seta, found["Full"]))
     if seta and equal:
         notes.append(_difference(seta, equal))
     return notes
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names as a person lists them: "A, B and C"."""
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _difference(one: MethodSummary, other: MethodSummary) -> str:

@@ -54,15 +54,16 @@ class ParquetImages:
         """The images of these rows, float32 (len(rows), C, H, W)."""
         mode = "L" if layout.channels == 1 else "RGB"
         size = (layout.width, layout.height)
-        images = np.empty((len(rows), layout.height, layout.width, layout.channels), np.float32)
+        images = np.empty((len(rows), layout.channels, layout.height, layout.width), np.float32)
+        shape = (layout.height, layout.width, layout.channels)
         for position, encoded in enumerate(self._encoded(rows)):
             image = self._decode(int(rows[position]), encoded).convert(mode)
             if image.size != size:
                 image = image.resize(size)
-            images[position] = np.asarray(image).reshape(images.shape[1:])
+            images[position] = np.moveaxis(np.asarray(image).reshape(shape), 2, 0)
             if position % 100 == 99 or position == len(rows) - 1:
                 progress(position + 1)
-        return np.ascontiguousarray(np.moveaxis(images, 3, 1))
+        return images
 
     def _encoded(self, rows: NDArray[np.intp]) -> Iterator[Any]:
         """The `bytes` of the rows, in rising order, batch after batch."""

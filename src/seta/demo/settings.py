@@ -10,13 +10,26 @@ from pathlib import Path
 
 from seta import policies
 from seta.engine import Policy
+from seta.engine.curves.policy import FitsBudget
 
-__all__ = ["EQUAL_COST", "METHODS", "DemoError", "DemoSettings", "make_policy", "parse_methods"]
+__all__ = [
+    "EQUAL_COST",
+    "METHODS",
+    "DemoError",
+    "DemoSettings",
+    "make_policy",
+    "parse_methods",
+    "takes_cost",
+    "typed_methods",
+]
 
 EQUAL_COST = "Full at equal cost"
-METHODS = ("Full", EQUAL_COST, "Random", "InfoBatch", "SeTa", "Static")
-DEFAULT_METHODS = METHODS[:5]
+DEFAULT_METHODS = ("Full", EQUAL_COST, "Random", "InfoBatch", "SeTa")
+METHODS = (*DEFAULT_METHODS, *(name for name in policies.REGISTRY if name not in DEFAULT_METHODS))
 _ALIASES = {"equalcost": EQUAL_COST, **{"".join(name.lower().split()): name for name in METHODS}}
+
+_MOST_EPOCHS = 10_000
+_MOST_SEEDS = 1_000
 
 
 class DemoError(Exception):
@@ -53,10 +66,15 @@ class DemoSettings:
     device: str | None = None
 
     def __post_init__(self) -> None:
-        if self.epochs is not None and self.epochs < 1:
-            raise DemoError(f"--epochs must be at least 1, got {self.epochs}")
-        if self.seeds < 1:
-            raise DemoError(f"--seeds must be at least 1, got {self.seeds}")
+        for name, value, most in (
+            ("epochs", self.epochs, _MOST_EPOCHS),
+            ("seeds", self.seeds, _MOST_SEEDS),
+        ):
+            if value is not None and not 1 <= value <= most:
+                raise DemoError(
+                    f"--{name} must lie between 1 and {most:,}, got {value}; give --{name} 3 to "
+                    "begin with"
+                )
         if self.limit is not None and self.limit < 0:
             raise DemoError(f"--limit must be at least 1, or 0 for all images, got {self.limit}")
         if self.data is None and (self.test is not None or self.limit is not None):
@@ -80,14 +98,26 @@ def parse_methods(text: str) -> tuple[str, ...]:
     for part in filter(None, (part.strip() for part in text.split(","))):
         key = part.lower().replace("-", "").replace("_", "").replace(" ", "")
         if key not in _ALIASES:
-            known = ", ".join(name.lower().replace(" ", "-") for name in METHODS)
-            raise DemoError(f"--methods: {part!r} is not one of {known} (equal-cost will do, too)")
+            raise DemoError(f"--methods: {part!r} is not one of {typed_methods()}")
         chosen.add(_ALIASES[key])
     if not chosen:
         raise DemoError("--methods must name at least one method, for example full,seta")
     if EQUAL_COST in chosen and "SeTa" not in chosen:
-        raise DemoError("--methods: full-at-equal-cost takes its cost from SeTa: add seta")
+        raise DemoError("--methods: equal-cost takes its cost from SeTa: add seta")
     return tuple(name for name in METHODS if name in chosen)
+
+
+def typed_methods() -> str:
+    """All methods as they may be typed."""
+    return ", ".join("equal-cost" if name == EQUAL_COST else name.lower() for name in METHODS)
+
+
+def takes_cost(method: str) -> bool:
+    """Whether a method trains as many samples as SeTa with the same seed, if that is run, too.
+
+    So do all that are made for a budget; what the others save is an outcome.
+    """
+    return isinstance(policies.REGISTRY.get(method), FitsBudget)
 
 
 def make_policy(method: str, prune_ratio: float, budget: float | None = None) -> Policy:
@@ -96,11 +126,9 @@ def make_policy(method: str, prune_ratio: float, budget: float | None = None) ->
     Args:
         method: A name of `METHODS`.
         prune_ratio: SeTa's prune ratio.
-        budget: The share of the samples that SeTa trained with the same seed, for Random, so that
-            the two are compared at equal cost; None: Random's own default.
+        budget: The share of the samples that SeTa trained with the same seed, for those that take
+            their cost from it; None: their own default.
     """
     if method == "SeTa":
         return policies.SeTa(prune_ratio=prune_ratio)
-    if method == "Random" and budget is not None:
-        return policies.Random(prune_ratio=1 - budget)
-    return policies.get("Full" if method == EQUAL_COST else method)
+    return policies.get("Full" if method == EQUAL_COST else method, budget=budget)

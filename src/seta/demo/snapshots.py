@@ -6,13 +6,12 @@ these epochs for the plot. Holds at most four of each, some megabytes.
 
 from collections.abc import Callable, Sequence
 
+from seta.demo.settings import EQUAL_COST
 from seta.engine import Pruner
 from seta.report.curves import Snapshot
 from seta.report.results import Run
 
 __all__ = ["SnapshotTaker"]
-
-_LOOKED_AT = ("SeTa", "InfoBatch", "Random", "Static", "Full")
 
 
 class SnapshotTaker:
@@ -24,7 +23,8 @@ class SnapshotTaker:
     """
 
     def __init__(self, methods: Sequence[str], epochs: int) -> None:
-        self.method = next(name for name in _LOOKED_AT if name in methods)
+        pruning = [name for name in methods if name not in ("Full", EQUAL_COST)]
+        self.method = "SeTa" if "SeTa" in pruning else (*pruning, "Full")[0]
         self.taken: list[Snapshot] = []
         # Of SeTa's defaults, odd epochs leave out the easiest group and even ones the hardest.
         middle = epochs // 2 - epochs // 2 % 2
@@ -41,7 +41,7 @@ class SnapshotTaker:
         if epoch not in self._names or histogram is None or curve is None or not histogram.seen:
             return
         name = self._names[epoch]
-        if name == "Annealing" and curve.window is not None:
+        if name == "Annealing" and (curve.window or not hasattr(pruner.policy, "delta")):
             name = "Last"
         kept = f"{curve.expected(histogram):,.0f} of {histogram.total:,}"
         title = f"{name}: epoch {epoch + 1} of {self._epochs}\n{kept} samples expected"

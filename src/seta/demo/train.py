@@ -10,20 +10,26 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from seta import Pruner
 from seta.demo.data import ImageData
+from seta.demo.files import Labels
 from seta.demo.net import learning_rate, make_net
 from seta.engine import Policy
+from seta.engine.curves.policy import is_stratified
 from seta.engine.steps import Steps
 from seta.torch import PrunedDataLoader
 
 __all__ = ["Recipe", "TensorImages", "accuracy", "batch_as_is", "sizes", "train", "warm_up"]
 
 Batch = tuple[Tensor, Tensor]
+
+_PIXELS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -114,6 +120,7 @@ def train(
         batch_size=recipe.batch_size,
         drop_last=sizes(data, recipe).drop_last,
         collate_fn=batch_as_is,
+        strata=_classes(data.train_labels) if is_stratified(policy) else None,
     )
     visits, seconds = 0, 0.0
     for epoch in range(epochs):
@@ -132,6 +139,12 @@ def train(
             "seconds": seconds,
             "pruning": pruning,
         }
+
+
+def _classes(labels: Labels) -> NDArray[np.intp]:
+    """The labels that are trained on, numbered without gaps: of few images some have none."""
+    classes: NDArray[np.intp] = np.unique(labels, return_inverse=True)[1]
+    return classes
 
 
 def _train_epoch(
@@ -159,10 +172,11 @@ def _train_epoch(
 
 
 @torch.no_grad()
-def accuracy(net: nn.Module, held_out: TensorImages, batch_size: int = 1024) -> float:
-    """Share of the held-out images that the net labels rightly."""
+def accuracy(net: nn.Module, held_out: TensorImages) -> float:
+    """Share of the held-out images that the net labels rightly; a million pixels at a time."""
     net.eval()
     right = 0
+    batch_size = max(1, _PIXELS // held_out.images[0, 0].numel())
     for start in range(0, len(held_out), batch_size):
         images = held_out.images[start : start + batch_size]
         labels = held_out.labels[start : start + batch_size]

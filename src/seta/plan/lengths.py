@@ -2,8 +2,8 @@
 
 The pruner's own arithmetic answers (`engine.steps`). Without a budget the lengths are an outcome of
 training; here the real policy is asked for its curve, epoch by epoch, on made-up losses (a gamma
-distribution of shape 2), and its expected counts are scaled to the dataset. Costs some milliseconds
-per epoch then.
+distribution of shape 2, the same in every class), and its expected counts are scaled to the
+dataset. Costs some milliseconds per epoch then.
 """
 
 from __future__ import annotations
@@ -11,18 +11,26 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from seta.engine.curve import KeepCurve
-from seta.engine.histogram import Binning, LossHistogram
-from seta.engine.policy import Policy, SeesBatch, curve_of, in_batch
+from seta.engine.curves.curve import KeepCurve
+from seta.engine.curves.histogram import Binning, LossHistogram
+from seta.engine.curves.policy import Policy, SeesBatch, curve_of, in_batch, is_stratified
 from seta.engine.steps import Steps
 
-__all__ = ["SYNTHETIC", "expected_shares", "gamma_losses", "is_weighted", "planned_lengths"]
+__all__ = [
+    "SYNTHETIC",
+    "alike",
+    "expected_shares",
+    "gamma_losses",
+    "is_weighted",
+    "planned_lengths",
+]
 
 SYNTHETIC = 1_000_000
 """Made-up losses that the policy is asked about."""
 
 _BINS = 4096
 _BATCH = 128
+_CLASSES = 8
 
 Losses = NDArray[np.float32]
 
@@ -32,6 +40,11 @@ def gamma_losses(n: int) -> Losses:
     losses = np.empty(n, np.float32)
     np.random.default_rng(0).standard_gamma(2.0, dtype=np.float32, out=losses)
     return losses
+
+
+def alike(n: int, classes: int) -> NDArray[np.uint32]:
+    """Returns made-up classes: uint32 (n,), in turns, so that none differs from another."""
+    return np.arange(n, dtype=np.uint32) % np.uint32(classes)
 
 
 def planned_lengths(sizes: Steps, epochs: int, policy: Policy, budget: float | None) -> list[int]:
@@ -57,7 +70,7 @@ def expected_shares(policy: Policy, epochs: int, synthetic: int = SYNTHETIC) -> 
     The first epoch knows no losses. Later ones know those of the samples that have been trained;
     the rest stays unseen, and is kept with the curve's probability for the unseen.
     """
-    everything = _coarse_histogram(_recorded(policy, gamma_losses(synthetic)))
+    everything = _coarse_histogram(policy, _recorded(policy, gamma_losses(synthetic)))
     unseen, shares = 1.0, []
     for epoch in range(epochs):
         histogram = _partly_seen(everything, unseen)
@@ -69,7 +82,7 @@ def expected_shares(policy: Policy, epochs: int, synthetic: int = SYNTHETIC) -> 
 
 def is_weighted(policy: Policy, epochs: int) -> bool:
     """Returns whether a policy weights losses, in the first epoch or in the middle of a run."""
-    histogram = LossHistogram.from_losses(gamma_losses(10_000))
+    histogram = _coarse_histogram(policy, gamma_losses(10_000))
     curves = (curve_of(policy, histogram, epoch, epochs) for epoch in {0, epochs // 2})
     return any(curve.weight_by_cell is not None for curve in curves)
 
@@ -82,18 +95,25 @@ def _recorded(policy: Policy, losses: Losses) -> Losses:
     return np.concatenate([in_batch(policy, batch) for batch in batches])
 
 
-def _coarse_histogram(losses: Losses) -> LossHistogram:
+def _coarse_histogram(policy: Policy, losses: Losses) -> LossHistogram:
     """Returns a histogram of some thousand bins: enough for an estimate, and quickly clustered."""
     fine = Binning.over(float(losses.min()), float(losses.max()))
     shift = max(0, fine.size.bit_length() - _BINS.bit_length())
     coarse = Binning(fine.smallest, fine.shift + shift, (fine.size >> shift) + 1)
-    return LossHistogram.from_losses(losses, binning=coarse)
+    classes = alike(len(losses), _CLASSES) if is_stratified(policy) else None
+    return LossHistogram.from_losses(losses, binning=coarse, strata=classes)
 
 
 def _partly_seen(histogram: LossHistogram, unseen: float) -> LossHistogram:
     """Returns a histogram of as many samples, a share of them unseen, the same in every bin."""
     if unseen == 1:  # nothing is known: a policy may not even learn the range
         nothing = np.full(histogram.total, np.nan, np.float32)
-        return LossHistogram.from_losses(nothing)
-    counts = np.rint(histogram.counts * (1 - unseen)).astype(np.int64)
-    return LossHistogram(histogram.binning, counts, histogram.total - int(counts.sum()))
+        classes = histogram.by_stratum
+        strata = None if classes is None else alike(len(nothing), len(classes))
+        return LossHistogram.from_losses(nothing, strata=strata)
+    cells = histogram.cells.reshape(-1, histogram.bins + 1)  # (classes, bins and the unseen)
+    seen = np.rint(cells[:, :-1] * (1 - unseen)).astype(np.int64)
+    rest = cells.sum(axis=1) - seen.sum(axis=1)
+    counts = seen.sum(axis=0)
+    by_class = None if histogram.by_stratum is None else np.column_stack([seen, rest])
+    return LossHistogram(histogram.binning, counts, int(rest.sum()), by_class)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from seta.engine.histogram import MAX_BINS
-from seta.engine.table import SHARDED_FROM, Sharding
+from seta.engine.curves.histogram import MAX_BINS
+from seta.engine.table.table import SHARDED_FROM, Sharding
 
 __all__ = [
     "Exchange",
@@ -32,8 +32,9 @@ SHARDS_BYTES = 48
 ROUND = 1 << 24
 """Records of all ranks together that are exchanged at a time."""
 
+_CELLS, _LEAST_BINS = 1 << 20, 1 << 8  # of all classes, and of each
 _BLOCK = 1 << 17  # samples that a thread works on at a time
-_WORK, _WORK_PER_THREAD = 6 << 20, 3 << 20  # at most, measured
+_WORK, _WORK_PER_THREAD = 6 << 20, 5 << 20  # at most, measured
 
 
 def default_sharding(samples: int, ranks: int) -> Sharding:
@@ -55,15 +56,21 @@ def table_bytes(rows: int, epochs: int, columns: int = 0) -> int:
     return rows * (LOSS_BYTES * (1 + columns) + (2 if epochs < 0xFFFF else 4))
 
 
+def class_bytes(rows: int, classes: int) -> int:
+    """Returns the bytes of the classes of samples: 1 each, 2 of more than 256 classes, or 4."""
+    return rows * (1 if classes <= 1 << 8 else 2 if classes <= 1 << 16 else 4)
+
+
 @dataclass(frozen=True)
 class Memory:
     """Bytes that a rank holds, beside the model and the data.
 
     Attributes:
         table: The loss table, always.
+        classes: Where the method looks at them, the class of each of its samples; always.
         mask: A bit for each of its samples, while an epoch is open.
-        order: The chosen samples in training order, and their weights where the method has some;
-            while an epoch is open.
+        order: The counts by which the samples are looked up that come next, 0.11 bytes for each of
+            its samples at most, while an epoch is open.
         weights: Where the method has some, which one each of its samples has: a byte each; while an
             epoch is open.
         bins: The histogram and the keep curve made of it, while an epoch is open.
@@ -76,6 +83,7 @@ class Memory:
     """
 
     table: int
+    classes: int
     mask: int
     order: int
     weights: int
@@ -85,9 +93,14 @@ class Memory:
     received: int
 
     @property
+    def always(self) -> int:
+        """What stays from epoch to epoch: table and classes."""
+        return self.table + self.classes
+
+    @property
     def open(self) -> int:
-        """What every moment of an epoch needs: table, mask, order, weights and bins."""
-        return self.table + self.mask + self.order + self.weights + self.bins
+        """What every moment of an epoch needs: what stays, mask, order, weights and bins."""
+        return self.always + self.mask + self.order + self.weights + self.bins
 
     @property
     def peak(self) -> int:
@@ -98,14 +111,13 @@ class Memory:
 def memory(
     samples: int,
     rows: int,
-    chosen: int,
     *,
     epochs: int,
     logged: int = 0,
     exchanged: int = 0,
-    sharded: bool = False,
     weighted: bool = False,
     columns: int = 0,
+    classes: int | None = None,
     threads: int = 2,
 ) -> Memory:
     """Returns what a rank holds.
@@ -113,28 +125,34 @@ def memory(
     Args:
         samples: Of the dataset, for the width of an index.
         rows: Samples whose losses the rank keeps: all where they are replicated.
-        chosen: How many of its rows the longest epoch trains.
         epochs: Of the run, for the width of an epoch's number.
         logged: Samples that the rank trains in the longest epoch and tells the others of:
             0 on a single rank, and where each rank trains the samples that it owns.
         exchanged: The same of all ranks together.
-        sharded: Whether its rows are those of shards, which are put in order before they are named.
         weighted: Whether the method weights losses.
         columns: Numbers per sample that the method keeps beside the loss.
+        classes: How many the samples have; None: the method does not look at them.
         threads: That choose.
     """
     index = index_bytes(samples)
     work = _WORK + _WORK_PER_THREAD * min(threads, -(-rows // _BLOCK))
     return Memory(
         table=table_bytes(rows, epochs, columns),
+        classes=0 if classes is None else class_bytes(rows, classes),
         mask=-(-rows // 8),
-        order=chosen * (index + (4 if weighted else 0)),
+        order=-(-rows * 7 // 64),
         weights=rows if weighted else 0,
-        bins=4 * 8 * MAX_BINS,
-        work=work + (chosen * index_bytes(rows) if sharded else 0),
+        bins=4 * 8 * _cells(classes or 1),
+        work=work,
         log=logged * (2 * (index + LOSS_BYTES) + LOSS_BYTES),
         received=min(exchanged, ROUND) * (index + 2 * LOSS_BYTES),
     )
+
+
+def _cells(classes: int) -> int:
+    """Returns the bins of all classes together, at most: losses fill half of them or more."""
+    share = 1 << max(0, (_CELLS // classes).bit_length() - 1)
+    return classes * max(_LEAST_BINS, min(MAX_BINS, share))
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from functools import cached_property
 import numpy as np
 
 from seta import policies
-from seta.engine.partition import Partition, shards_of
-from seta.engine.policy import Policy
+from seta.engine.curves.policy import Policy
+from seta.engine.draw.partition import Partition, shards_of
 from seta.plan import model
 from seta.plan.lengths import is_weighted, planned_lengths
 from seta.plan.model import Exchange, Memory
@@ -58,8 +58,8 @@ class Plan:
 
     @property
     def policy(self) -> Policy:
-        """The method that the run trains with, with its defaults."""
-        return policies.get(self.request.policy)
+        """The method that the run trains with, as it is made for the budget."""
+        return policies.get(self.request.policy, budget=self.request.budget)
 
     @cached_property
     def epochs(self) -> list[EpochPlan]:
@@ -149,13 +149,12 @@ class Plan:
         return model.memory(
             request.samples,
             self.rows,
-            self._share(longest.chosen)[1],
             epochs=request.epochs,
             logged=longest.share if tells else 0,
             exchanged=longest.share * request.ranks if tells else 0,
-            sharded=self.partition is not None,
             weighted=is_weighted(self.policy, request.epochs),
             columns=len(getattr(self.policy, "columns", ())),
+            classes=request.classes,
             threads=self.threads,
         )
 
@@ -181,6 +180,7 @@ class Plan:
         speed = request.throughput and request.ranks * request.throughput
         return Times(
             choose=self.rows * calibration.choose_ns * 1e-9 * slower,
+            order=self.average / request.ranks * calibration.order_ns * 1e-9,
             record=gathered * calibration.record_ns * 1e-9,
             exchange=most / request.bandwidth if request.bandwidth else None,
             train=self.average / speed if speed else None,

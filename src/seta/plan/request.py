@@ -6,15 +6,15 @@ option, the value, the rule, and what to do instead.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from fractions import Fraction
+from decimal import Decimal, InvalidOperation
 from typing import TypeVar
 
-from seta.engine.partition import shards_of
+from seta.engine.curves.policy import is_stratified
+from seta.engine.draw.partition import shards_of
 from seta.engine.steps import Steps
-from seta.engine.table import Sharding
+from seta.engine.table.table import Sharding
 from seta.plan.model import default_sharding
 from seta.policies import REGISTRY
 
@@ -26,6 +26,10 @@ Name = TypeVar("Name", bound=str)
 _MOST_SAMPLES = 10**12
 _MOST_EPOCHS = 10_000
 _MOST_RANKS = 10**6
+_MOST_CLASSES = 10**5
+_CLASSES = 10
+_LEAST_RATE, _MOST_RATE = Decimal("1e-6"), Decimal("1e12")
+_SHOWN = 40  # characters of what was typed
 
 
 class PlanError(ValueError):
@@ -42,6 +46,7 @@ class Request:
         ranks: Training processes.
         batch_size: Samples per step and rank.
         policy: Name of the method, as the registry has it.
+        classes: Of the samples, equally many of each; None: the method does not look at them.
         budget: Share of full training's sample visits; None: as many as the method keeps.
         throughput: Samples per second that a rank trains; None: not known.
         ranks_per_node: Ranks that share a machine.
@@ -55,6 +60,7 @@ class Request:
     ranks: int
     batch_size: int
     policy: str
+    classes: int | None
     budget: float | None
     throughput: float | None
     ranks_per_node: int
@@ -80,6 +86,11 @@ class Request:
             self._check_shards()
 
     def _check_shards(self) -> None:
+        if self.classes is not None:
+            raise PlanError(
+                f"--policy {self.policy}: looks at the losses class by class, which sharded losses "
+                "do not allow; give --sharding replicated, or another --policy"
+            )
         if self.ranks > shards_of(self.samples):
             raise PlanError(
                 f"--sharding sharded: {self.samples:,} samples make {shards_of(self.samples):,} "
@@ -120,15 +131,17 @@ def read(options: Mapping[str, str | None], *, drop_last: bool = False) -> Reque
     given = {name: value for name, value in options.items() if value is not None}
     samples = _whole(given, "samples", None, _MOST_SAMPLES, "the samples of the dataset")
     ranks = _whole(given, "ranks", 1, _MOST_RANKS, "the training processes")
-    bandwidth = _positive(given, "bandwidth", "the gigabytes per second of a rank, such as 10")
+    bandwidth = _rate(given, "bandwidth", "the gigabytes per second of a rank, such as 10")
+    policy = _name(given.get("policy", "SeTa"), "policy", tuple(REGISTRY))
     return Request(
         samples=samples,
         epochs=_whole(given, "epochs", None, _MOST_EPOCHS, "the epochs of the whole run"),
         ranks=ranks,
         batch_size=_whole(given, "batch-size", 1, samples, "the samples per step and rank"),
-        policy=_name(given.get("policy", "SeTa"), "policy", tuple(REGISTRY)),
+        policy=policy,
+        classes=_classes(given, policy, samples),
         budget=_budget(given),
-        throughput=_positive(given, "throughput", "the samples per second that a rank trains"),
+        throughput=_rate(given, "throughput", "the samples per second that a rank trains"),
         ranks_per_node=_whole(given, "ranks-per-node", 8, _MOST_RANKS, "the ranks of a machine"),
         sharding=_name(
             given.get("sharding", default_sharding(samples, ranks)), "sharding", _SHARDINGS
@@ -146,21 +159,37 @@ def _whole(given: Mapping[str, str], name: str, default: int | None, most: int, 
         return default
     text = given[name]
     value = _number(text)
-    if value is None or value.denominator != 1:
+    if value is None or value != value.to_integral_value():
         raise PlanError(
-            f"--{name} {text}: must be a whole number; give {what} as 1000000, 1_000_000 or 1e6"
+            f"--{name} {_shown(text)}: must be a whole number; give {what} as 1000000, 1_000_000 "
+            "or 1e6"
         )
     if not 1 <= value <= most:
-        raise PlanError(f"--{name} {text}: must lie between 1 and {most:,}; give {what}")
+        raise PlanError(f"--{name} {_shown(text)}: must lie between 1 and {most:,}; give {what}")
     return int(value)
 
 
-def _positive(given: Mapping[str, str], name: str, what: str) -> float | None:
+def _classes(given: Mapping[str, str], policy: str, samples: int) -> int | None:
+    most = min(samples, _MOST_CLASSES)
+    found = _whole(given, "classes", min(_CLASSES, samples), most, "the classes of the samples")
+    if is_stratified(REGISTRY[policy]()):
+        return found
+    if "classes" in given:
+        raise PlanError(
+            f"--classes {_shown(given['classes'])}: {policy} does not look at classes; leave it out"
+        )
+    return None
+
+
+def _rate(given: Mapping[str, str], name: str, what: str) -> float | None:
     if name not in given:
         return None
     value = _number(given[name])
-    if value is None or value <= 0:
-        raise PlanError(f"--{name} {given[name]}: must be a number above 0; give {what}")
+    if value is None or not _LEAST_RATE <= value <= _MOST_RATE:
+        raise PlanError(
+            f"--{name} {_shown(given[name])}: must be a number between {_LEAST_RATE:f} and "
+            f"{_MOST_RATE:,f}; give {what}"
+        )
     return float(value)
 
 
@@ -169,30 +198,34 @@ def _budget(given: Mapping[str, str]) -> float | None:
         return None
     text = given["budget"]
     value, percent = _number(text), _number(text.removesuffix("%"))
-    if value is not None and 0 < value <= 1:
+    if value is not None and 0 < value <= 1 and float(value):
         return float(value)
     example = "0.6 for 60 %"
     if percent is not None and 1 < percent <= 100:
         example = f"{float(percent / 100):g} for {float(percent):g} %"
     raise PlanError(
-        f"--budget {text}: must lie above 0 and be at most 1, the share of full training's sample "
-        f"visits; give {example}, or leave it out to train as many as the method keeps"
+        f"--budget {_shown(text)}: must lie above 0 and be at most 1, the share of full training's "
+        f"sample visits; give {example}, or leave it out to train as many as the method keeps"
     )
 
 
-def _number(text: str) -> Fraction | None:
-    """Reads a finite number exactly; None where it is none, or out of all proportion."""
+def _number(text: str) -> Decimal | None:
+    """Reads a finite number exactly, however large; None where it is none."""
     try:
-        size = abs(float(text))
-    except ValueError:
+        value = Decimal(text)
+    except InvalidOperation:
         return None
-    if not 1e-30 < size < math.inf:  # of 1e-999999999 a fraction would take for ever
-        return Fraction(0) if size < 1 else None
-    return Fraction(text.replace("_", ""))
+    return value if value.is_finite() else None
+
+
+def _shown(text: str) -> str:
+    """What was typed, in quotes where it would not be seen as it is, and cut if it is long."""
+    short = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    return short if text.isprintable() and text == text.strip() != "" else repr(short)
 
 
 def _name(text: str, option: str, names: tuple[Name, ...]) -> Name:
     for name in names:
         if text.lower() == name.lower():
             return name
-    raise PlanError(f"--{option} {text}: is not known; give one of {', '.join(names)}")
+    raise PlanError(f"--{option} {_shown(text)}: is not known; give one of {', '.join(names)}")

@@ -10,9 +10,11 @@ from __future__ import annotations
 import os
 import time
 
+import numpy as np
+
 from seta.engine import parallel
 from seta.engine.pruner import Pruner
-from seta.plan.lengths import gamma_losses
+from seta.plan.lengths import alike, gamma_losses
 from seta.plan.outline import Plan
 from seta.plan.times import Calibration
 
@@ -32,20 +34,20 @@ def calibrate(plan: Plan) -> Calibration:
     share = plan.visits / plan.full_visits
     began = time.perf_counter()
     for size in sorted({min(plan.rows, size) for size in _SIZES}):
-        choose, record = _time(plan, size, share if plan.exact else None)
+        choose, order, record = _time(plan, size, share if plan.exact else None)
         if time.perf_counter() - began > _ENOUGH:
             break
-    return Calibration(size, choose, record, parallel.available_threads(), available_cores())
+    return Calibration(size, choose, order, record, parallel.available_threads(), available_cores())
 
 
-def _time(plan: Plan, n: int, share: float | None) -> tuple[float, float]:
-    """Returns ns per sample of an epoch start and of recording, each of the dearer kind of epoch.
+def _time(plan: Plan, n: int, share: float | None) -> tuple[float, float, float]:
+    """Returns ns per sample of an epoch start, of its order and of recording.
 
-    Odd and even epochs have different windows. Of each kind the best of two counts: the rest is
-    what else the machine was busy with.
+    Odd and even epochs have different windows: the dearer kind counts. Of each kind the best of two
+    counts: the rest is what else the machine was busy with.
     """
     budget = None if share is None else min(1.0, max(share, 1 / n))
-    losses = gamma_losses(n)
+    losses, classes = gamma_losses(n), plan.request.classes
     pruner = Pruner(
         n,
         plan.policy,
@@ -53,17 +55,21 @@ def _time(plan: Plan, n: int, share: float | None) -> tuple[float, float]:
         budget=budget,
         losses=losses,
         sharding=plan.request.sharding,
+        strata=None if classes is None else alike(n, classes),
     )
-    choose, record = [], []
+    choose, order, record = [], [], []
     for epoch in range(5):
         began = time.perf_counter()
-        chosen = pruner.begin_epoch(epoch).indices
+        selection = pruner.begin_epoch(epoch)
         choose.append((time.perf_counter() - began) / n)
+        began = time.perf_counter()
+        chosen = np.concatenate(list(selection.blocks()))
+        order.append((time.perf_counter() - began) / len(chosen))
         values = losses[chosen]
         began = time.perf_counter()
         pruner.record(chosen, values)
         record.append((time.perf_counter() - began) / len(chosen))
-    return 1e9 * _dearer(choose), 1e9 * _dearer(record)
+    return 1e9 * _dearer(choose), 1e9 * _dearer(order), 1e9 * _dearer(record)
 
 
 def _dearer(seconds: list[float]) -> float:

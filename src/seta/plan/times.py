@@ -16,7 +16,8 @@ class Calibration:
 
     Attributes:
         samples: At which size.
-        choose_ns: Nanoseconds per sample to choose and order an epoch.
+        choose_ns: Nanoseconds per sample to choose an epoch.
+        order_ns: Nanoseconds per trained sample to look up which comes next, on one thread.
         record_ns: Nanoseconds per sample to take over the losses of an epoch at once.
         threads: Threads that a rank uses.
         cores: Cores that this process may use.
@@ -24,6 +25,7 @@ class Calibration:
 
     samples: int
     choose_ns: float
+    order_ns: float
     record_ns: float
     threads: int
     cores: int
@@ -39,6 +41,7 @@ class Times:
 
     Attributes:
         choose: To choose it.
+        order: To look up which samples come next, a block at a time, as it is trained.
         record: To take over the losses of all ranks when it ends.
         exchange: To exchange them; None: the bandwidth is not known.
         train: To train it; None: the throughput is not known.
@@ -46,6 +49,7 @@ class Times:
     """
 
     choose: float
+    order: float
     record: float
     exchange: float | None
     train: float | None
@@ -54,7 +58,7 @@ class Times:
     @property
     def overhead(self) -> float:
         """What choosing adds to an epoch."""
-        return self.choose + self.record + (self.exchange or 0.0)
+        return self.choose + self.order + self.record + (self.exchange or 0.0)
 
     @property
     def saved(self) -> float | None:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from seta.engine.curve import KeepCurve
-from seta.engine.histogram import LossHistogram
+from seta.engine.curves.curve import KeepCurve
+from seta.engine.curves.histogram import LossHistogram
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

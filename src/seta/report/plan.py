@@ -89,6 +89,11 @@ def _remarks(plan: Plan) -> Iterator[str]:
             f"These lengths are an estimate: {run.policy} asked about made-up losses (gamma, shape "
             "2). Yours decide; --budget 0.6 would make every length known.\n"
         )
+    if run.classes is not None:
+        yield (
+            f"{run.policy} looks at classes: {run.classes:,} of equal size and with equal losses "
+            "here; --classes says how many yours are.\n"
+        )
     if plan.partition and plan.left_over > _UNEVEN:
         fewer, more = plan.even_ranks
         yield (
@@ -124,11 +129,12 @@ def _figures(plan: Plan, calibration: Calibration) -> Table:
 
 def _memory(plan: Plan) -> Iterator[Line]:
     run, memory = plan.request, plan.memory
-    per_row = memory.table // plan.rows
+    per_row = memory.always // plan.rows
     part = "all samples" if plan.partition is None else f"its {plan.rows:,} samples"
-    yield Line("rank, always", in_bytes(memory.table), f"losses of {part}, {per_row} bytes each")
+    held = "losses" if run.classes is None else "losses and classes"
+    yield Line("rank, always", in_bytes(memory.always), f"{held} of {part}, {per_row} bytes each")
     more = ", records of the epoch" if memory.log else ""
-    yield Line("rank, at the peak", in_bytes(memory.peak), f"and order, mask, work space{more}")
+    yield Line("rank, at the peak", in_bytes(memory.peak), f"and mask, order, work space{more}")
     if run.node_ranks > 1:
         node = f"{run.node_ranks} ranks"
         yield Line("node, at the peak", in_bytes(memory.peak * run.node_ranks), node)
@@ -156,10 +162,12 @@ def _exchange(plan: Plan) -> Iterator[Line]:
 
 def _times(plan: Plan, calibration: Calibration) -> Iterator[Line]:
     run, times = plan.request, plan.times(calibration)
-    timed = f"{calibration.choose_ns:.3g} ns per sample, timed here"
+    timed = f"{digits(calibration.choose_ns)} ns per sample, timed here"
     if calibration.crowded(run.node_ranks) > 1:
         timed += f"; {run.node_ranks} ranks on {many(calibration.cores, 'core')}"
     yield Line("choosing", in_time(times.choose), timed)
+    looked_up = f"{digits(calibration.order_ns)} ns per sample trained, spread over the epoch"
+    yield Line("order", in_time(times.order), looked_up)
     if times.record:
         yield Line("recording", in_time(times.record), "of what all ranks trained, at its end")
     if times.exchange is not None and run.ranks > 1:

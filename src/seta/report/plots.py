@@ -36,6 +36,8 @@ _STYLES = {
     "Static": _Style("#E69F00", "--", "P"),
 }
 
+_MARKERS = "X*hp<>8dH"  # of other methods
+
 
 def accuracy_panel(axes: "Axes", runs: Sequence[Run], order: Sequence[str]) -> None:
     """Draw accuracy against samples trained: a line per method, a band for its spread.
@@ -109,7 +111,7 @@ def _by_method(runs: Sequence[Run], order: Sequence[str]) -> list[tuple[str, _St
     for number, method in enumerate(order):
         of_method = [run for run in runs if run.method == method and run.rows]
         if of_method:
-            style = _STYLES.get(method, _Style(f"C{number}", "-", "o"))
+            style = _STYLES.get(method, _Style(f"C{number}", "-", _MARKERS[number % len(_MARKERS)]))
             counted = counted_runs(of_method)
             far, whole = len(counted[0].rows), counted[0].epochs
             name = method if far >= whole else f"{method}\n(stopped at {far}/{whole})"

@@ -28,12 +28,14 @@ def count(value: int, exact: bool) -> str:
 
 
 def digits(value: float) -> str:
-    """A number for a person: three digits, or all before the point."""
-    return f"{value:,.0f}" if abs(value) >= 999.5 else f"{value:.3g}"
+    """A number for a person: three digits, or all before the point while they can be read."""
+    return f"{value:,.0f}" if 999.5 <= abs(value) < 1e12 else f"{value:.3g}"
 
 
 def percent(share: float) -> str:
     """A share for a person, in percent."""
+    if abs(share) >= 10:
+        return f"{digits(100 * share)} %"
     return f"{100 * share:.1f} %" if abs(share) >= 0.01 or not share else f"{100 * share:.2g} %"
 
 
