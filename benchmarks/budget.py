@@ -95,7 +95,7 @@ def _save(n: int) -> dict[str, Any]:
     import seta
 
     pruner = seta.Pruner(n, "SeTa", epochs=8, losses=gamma_losses(n), threads=THREADS)
-    pruner.record(pruner.begin_epoch(1).indices[: n // 2], np.ones(n // 2, np.float32))
+    pruner.record(pruner.begin_epoch(1)[: n // 2], np.ones(n // 2, np.float32))
     state = pruner.state_dict()
     raw: defaultdict[str, list[float]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as name:

@@ -1,4 +1,4 @@
-"""A whole epoch start (histogram, groups, draw, shuffle): its time and its memory.
+"""A whole epoch start (histogram, groups, draw): its time and its memory; and the order.
 
 SeTa with its defaults, gamma losses, two threads. Odd and even epochs have different windows, so
 both are timed and the dearer one counts. Up to 3 million samples the published way runs on the same
@@ -7,6 +7,9 @@ data, in turns with ours; the yardstick everywhere is a copy of the losses into 
 Memory: `table` is the bytes per sample of the arrays held, loss and time left out, as the state
 dict has them. `held`, `more_at_peak` and `process_gib` are what is resident, with the fixed parts
 (threads' heaps, the histogram), so that they are large per sample where samples are few.
+
+Order: the samples of an epoch are made when they are read. A loader reads them in blocks, and so
+does the measurement, on one thread, beside drawing as many random numbers of 64 bits.
 """
 
 from __future__ import annotations
@@ -38,7 +41,12 @@ def run(quick: bool, tell: Callable[[str], None]) -> Result:
     result = Result("epoch_start")
     for n in beside + alone:
         published = 0 if n in alone else 3
-        for kind, task in (("time", {"n": n, "published": published}), ("memory", {"n": n})):
+        kinds = (
+            ("time", {"n": n, "published": published}),
+            ("memory", {"n": n}),
+            ("order", {"n": n}),
+        )
+        for kind, task in kinds:
             tell(f"epoch start, {kind}, {n:,} samples")
             result.rows.append(child(__spec__.name, {"kind": kind, **task}))
     result.bars = _bars(result.rows, beside[-1], alone[0], alone[-1])
@@ -49,14 +57,14 @@ def _bars(rows: list[dict[str, Any]], beside: int, alone: int, largest: int) -> 
     """The bars on speed at `beside` and `alone`, and on memory at `largest`."""
     row = {(r["kind"], r["n"]): r for r in rows}
     memory = row["memory", largest]
-    memory = row["memory", largest]
     faster = row["time", beside]["times_faster"]
     copies = row["time", alone]["copies"]
     return [
-        Bar(f"epoch start at {beside:,}, times faster than published", faster, 500, "x", True),
-        Bar(f"epoch start at {alone:,}, in copies of the losses", copies, 60, "copies"),
+        Bar(f"epoch start at {beside:,}, times faster than published", faster, 2000, "x", True),
+        Bar(f"epoch start at {alone:,}, in copies of the losses", copies, 15, "copies"),
+        Bar(f"order at {largest:,}, a sample", row["order", largest]["nanoseconds"], 60, "ns"),
         Bar(f"loss table at {largest:,}", memory["table"], 6, "bytes/sample"),
-        Bar(f"more at the peak at {largest:,}", memory["more_at_peak"], 10, "bytes/sample"),
+        Bar(f"more at the peak at {largest:,}", memory["more_at_peak"], 1, "bytes/sample"),
         Bar(f"whole process at {largest:,}", memory["process_gib"], 2, "GiB"),
     ]
 
@@ -94,7 +102,7 @@ def _time(n: int, published: int) -> dict[str, Any]:
 
 def _train_a_little_and_end(pruner: Any, seed: int) -> float:
     """Records a few new losses, so that nothing can be reused; times the epoch's end."""
-    indices = pruner.selection.indices[:128]
+    indices = pruner.selection[:128]
     pruner.record(indices, np.random.default_rng(seed).standard_gamma(2.0, len(indices)))
     return seconds(pruner.end_epoch)
 
@@ -147,18 +155,41 @@ def _memory(n: int) -> dict[str, Any]:
     for epoch in range(4):
         pruner.begin_epoch(epoch)
         _train_a_little_and_end(pruner, epoch)
-    # `held` is taken after the epochs: memory counts once it is touched. It leaves out the plan.
-    plan = pruner.selection
-    held = _resident() - before - (plan.indices.nbytes if plan is not None else 0)
+    # Taken after the epochs: memory counts once it is touched.
     row = {
         "kind": "memory",
         "n": n,
-        "held": held / n,
+        "held": (_resident() - before) / n,
         "more_at_peak": (_peak() - before) / n - 6,
         "process_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT / 2**30,
     }
-    table = [v.nbytes for v in pruner.state_dict().values() if isinstance(v, np.ndarray)]
-    return row | {"table": sum(table) / n}  # last: a state dict is a copy
+    table = pruner.state_dict(copy=False)["table"].values()
+    return row | {"table": sum(v.nbytes for v in table if isinstance(v, np.ndarray)) / n}
+
+
+def _order(n: int) -> dict[str, Any]:
+    """Nanoseconds for each sample of an epoch that is read in blocks, on one thread."""
+    from seta import Pruner, SeTa
+
+    pruner = Pruner(n, SeTa(), epochs=100, losses=gamma_losses(n), threads=THREADS)
+    selection = pruner.begin_epoch(1)
+    block = 1 << 14
+    starts = range(0, min(len(selection), 512 * block), block)
+    bits = np.random.PCG64DXSM(0)
+    raw: defaultdict[str, list[float]] = defaultdict(list)
+    made = seconds(lambda: selection[:1])  # the directory of the kept samples
+    for start in starts:
+        count = len(selection[start : start + block])
+        part = partial(selection.__getitem__, slice(start, start + block))
+        raw["order"].append(seconds(part) / count * 1e9)
+        raw["random"].append(seconds(partial(bits.random_raw, count)) / count * 1e9)
+    return {
+        "kind": "order",
+        "n": n,
+        "nanoseconds": median(raw["order"]),
+        "beside_random": median_ratio(raw["order"], raw["random"]),
+        "directory_nanoseconds": made / n * 1e9,
+    }
 
 
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024
@@ -191,6 +222,5 @@ def _forget_peak() -> None:
 
 if __name__ == "__main__":
     asked = json.loads(sys.argv[1])
-    measure = _time if asked.pop("kind") == "time" else _memory
-    measured = measure(**asked)
-    print(json.dumps(measured))
+    measure = {"time": _time, "memory": _memory, "order": _order}[asked.pop("kind")]
+    print(json.dumps(measure(**asked)))

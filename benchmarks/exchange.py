@@ -66,8 +66,8 @@ def memory(n: int, batch: int, way: str, *, give_back: bool) -> dict[str, int]:
     for _ in range(4):
         epochs.train(made)
     peak = _peak() - before
-    state = epochs.pruner.state_dict(copy=False)
-    table = sum(state[name].nbytes for name in ("losses", "last_trained"))
+    held = epochs.pruner.state_dict(copy=False)["table"]
+    table = sum(held[name].nbytes for name in ("losses", "last_trained"))
     return {"table": table, "peak": peak}
 
 
@@ -197,7 +197,7 @@ class Epochs:
 
     def _batches(self) -> Batches:
         """Indices and losses of this rank's steps: views."""
-        share, batch = self.pruner.share(), self._batch
+        share, batch = self.pruner.share().indices, self._batch
         pool, places = _pool(self._ranks.rank), POOL // batch
         batches = []
         for step, start in enumerate(range(0, len(share), batch)):

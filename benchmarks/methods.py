@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -23,6 +24,7 @@ from seta.policies import REGISTRY
 CLASSES = 1000
 BATCH = 128
 REPEATS = 7
+EPOCH = 10  # in which scores are taken anew
 
 
 def run(quick: bool, tell: Callable[[str], None]) -> Result:
@@ -47,35 +49,32 @@ def _measure(n: int, method: str) -> dict[str, Any]:
     classes = np.random.default_rng(0).integers(0, CLASSES, n).astype(np.uint16)
     for repeat in range(REPEATS + 1):
         for name, policy in (("method", method), ("random", "Random")):
-            pruner = _begun(n, policy, losses, classes)
-            elapsed = seconds(pruner.begin_epoch)
+            pruner = _made(n, policy, losses, classes)
+            elapsed = seconds(partial(pruner.begin_epoch, EPOCH))
             if repeat:  # the first round touches the memory
                 starts[name].append(elapsed)
-    pruner = _begun(n, method, losses, classes)
-    indices = pruner.begin_epoch().indices[: BATCH * 500]
+    pruner = _made(n, method, losses, classes)
+    indices = pruner.begin_epoch(EPOCH)[: BATCH * 500]
     values = losses[indices]
     parts = range(0, len(indices), BATCH)
     recording = seconds(
         lambda: [pruner.record(indices[at : at + BATCH], values[at : at + BATCH]) for at in parts]
     )
-    state = pruner.state_dict()
-    columns = ["losses", "last_trained", *(key for key in state if key.startswith("column."))]
+    table = pruner.state_dict(copy=False)["table"]
+    columns = [table["losses"], table["last_trained"], *table["columns"].values()]
     return {
         "method": method,
         "n": n,
         "start_seconds": median(starts["method"]),
         "start_ratio": median_ratio(starts["method"], starts["random"]),
         "record_seconds_per_batch": recording / len(parts),
-        "bytes": sum(state[key].nbytes for key in columns) / n,
+        "bytes": sum(column.nbytes for column in columns) / n,
         "raw": starts,
     }
 
 
-def _begun(n: int, policy: str, losses: Any, classes: Any) -> Pruner:
-    """A run that has come to its second epoch, whose scores are to be taken anew."""
-    pruner = Pruner(n, policy, epochs=30, losses=losses, strata=classes, threads=THREADS)
-    pruner.next_epoch = 10
-    return pruner
+def _made(n: int, policy: str, losses: Any, classes: Any) -> Pruner:
+    return Pruner(n, policy, epochs=30, losses=losses, strata=classes, threads=THREADS)
 
 
 if __name__ == "__main__":

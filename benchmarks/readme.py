@@ -20,10 +20,11 @@ the versions. This page is made of those files by `python -m benchmarks.readme`.
 the project asks of itself. Ratios are to something run beside it, in turns, in the same process or
 pair of processes; absolute times go with the machine, and no test asserts one.
 
-- `epoch_start`: histogram, groups, draw and shuffle of an epoch of SeTa with its defaults, on gamma
-  losses, two threads; beside the published way of doing the same (`published.py`, written by us:
+- `epoch_start`: histogram, groups and draw of an epoch of SeTa with its defaults, on gamma losses,
+  two threads; beside the published way of doing the same (`published.py`, written by us:
   scikit-learn's k-means over all scores, and a Python loop over the samples into groups), and
-  beside a copy of the loss array.
+  beside a copy of the loss array. The order is made as it is read: what that takes, in blocks, on
+  one thread.
 - `methods`: an epoch start of each method beside that of Random, what recording a batch of 128
   takes, and what is held per sample; with 1,000 classes.
 - `budget`: what an exact budget adds to that, and what saving a state in mid-epoch costs.
@@ -85,7 +86,21 @@ def _epoch_starts(rows: list[dict[str, Any]]) -> str:
             f"| {row['n']:,} | {row['seconds'] * 1e3:.3g} ms | {per_sample:.3g} ns | "
             f"{row['copies']:.0f} | {published} | {faster} | {numpy} |"
         )
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" + _orders([row for row in rows if row["kind"] == "order"])
+
+
+def _orders(rows: list[dict[str, Any]]) -> str:
+    lines = [
+        "",
+        "| samples | order, a drawn sample | beside a random number | directory, a sample |",
+        "| ---: | ---: | ---: | ---: |",
+    ]
+    for row in rows:
+        lines.append(
+            f"| {row['n']:,} | {row['nanoseconds']:.3g} ns | {row['beside_random']:.3g} x | "
+            f"{row['directory_nanoseconds']:.3g} ns |"
+        )
+    return "\n".join(lines) + "\n" if rows else ""
 
 
 def _steps(rows: list[dict[str, Any]]) -> str:

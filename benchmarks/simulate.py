@@ -22,11 +22,11 @@ import numpy.typing as npt
 
 from benchmarks.measure import Result
 from seta import SeTa
-from seta.engine.curve import KeepCurve
-from seta.engine.fit import fit
-from seta.engine.histogram import LossHistogram
-from seta.engine.partition import Partition, shards_of
-from seta.engine.sharded_draw import count_shards, draw_shards
+from seta.engine.curves.curve import KeepCurve
+from seta.engine.curves.fit import fit
+from seta.engine.curves.histogram import LossHistogram
+from seta.engine.draw.partition import Partition, shards_of
+from seta.engine.draw.shards import count_shards, draw_shards
 from seta.plan import Plan, read
 from seta.plan.lengths import gamma_losses
 

@@ -9,59 +9,23 @@ it gives full training's own curve of accuracy against visits. All train full ba
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from math import ceil, sqrt
+from math import ceil
 from typing import Any
 
+from seta import policies
 from seta.engine import Policy
+from seta.engine.curves.policy import is_stratified
 from seta.engine.steps import Steps
 from seta.policies import REGISTRY
 
 FULL = "Full"
 EQUAL_COST = "Full at equal cost"
 PUBLISHED = {"SeTa as published": "SeTa", "InfoBatch as published": "InfoBatch"}
-NEED_CLASSES = frozenset({"RCAP"})
-
-
-def _arguments(method: str, budget: float) -> dict[str, Any]:
-    """Returns what a policy is made with at a budget; defaults are the published settings."""
-    ratio = round(1 - budget, 9)
-    # As published at 0.3; elsewhere pool and top prune alike.
-    pool, top = (0.5, 0.6) if budget == 0.3 else (sqrt(budget), sqrt(budget))
-    fitted: dict[str, Callable[[], dict[str, Any]]] = {
-        "SeTa": dict,
-        "InfoBatch": dict,
-        "Random": lambda: {"prune_ratio": ratio},
-        "Static": lambda: {"prune_ratio": ratio},
-        "RS2": lambda: {"prune_ratio": ratio},
-        "EpsilonGreedy": lambda: {"prune_ratio": ratio},
-        "UCB": lambda: {"prune_ratio": ratio},
-        "RCAP": lambda: {"prune_ratio": ratio},
-        "OrderDP": lambda: {"pool": pool, "top": top},
-        "BLS": lambda: {"base": make_policy("SeTa")},
-        "InfoBatchQuantiles": dict,
-        "RePB": dict,
-    }
-    return fitted[method]()
-
-
-AT_BUDGET = (
-    "SeTa",
-    "InfoBatch",
-    "Random",
-    "Static",
-    "RS2",
-    "EpsilonGreedy",
-    "UCB",
-    "RCAP",
-    "OrderDP",
-    "BLS",
-    "InfoBatchQuantiles",
-    "RePB",
-)
-"""The methods that are compared at equal visits."""
+AT_BUDGET = tuple(name for name in REGISTRY if name != FULL)
+"""The methods that are compared at equal visits, each made as its `at_budget` says."""
 
 METHODS = (FULL, EQUAL_COST, *AT_BUDGET, *PUBLISHED)
 """All methods, in the order in which they are run."""
@@ -108,7 +72,7 @@ class Contender:
     @property
     def needs_classes(self) -> bool:
         """Whether the loader has to know the class of each sample."""
-        return self.method in NEED_CLASSES
+        return is_stratified(self.policy())
 
     def epochs(self, full: int) -> int:
         """Returns the epochs of a run where full training has `full`; the last may be short."""
@@ -131,34 +95,14 @@ class Contender:
         return {"budget": None if self.method == FULL else self.budget, "epochs": full}
 
     def policy(self) -> Policy:
-        """Returns the policy of a run.
-
-        Raises:
-            ValueError: This version of seta does not have the method.
-        """
+        """Returns the policy of a run."""
         if self.method in (FULL, EQUAL_COST):
-            return make_policy(FULL)
-        if self.budget is None:
-            return make_policy(PUBLISHED[self.method])
-        return make_policy(self.method, **_arguments(self.method, self.budget))
+            return policies.get(FULL)
+        return policies.get(PUBLISHED.get(self.method, self.method), budget=self.budget)
 
     def _exact(self) -> Fraction:
         """The budget, 0.7 as 7/10 and not as the binary fraction nearest to it."""
         return Fraction(1.0 if self.budget is None else self.budget).limit_denominator(10**9)
-
-
-def make_policy(name: str, **arguments: Any) -> Policy:
-    """Returns the policy of that name.
-
-    Raises:
-        ValueError: seta has none; the message lists those that it has.
-    """
-    if name not in REGISTRY:
-        raise ValueError(
-            f"this version of seta has no method {name!r}: choose among {', '.join(REGISTRY)} by "
-            "--methods, or install a version that has it"
-        )
-    return REGISTRY[name](**arguments)
 
 
 def contenders(

@@ -92,7 +92,7 @@ def jobs(suite: Suite, choice: Choice) -> list[Job]:
         for contender in _contenders(suite, variant, choice)
     ]
     for job in found:
-        job.contender.policy()  # a missing method is told before hours of runs
+        job.contender.policy()  # what cannot be made is told before hours of runs
     return found
 
 

@@ -4,12 +4,11 @@ import json
 
 import numpy as np
 
+from benchmarks.accuracy.contenders import AT_BUDGET
+
 FULL = "Full"
 SHORTER = "Full at equal cost"
-METHODS = (
-    "SeTa", "InfoBatch", "Random", "Static", "RS2", "EpsilonGreedy", "UCB", "RCAP", "OrderDP",
-    "BLS", "InfoBatchQuantiles", "RePB",
-)  # fmt: skip
+METHODS = AT_BUDGET
 PUBLISHED = {"SeTa as published": 0.62, "InfoBatch as published": 0.71}
 BUDGETS = (0.7, 0.5, 0.3)
 LENGTHS = (0.1, 0.2, 0.3, 0.5, 0.7, 0.85, 1.5)
