@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from comparison import METHODS, Settings, compare, options, plan
+from comparison import METHODS, OTHERS, Settings, compare, options, plan
 from torch import nn
 from torch.utils.data import TensorDataset
 
 import seta
+from seta import policies
 
 SETTINGS = Settings(samples=100, epochs=5, batch_size=8, workers=0)
 
@@ -75,7 +76,15 @@ def test_a_rest_that_fills_no_batch_is_left_out():
 def test_full_at_equal_cost_has_fewer_epochs_and_a_part():
     assert plan("Full at equal cost", SETTINGS).budget == [1.0, 1.0, 1.0]
     cut = plan("Full at equal cost", replace(SETTINGS, budget=0.5))
-    assert (cut.policy, cut.epochs, cut.budget) == ("Full", 3, [1.0, 1.0, 0.5])
+    assert (cut.policy, cut.epochs, cut.budget) == (seta.Full(), 3, [1.0, 1.0, 0.5])
+
+
+@pytest.mark.parametrize("method", OTHERS)
+def test_any_method_may_be_asked_for_and_is_made_for_the_budget(method, tmp_path):
+    assert options("A program.", SETTINGS, ["--method", method])[1] == [method]
+    assert plan(method, SETTINGS).policy == policies.get(method, budget=0.6)
+    rows, _ = run(replace(SETTINGS, out=tmp_path), [method])
+    assert rows[0].visits == 288
 
 
 def test_visits_and_their_wrong_share_are_those_of_the_batches(tmp_path):
