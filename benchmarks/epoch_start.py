@@ -173,11 +173,11 @@ def _order(n: int) -> dict[str, Any]:
 
     pruner = Pruner(n, SeTa(), epochs=100, losses=gamma_losses(n), threads=THREADS)
     selection = pruner.begin_epoch(1)
+    made = seconds(lambda: selection[:1])  # the directory of the kept samples
     block = 1 << 14
     starts = range(0, min(len(selection), 512 * block), block)
     bits = np.random.PCG64DXSM(0)
     raw: defaultdict[str, list[float]] = defaultdict(list)
-    made = seconds(lambda: selection[:1])  # the directory of the kept samples
     for start in starts:
         count = len(selection[start : start + block])
         part = partial(selection.__getitem__, slice(start, start + block))

@@ -38,9 +38,3 @@ def test_small_floats_need_ml_dtypes_to_be_read(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ml_dtypes", None)
     with pytest.raises(ValueError, match=r"state cannot be read here: .*bfloat16.* -U ml_dtypes"):
         seta.load(tmp_path / "state")
-
-
-def test_arrays_of_jax_are_refused_with_the_way_out(tmp_path):
-    jax = pytest.importorskip("jax")
-    with pytest.raises(TypeError, match=r"a is of type .*Array.*: save numpy\.asarray"):
-        seta.save({"a": jax.numpy.zeros(2)}, tmp_path / "state")

@@ -244,6 +244,16 @@ def check_torch_is_never_imported():
     assert "torch" not in sys.modules
 
 
+def check_an_array_of_jax_is_refused_when_it_is_saved():
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            seta.save({"a": jnp.zeros(2)}, Path(folder) / "state")
+        except TypeError as error:
+            assert "save numpy.asarray" in str(error), error
+        else:
+            raise AssertionError("it was saved")
+
+
 if __name__ == "__main__":
     from checks import run_checks
 
