@@ -173,7 +173,6 @@ def _order(n: int) -> dict[str, Any]:
 
     pruner = Pruner(n, SeTa(), epochs=100, losses=gamma_losses(n), threads=THREADS)
     selection = pruner.begin_epoch(1)
-    made = seconds(lambda: selection[:1])  # the directory of the kept samples
     block = 1 << 14
     starts = range(0, min(len(selection), 512 * block), block)
     bits = np.random.PCG64DXSM(0)
@@ -188,7 +187,6 @@ def _order(n: int) -> dict[str, Any]:
         "n": n,
         "nanoseconds": median(raw["order"]),
         "beside_random": median_ratio(raw["order"], raw["random"]),
-        "directory_nanoseconds": made / n * 1e9,
     }
 
 

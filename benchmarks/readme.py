@@ -92,13 +92,12 @@ def _epoch_starts(rows: list[dict[str, Any]]) -> str:
 def _orders(rows: list[dict[str, Any]]) -> str:
     lines = [
         "",
-        "| samples | order, a drawn sample | beside a random number | directory, a sample |",
-        "| ---: | ---: | ---: | ---: |",
+        "| samples | order, a drawn sample | beside a random number |",
+        "| ---: | ---: | ---: |",
     ]
     for row in rows:
         lines.append(
-            f"| {row['n']:,} | {row['nanoseconds']:.3g} ns | {row['beside_random']:.3g} x | "
-            f"{row['directory_nanoseconds']:.3g} ns |"
+            f"| {row['n']:,} | {row['nanoseconds']:.3g} ns | {row['beside_random']:.3g} x |"
         )
     return "\n".join(lines) + "\n" if rows else ""
 
