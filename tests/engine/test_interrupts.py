@@ -329,3 +329,25 @@ def test_a_signal_handler_that_records_loses_nothing_and_one_that_ends_is_told()
 def test_a_shallow_copy_is_refused():
     with pytest.raises(TypeError, match="would share its losses: use copy.deepcopy"):
         copy.copy(made({"policy": "SeTa"}))
+
+
+def test_a_score_that_fails_once_is_taken_when_it_is_asked_for_again():
+    broken = []
+
+    class Scored(seta.UCB):
+        def score(self, columns):
+            if broken and len(columns["mean"]) > 1:
+                raise OSError("not now")
+            return super().score(columns)
+
+    pruner = made({"policy": Scored(every=1)})
+    pruner.begin_epoch()
+    record(pruner, slice(0, 20))
+    pruner.end_epoch()
+    broken.append(True)
+    with pytest.raises(OSError, match="not now"):
+        pruner.begin_epoch()
+    assert (pruner.epoch, pruner.next_epoch) == (None, 1)
+    state_of(pruner)
+    broken.clear()
+    assert pruner.begin_epoch().epoch == 1

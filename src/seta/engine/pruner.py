@@ -241,8 +241,12 @@ class Pruner:
         change = self._change
         if change is not None:
             if self._run is change.before:
-                if change.apply is not None:
-                    change.apply()
+                try:
+                    if change.apply is not None:
+                        change.apply()
+                except Exception:  # of a policy's own code; an interrupt leaves the change to do
+                    self._change = None
+                    raise
                 # In one line: a signal handler may have come here first, and gone on from there.
                 self._run = change.run if self._run is change.before else self._run
                 change.done = True

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 CURRENT = {"pruner": 1, "loader": 1, "stream": 1, "lightning": 1, "trainer": 1}
@@ -84,6 +83,8 @@ def _found(state: Any) -> str:
 
 
 def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version  # a sixth of `import seta`
+
     try:
         return version("seta")
     except PackageNotFoundError:  # run from its sources
