@@ -1,6 +1,6 @@
 """Checks of the trackers, each with the lines that a user writes: FILE 0; see `checks.py`."""
 
-import re
+import struct
 import sys
 import tempfile
 import time
@@ -14,6 +14,7 @@ from seta.engine.batches import batches
 
 FOLDER = Path(tempfile.mkdtemp())
 N, EPOCHS = 300, 5
+BLOCK, WHOLE, LAST = 2**15, 1, 4  # of the log of W&B
 
 
 def history_of(on_epoch, after_step=lambda step: None, after_epoch=lambda epoch: None):
@@ -128,7 +129,7 @@ def beside_own_figures(**own):
 def with_wandb(**own):
     """Trains with a listener, and logs of the user's own.
 
-    Returns the rows, the pairs that are stored, and the summary.
+    Returns the rows, the pairs of name and value (JSON) that are stored, and the summary.
     """
     import wandb
 
@@ -148,17 +149,37 @@ def with_wandb(**own):
     summary = dict(run.summary)
     run.finish()
     (file,) = folder.glob("wandb/offline-run-*/*.wandb")
-    last = ("seta/kept", repr(rows[-1]["kept"]))
     deadline = time.monotonic() + 60  # `finish` returns a moment before the file is written
-    while last not in stored(file) and time.monotonic() < deadline:
+    while not any(record.HasField("exit") for record in (whole := records_of(file))):
+        assert time.monotonic() < deadline, "the file of the run was not written to its end"
         time.sleep(0.1)
-    return rows, stored(file), summary
+    items = [item for record in whole for item in record.history.item]
+    stored = {("/".join(item.nested_key) or item.key, item.value_json) for item in items}
+    return rows, stored, summary
 
 
-def stored(file):
-    """Returns the pairs of name and value, as JSON, in a file of W&B: a log of protobufs."""
-    pairs = re.findall(rb"(seta/[a-z_]+|own)\x82\x01.([-+.\w]+)", file.read_bytes())
-    return {(name.decode(), value.decode()) for name, value in pairs}
+def records_of(file):
+    """Returns the records of a file of W&B: a log of protobufs, in pieces that end at 32 KiB.
+
+    A piece has a checksum of 4 bytes, its length in 2, and in 1 which part of a record it is:
+    the whole, the first, a middle one, the last.
+    """
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    data, at, part, found = file.read_bytes(), 7, b"", []
+    while at + 7 <= len(data):
+        if (left := -at % BLOCK) and left < 7:  # too little for a piece: filled with zeros
+            at += left
+            continue
+        size, kind = struct.unpack("<HB", data[at + 4 : at + 7])
+        if at + 7 + size > len(data):
+            break  # not written to its end yet
+        part += data[at + 7 : at + 7 + size]
+        at += 7 + size
+        if kind in (WHOLE, LAST):
+            found.append(Record.FromString(part))
+            part = b""
+    return found
 
 
 def check_mlflow():
