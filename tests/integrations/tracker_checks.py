@@ -150,7 +150,9 @@ def with_wandb(**own):
     run.finish()
     (file,) = folder.glob("wandb/offline-run-*/*.wandb")
     deadline = time.monotonic() + 60  # `finish` returns a moment before the file is written
-    while not any(record.HasField("exit") for record in (whole := records_of(file))):
+    whole = []
+    while not any(record.HasField("exit") for record in whole):
+        whole = records_of(file)
         assert time.monotonic() < deadline, "the file of the run was not written to its end"
         time.sleep(0.1)
     items = [item for record in whole for item in record.history.item]
