@@ -72,7 +72,7 @@ def test_contributings_method_of_ten_lines_trains():
     assert 150 < (kept < 500).sum() < 350
 
 
-PAGES = ["README.md", *(str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("docs/*.md")))]
+PAGES = ["README.md", *(str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("docs/**/*.md")))]
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -1,8 +1,8 @@
 """`python -m benchmarks.accuracy --suite NAME --data DIR`: makes the runs of a suite, or goes on.
 
 Kill it and start it again with the same options: runs that have a line are not made again. `report`
-makes tables, plots and `docs/results.md` of the lines. The exit status is 1 if a run failed, 2 if
-what was asked for does not exist, 130 after Ctrl-C.
+makes `docs/results.md`, and pages and plots of each suite, of the lines. The exit status is 1 if a
+run failed, 2 if what was asked for does not exist, 130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -92,12 +92,12 @@ def run(
 @app.command()
 def report(
     out: Annotated[Path, typer.Option(help="Folder of the lines.")] = RESULTS,
-    docs: Annotated[Path, typer.Option(help="The page to write.")] = DOCS,
+    docs: Annotated[Path, typer.Option(help="The page to write; others go beside it.")] = DOCS,
     check: Annotated[
-        bool, typer.Option("--check", help="Write nothing; fail if the page is another.")
+        bool, typer.Option("--check", help="Write nothing; fail if the pages are others.")
     ] = False,
 ) -> None:
-    """Make tables, plots and docs/results.md of the lines."""
+    """Make docs/results.md, and pages and plots of each suite, of the lines."""
     from benchmarks.accuracy import report as page
 
     if not check:

@@ -3,7 +3,7 @@
 import json
 import re
 from dataclasses import replace
-from itertools import pairwise
+from itertools import combinations, pairwise
 from statistics import mean, stdev
 
 import numpy as np
@@ -11,13 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
+from matplotlib.text import Annotation
 from PIL import Image
 from scipy.stats import ttest_1samp, ttest_rel
 
-from benchmarks.accuracy.report import check, write
-from benchmarks.accuracy.report.figures import ABSENT, Figures
+from benchmarks.accuracy.report import check, heatmap, write
+from benchmarks.accuracy.report.figures import Figures
 from benchmarks.accuracy.report.measures import ACCURACY, Measure
 from benchmarks.accuracy.report.plots import OTHER, STYLES
+from benchmarks.accuracy.report.questions import QUESTIONS
 from benchmarks.accuracy.report.statistics import (
     Difference,
     between,
@@ -26,22 +28,19 @@ from benchmarks.accuracy.report.statistics import (
     saved_time,
     time_ratios,
     to_curve,
-    to_full,
+    to_reference,
 )
-from benchmarks.accuracy.report.studies import Study, missing, studies
+from benchmarks.accuracy.report.studies import SMALLER_BATCHES, missing, studies
 from benchmarks.accuracy.report.tables import (
     at_budget,
     difference,
     full_curve,
-    level,
     methods_table,
     number,
-    overview,
-    short,
     table,
 )
 from benchmarks.accuracy.report.topics import times, wrong_labels
-from benchmarks.accuracy.suites import Suite, Variant
+from benchmarks.accuracy.suites import SUITES, Suite, Variant
 from tests.accuracy.synthetic import BUDGETS, METHODS, every_suite, line, lines, store
 
 SHARES = st.floats(0.0, 1.0, allow_nan=False)
@@ -65,15 +64,13 @@ def every():
     return studies(every_suite())
 
 
-def written(folder, some, summary="", suites=()):
-    """The page that some lines give, and the folder of its pictures."""
-    store(folder / "lines", some)
-    (folder / "summary.md").write_text(summary)
-    where = (folder / "lines", folder / "results.md")
-    options = {"summary_file": folder / "summary.md", "suites": {s.name: s for s in suites}}
-    write(*where, **options)
-    assert check(*where, **options) == []
-    return (folder / "results.md").read_text()
+def written(folder, some, suites=()):
+    """The pages that some lines give, by name."""
+    where = (store(folder / "lines", some), folder / "results.md")
+    planned = {suite.name: suite for suite in suites}
+    write(*where, suites=planned)
+    assert check(*where, suites=planned) == []
+    return {path.name: path.read_text() for path in folder.rglob("*.md")}
 
 
 # Statistics
@@ -174,7 +171,7 @@ def test_elsewhere_the_distance_is_to_the_line_between_the_seeds_own_lengths(stu
 def test_no_curve_gives_no_distance():
     bare = one([line("SeTa", 0.5, 0), line("Full", 1.0, 0)])
     assert to_curve(bare, "SeTa", 0.5) is None
-    assert to_full(bare, bare.cell("SeTa", 0.5)).seeds == 1
+    assert to_reference(bare, "SeTa", 0.5, "Full").seeds == 1
 
 
 def test_saved_time_is_the_median_over_seeds_of_paired_ratios():
@@ -236,11 +233,6 @@ def test_of_a_loss_the_lower_one_is_better():
     assert difference(Difference(-0.2, 0.1, 3), loss) == "**-0.200 (-0.300 to -0.100) better**"
 
 
-def test_the_overview_marks_what_is_clear():
-    marks = [short(Difference(m, 0.01, 3)) for m in (-0.02, 0.0, 0.02)]
-    assert marks == ["-2.00 ▼", "0.00", "+2.00 ▲"]
-
-
 def test_the_table_of_a_budget_has_every_method_with_full_sorted_by_accuracy(study):
     header, *rows = cells_of(at_budget(study, 0.5))
     names = [row[0] for row in rows]
@@ -275,14 +267,6 @@ def test_fulls_own_curve_goes_from_the_longest_run_to_the_shortest(study):
         "150.0 %", "100.0 %", "85.0 %", "70.0 %", "50.0 %", "30.0 %", "20.0 %", "10.0 %",
     ]  # fmt: skip
     assert rows[1][-1] == "reference"
-
-
-def test_the_overview_has_a_row_per_task_and_counts_verdicts(every):
-    header, *rows = cells_of(overview(every, curve=True))
-    assert header == ["task", *METHODS]
-    assert len(rows) == len(every) + 1
-    for counts in rows[-1][1:]:
-        assert sum(map(int, counts.split(" / "))) == len(every)
 
 
 def test_wrong_labels_are_laid_out_by_their_share(every):
@@ -337,64 +321,137 @@ def test_a_seed_that_no_cell_has_is_named_once():
     assert list(missing([PLANNED], studies(some))) == ["cifar10-small, improving: of seed 2 all"]
 
 
-# Figures of the summary
+# Verdicts
 
 
-def test_the_summary_names_figures_and_gets_those_of_the_tables(tmp_path, study):
-    summary = (
-        '{{ difference("cifar10-small", "improving", "SeTa", 0.5) }}\n'
-        '{{ accuracy("cifar10-small", "improving") }}\n'
-        '{{ saved("cifar10-small", "improving", "SeTa as published", None) }}\n'
-    )
-    page = written(tmp_path, lines(seeds=5), summary)
-    way = to_full(study, study.cell("SeTa", 0.5))
-    assert f"{100 * way.mean:+.2f} points (95 % interval {100 * way.low:.2f} to" in page
-    assert f"{level(study.full, ACCURACY)} %" in page
-    assert "\n38.0 %\n" in page
+def accuracies(method, budget, *values, **other):
+    """A run per accuracy, with the seeds 0, 1, ..."""
+    return [
+        line(method, budget, seed, accuracy=value, visits=round(480_000 * (budget or 0.5)), **other)
+        for seed, value in enumerate(values)
+    ]
 
 
-def test_every_figure_can_be_asked_for_and_is_absent_where_nothing_was_run(every):
-    at = ("noise", "wrong=0.2", "SeTa", 0.5)
-    asked = {
-        "accuracy": at, "difference": at, "distance": at, "wrong": at, "saved": (*at, "wall"),
-        "against": ("noise", "wrong=0.2", "SeTa", "Random", 0.5), "metric": (*at, "loss"),
-        "metric_difference": (*at, "loss"), "best": (*at[:2], 0.5), "ranking": (*at[:2], 0.5),
-        "worse": (*at[:2], 0.5), "better": (*at[:2], 0.5, "Full at equal cost"),
-        "hardest": (*at, "precision"), "time_per_sample": at[:2], "across": ("SeTa", 0.5),
-        "tally": ("SeTa", 0.5, -1), "runs": ("noise",), "seeds": at, "intervals": (),
-        "clear_intervals": (),
-    }  # fmt: skip
-    full, empty = Figures(every).functions(), Figures([]).functions()
-    assert asked.keys() == full.keys()
-    for name, arguments in asked.items():
-        assert ABSENT not in full[name](*arguments), name
-        assert empty[name](*arguments) in (ABSENT, "0"), name
+def verdict_lines(**other):
+    """Beside Full at equal cost: UCB clearly better, Static clearly worse, BLS not told apart."""
+    return [
+        *accuracies("Full", 1.0, 0.80, 0.81, **other),
+        *accuracies("Full at equal cost", 0.5, 0.70, 0.71, **other),
+        *accuracies("UCB", 0.5, 0.75, 0.7601, **other),
+        *accuracies("Static", 0.5, 0.60, 0.6101, **other),
+        *accuracies("BLS", 0.5, 0.69, 0.72, **other),
+        *accuracies("RS2", 0.5, 0.72, **other),
+    ]
 
 
-@pytest.mark.parametrize("to", ["Full", "Full at equal cost"])
-def test_the_tally_is_what_the_overview_counts(every, to):
-    header, *rows = cells_of(overview(every, curve=to != "Full"))
-    counted = rows[-1][header.index("SeTa")].split(" / ")
-    tallies = [Figures(every).tally("SeTa", 0.5, sign, to) for sign in (-1, 0, 1)]
-    assert [text.split(" of ")[0] for text in tallies] == counted
-    assert {text.split(" of ")[1] for text in tallies} == {str(sum(map(int, counted)))}
+CONTROL = accuracies(SMALLER_BATCHES, 0.5, 0.76, 0.7702)
 
 
-def test_a_figure_of_nothing_known_says_the_rule():
-    with pytest.raises(ValueError, match="to must be 'Full' or 'Full at equal cost'; got 'full'"):
-        Figures([Study("a", "", {("SeTa", 0.5): {}})]).across("SeTa", 0.5, to="full")
+def figures(some, *suites):
+    return Figures(studies(some), {suite.name: suite for suite in suites})
 
 
-# Page and pictures
+def test_a_control_is_a_reference_and_no_method_that_prunes():
+    told = figures(verdict_lines() + CONTROL)
+    header, *rows = cells_of(told.tallies())
+    assert header == ["method", "to Full at equal cost", "to Full", f"to {SMALLER_BATCHES}"]
+    counts = {row[0]: row[1:] for row in rows}
+    assert counts[SMALLER_BATCHES] == ["1 / 0 / 0", "0 / 0 / 1", "reference"]
+    assert counts["Full at equal cost"] == ["reference", "0 / 1 / 0", "0 / 0 / 1"]
+    assert counts["UCB"] == ["1 / 0 / 0", "0 / 0 / 1", "0 / 0 / 1"]
+    assert told.intervals() == figures(verdict_lines()).intervals() == "3"
+    (study,) = told.studies
+    header, *rows = cells_of(at_budget(study, 0.5))
+    assert f"to {SMALLER_BATCHES}" in header
+    assert len(rows) == 7
+    assert SMALLER_BATCHES not in full_curve(study)
+    assert full_curve(study) == full_curve(one(verdict_lines()))
 
 
-def test_the_page_shows_every_task_and_its_picture_is_small(tmp_path):
-    page = written(tmp_path, lines() + lines(variant="saturated", steep=0.004), suites=[PLANNED])
-    assert "Nothing: all runs that the suites plan are there." in page
+def test_the_tally_counts_the_verdicts_of_the_tables(every):
+    header, *rows = cells_of(Figures(every, {}).tallies())
+    assert [row[0] for row in rows[:-1]] == ["Full at equal cost", *sorted_by_tally(rows[1:-1])]
+    for row in rows[1:-1]:
+        for reference, counts in zip(header[1:], row[1:], strict=True):
+            ways = [
+                to_reference(study, row[0], budget, reference.removeprefix("to "))
+                for study in every
+                for method, budget in study.cells
+                if method == row[0]
+            ]
+            signs = [way.sign for way in ways if way]
+            assert counts == " / ".join(str(signs.count(sign)) for sign in (1, 0, -1))
+    total = [sum(int(row[1].split(" / ")[at]) for row in rows[1:-1]) for at in range(3)]
+    assert rows[-1][1] == " / ".join(map(str, total))
+
+
+def sorted_by_tally(rows):
+    """The names, by the share of better less worse cells."""
+    counts = {row[0]: [int(count) for count in row[1].split(" / ")] for row in rows}
+    return sorted(counts, key=lambda name: (counts[name][2] - counts[name][0]) / sum(counts[name]))
+
+
+def test_the_prose_says_what_the_intervals_say():
+    told = figures(verdict_lines())
+    assert told.names(better=True, worse=False) == "UCB"
+    assert told.names(better=False, worse=True) == "Static"
+    assert told.names(better=False, worse=False) == "BLS"
+    assert told.names(better=True, worse=True) == "none"
+    assert told.farthest(1).startswith("UCB in cifar10-small, improving, 50 % saved: **+5.01 (4.9")
+    assert told.farthest(-1).startswith("Static in cifar10-small, improving, 50 % saved: **-9.99")
+    assert (told.intervals(), told.clear_intervals(), told.by_chance()) == ("3", "2", "0")
+    assert told.tasks_won() == "1 of 1"
+    assert (told.share(-1), told.share(1)) == ("2 of 3", "0 of 3")
+    assert told.share(-1, method="Full at equal cost") == "0 of 1"
+
+
+def test_the_words_follow_when_the_lines_turn_round():
+    swap = {"UCB": "Static", "Static": "UCB"}
+    turned = [of | {"method": swap.get(of["method"], of["method"])} for of in verdict_lines()]
+    told = figures(turned)
+    assert told.names(better=True, worse=False) == "Static"
+    assert told.farthest(-1).startswith("UCB in ")
+
+
+def test_a_task_names_what_is_clear_by_what_was_saved_and_counts_its_runs():
+    more = accuracies("Full at equal cost", 0.3, 0.5, 0.6) + accuracies("RCAP", 0.3, 0.6, 0.7001)
+    more += accuracies("UCB", 0.3, 0.61, 0.7101)
+    told = figures(verdict_lines() + more + [line("Full", 1.0, 0, "own", "")], PLANNED)
+    improving, saturated, own = cells_of(told.by_task("results"))[1:]
+    link = '<a href="results/cifar10-small.md">cifar10-small, improving</a>'
+    better = "50 % saved: UCB<br>70 % saved: UCB, RCAP"
+    planned = 1 + len(BUDGETS) * (1 + len(METHODS)) + 2 + 4
+    assert improving == [link, f"17 of {3 * planned}", better, "50 % saved: Static"]
+    assert saturated == ["cifar10-small, saturated", f"0 of {3 * planned}", "–", "–"]  # noqa: RUF001
+    assert own == ['<a href="results/own.md">own</a>', "1", "–", "–"]  # noqa: RUF001
+
+
+def test_a_single_seed_is_in_the_picture_and_in_no_count():
+    told = figures([of for of in verdict_lines() if of["seed"] == 0])
+    assert (told.intervals(), told.tasks_won()) == ("0", "0 of 0")
+    assert {one.method for one in told.to["Full at equal cost"]} == {"UCB", "Static", "BLS", "RS2"}
+
+
+def test_figures_of_no_lines_say_none():
+    told = figures([], PLANNED)
+    assert told.tallies() == ""
+    assert (told.farthest(1), told.names(better=True, worse=True)) == ("none", "none")
+    assert told.share(1) == "0 of 0"
+
+
+# Pages and pictures
+
+
+def test_every_suite_has_a_page_and_every_task_a_small_picture(tmp_path):
+    pages = written(tmp_path, lines() + lines(variant="saturated", steep=0.004), suites=[PLANNED])
+    assert pages.keys() == {"results.md", "cifar10-small.md", "how-to-read.md"}
+    page = pages["cifar10-small.md"]
+    assert "Missing of what is planned" not in page
+    assert QUESTIONS["cifar10-small"] in page
     for variant in ("improving", "saturated"):
-        assert f"### cifar10-small, {variant}" in page
+        assert f"## cifar10-small, {variant}" in page
         path = tmp_path / "results" / f"cifar10-small-{variant}.png"
-        assert f"(results/{path.name})" in page
+        assert f"({path.name})" in page
         assert path.stat().st_size < 60_000
         with Image.open(path) as picture:
             assert picture.size[0] == 1200
@@ -403,71 +460,175 @@ def test_the_page_shows_every_task_and_its_picture_is_small(tmp_path):
         assert page.count(f"**{saved} saved**") == 2
 
 
-def test_tables_of_the_page_are_set_off_and_whole(tmp_path):
-    page = written(tmp_path, lines())
-    assert "\n\n\n" not in page
-    blocks = [b for b in page.split("\n\n") if "|" in b and b.startswith("|")]
-    assert len(blocks) == 9  # two overviews, times, curve, three budgets, published, policies
+def test_the_verdict_is_short_and_links_every_page_that_it_promises(tmp_path):
+    pages = written(tmp_path, every_suite(), suites=SUITES.values())
+    verdict = pages["results.md"]
+    assert len(verdict.splitlines()) <= 95
+    for name, page in pages.items():
+        folder = tmp_path if name == "results.md" else tmp_path / "results"
+        for target in re.findall(r"\]\(([^)]+)\)", page):
+            assert (folder / target).exists(), (name, target)
+    for name in pages.keys() - {"results.md"}:
+        assert f"(results/{name})" in verdict
+    assert "![" in verdict.partition("\n## ")[0]
+
+
+def test_a_page_names_its_gaps_and_the_verdict_counts_them(tmp_path):
+    pages = written(tmp_path, lines(seeds=2), suites=[PLANNED])
+    assert "- cifar10-small, improving: of seed 2 all.\n" in pages["cifar10-small.md"]
+    assert "- cifar10-small, saturated: no runs yet.\n" in pages["cifar10-small.md"]
+    assert re.search(r"cifar10-small, saturated +\| 0 of \d+ ", pages["results.md"])
+
+
+def test_a_control_is_explained_where_it_was_run(tmp_path):
+    assert SMALLER_BATCHES not in written(tmp_path / "a", verdict_lines())["results.md"]
+    assert (
+        f"**{SMALLER_BATCHES}** is"
+        in written(tmp_path / "b", verdict_lines() + CONTROL)["results.md"]
+    )
+
+
+def test_tables_of_the_pages_are_set_off_and_whole(tmp_path):
+    pages = written(tmp_path, lines())
+    assert not any("\n\n\n" in page for page in pages.values())
+    blocks = [b for page in pages.values() for b in page.split("\n\n") if b.startswith("|")]
+    # Two of all suites; of the suite: tasks, curve, three budgets, published, policies, times.
+    assert len(blocks) == 10
     for block in blocks:
         rows = block.strip().splitlines()
         assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {rows[0].count("|")}
 
 
 def test_no_lines_at_all_give_a_page_that_says_so(tmp_path):
-    page = written(tmp_path, [], suites=[PLANNED])
-    assert "No runs yet." in page
+    pages = written(tmp_path, [], suites=[PLANNED])
+    assert "No runs yet." in pages["results.md"]
+    assert not list(tmp_path.rglob("*.png"))
     (tmp_path / "lines").rmdir()
     write(tmp_path / "lines", tmp_path / "other.md", suites={})
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.data())
-def test_any_part_of_the_lines_gives_a_page(tmp_path_factory, data):
+def test_any_part_of_the_lines_gives_pages(tmp_path_factory, data):
     every_line = lines(seeds=2) + lines("noise", "wrong=0.1", 2, 0.1) + lines("noise", "", 1)
+    every_line += CONTROL
     some = data.draw(st.lists(st.sampled_from(every_line), max_size=12, unique_by=id))
     gone = data.draw(st.sets(st.sampled_from(["seconds", "metrics", "task", "machine", "hardest"])))
+    some = list({(of["suite"], of["variant"], of["method"], of["budget"], of["seed"]): of
+                 for of in some}.values())  # fmt: skip
     some = [{name: of[name] for name in of if name not in gone} for of in some]
-    page = written(tmp_path_factory.mktemp("page"), some)
-    assert page.startswith("# Results")
+    pages = written(tmp_path_factory.mktemp("page"), some, suites=[PLANNED])
+    assert pages["results.md"].startswith("# Results")
+    assert len(pages) == 2 + len({of["suite"] for of in some})
 
 
 def test_a_file_that_cannot_be_read_is_named_and_stops_nothing(tmp_path):
     (tmp_path / "lines").mkdir()
     (tmp_path / "lines" / "broken.jsonl").write_text("no json\n")
-    page = written(tmp_path, lines(seeds=1))
+    page = written(tmp_path, lines(seeds=1))["results.md"]
     assert "`broken.jsonl` is left out: broken.jsonl, line 1 is no result of a run" in page
 
 
 def test_settings_that_changed_between_runs_are_told(tmp_path):
-    page = written(tmp_path, [line("Full", 1.0, 0), line("SeTa", 0.5, 0, task={"net": "other"})])
-    assert "the settings of the task changed between its runs" in page
+    some = [line("Full", 1.0, 0), line("SeTa", 0.5, 0, task={"net": "other"})]
+    pages = written(tmp_path, some)
+    for name in ("results.md", "cifar10-small.md"):
+        assert "the settings of the task changed between its runs" in pages[name]
 
 
 def test_the_same_lines_in_another_order_give_the_same_tables(study):
     mixed = one(sorted(lines(seeds=5), key=lambda of: json.dumps(of["seconds"])))
     assert [at_budget(mixed, b) for b in BUDGETS] == [at_budget(study, b) for b in BUDGETS]
     assert full_curve(mixed) == full_curve(study)
+    assert Figures([mixed], {}).tallies() == Figures([study], {}).tallies()
+    assert Figures([mixed], {}).by_task() == Figures([study], {}).by_task()
 
 
-def test_check_tells_a_page_of_other_lines_and_pictures_that_are_gone(tmp_path):
+def test_check_tells_pages_of_other_lines_and_pictures_that_are_gone(tmp_path):
     written(tmp_path, lines(seeds=1))
-    options = {"summary_file": tmp_path / "summary.md", "suites": {}}
     (tmp_path / "results" / "cifar10-small-improving.png").unlink()
+    (tmp_path / "results" / "verdict.png").unlink()
     store(tmp_path / "lines", [line("SeTa", 0.5, 7)])
-    changed, gone = check(tmp_path / "lines", tmp_path / "results.md", **options)
-    assert changed.startswith("results.md is not what the lines give")
-    assert gone.startswith("cifar10-small-improving.png is missing")
+    faults = check(tmp_path / "lines", tmp_path / "results.md", suites={})
+    assert [fault.partition(":")[0] for fault in faults] == [
+        "results.md is not what the lines give",
+        "cifar10-small.md is not what the lines give",
+        "cifar10-small-improving.png is missing",
+        "verdict.png is missing",
+    ]
 
 
-def test_pictures_that_the_page_does_not_show_are_removed(tmp_path):
-    (tmp_path / "results").mkdir()
-    (tmp_path / "results" / "old.png").write_bytes(b"")
-    written(tmp_path, lines(seeds=1))
-    assert [p.name for p in (tmp_path / "results").iterdir()] == ["cifar10-small-improving.png"]
+def test_pages_and_pictures_of_suites_that_are_gone_are_named_and_removed(tmp_path):
+    written(tmp_path, lines(seeds=1) + lines("old", "", 1))
+    (tmp_path / "lines" / "old.jsonl").unlink()
+    where = (tmp_path / "lines", tmp_path / "results.md")
+    faults = [fault.partition(":")[0] for fault in check(*where, suites={})]
+    gone = ["old.md", "old.png"]
+    assert faults[1:] == [f"{name} is of no suite any more" for name in gone]
+    write(*where, suites={})
+    assert check(*where, suites={}) == []
+    assert not any((tmp_path / "results" / name).exists() for name in gone)
+
+
+def test_every_planned_suite_has_a_question():
+    missing_ones = SUITES.keys() - QUESTIONS.keys()
+    assert not missing_ones, "say in report/questions.py what they ask"
+
+
+# The picture of the verdict
+
+
+def drawn(some, reference="Full at equal cost"):
+    """The panels of the picture: per budget, the texts of the cells, by method and task."""
+    found = figures(some).to[reference]
+    figure = heatmap.draw(found, reference)
+    titles = [panel.budget for panel in heatmap.panels(found)]
+    panels = {}
+    for budget, axes in zip(titles, figure.axes[1:], strict=True):
+        tasks = [label.get_text().replace("\n", ", ") for label in axes.get_xticklabels()]
+        methods = [label.get_text() for label in axes.get_yticklabels()]
+        panels[budget] = {
+            (methods[int(text.get_position()[1])], tasks[int(text.get_position()[0])]): text
+            for text in axes.texts
+            if not isinstance(text, Annotation)
+        }
+    return figure, panels
+
+
+def test_the_picture_has_a_figure_per_cell_and_marks_those_that_are_clear():
+    other = accuracies("UCB", 0.5, 0.5, 0.7, suite="noise") + accuracies(
+        "Full at equal cost", 0.5, 0.72, 0.72, suite="noise"
+    )
+    _, panels = drawn(verdict_lines() + other)
+    task, noise = "cifar10-small, improving", "noise, improving"
+    texts = {at: text.get_text() for at, text in panels[0.5].items()}
+    assert texts == {
+        ("UCB", task): "+5.0", ("RS2", task): "+2.0", ("BLS", task): "0.0",
+        ("Static", task): "-10", ("UCB", noise): "-12",
+    }  # fmt: skip
+    bold = {at for at, text in panels[0.5].items() if text.get_fontweight() == "bold"}
+    assert bold == {("UCB", task), ("Static", task)}
+
+
+def test_the_picture_has_a_panel_per_budget_with_all_cells(every):
+    some = [of for study in every for of in study.lines]
+    figure, panels = drawn(some)
+    assert list(panels) == [0.7, 0.5, 0.3, None]
+    assert sum(map(len, panels.values())) == len(figures(some).to["Full at equal cost"])
+    for axes in figure.axes:
+        box = axes.get_position()
+        assert 0 <= box.x0 < box.x1 <= 1 and 0 <= box.y0 < box.y1 <= 1
+    for one_axes, other in combinations(figure.axes, 2):
+        assert not one_axes.get_position().overlaps(other.get_position())
+
+
+def test_references_stand_first_in_the_picture():
+    _, panels = drawn(verdict_lines() + CONTROL)
+    assert next(iter(panels[0.5]))[0] == SMALLER_BATCHES
 
 
 def test_no_two_methods_of_a_budget_look_alike():
     assert len(set(METHODS) - set(STYLES)) <= 1, "give the new ones a style of their own in STYLES"
-    drawn = [STYLES.get(name, OTHER)[:2] for name in METHODS]
-    assert len(set(drawn)) == len(METHODS)
-    assert len({marker for _, marker in drawn}) == len(METHODS)
+    drawn = [STYLES.get(name, OTHER)[:2] for name in (*METHODS, SMALLER_BATCHES)]
+    assert len(set(drawn)) == len(drawn)
+    assert len({marker for _, marker in drawn}) == len(drawn)

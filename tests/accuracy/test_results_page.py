@@ -1,29 +1,35 @@
-"""`docs/results.md` is what the committed lines give, and its prose has no figure typed by hand."""
+"""The committed pages are what the committed lines give; no figure is typed by hand."""
 
 import re
 
 import pytest
 
-from benchmarks.accuracy.report import DOCS, LINES, check, write
-from benchmarks.accuracy.report.page import SUMMARY
+from benchmarks.accuracy.contenders import AT_BUDGET
+from benchmarks.accuracy.report import LINES, check, write
+from benchmarks.accuracy.report.page import HERE
+from benchmarks.accuracy.report.questions import QUESTIONS
 from tests.accuracy.synthetic import lines, store
 
+TEMPLATES = {path.name: path.read_text() for path in HERE.glob("*.jinja")}
 
-def test_the_page_is_what_the_committed_lines_give(tmp_path):
-    if not list(LINES.glob("*.jsonl")):  # then, that there could be one
+
+def test_the_pages_are_what_the_committed_lines_give(tmp_path):
+    if not list(LINES.glob("*.jsonl")):  # then, that there could be some
         write(store(tmp_path / "lines", lines(seeds=2)), tmp_path / "results.md", suites={})
         assert check(tmp_path / "lines", tmp_path / "results.md", suites={}) == []
         return
     assert check() == []
 
 
-@pytest.mark.skipif(not SUMMARY.exists(), reason="no summary is written yet")
-def test_the_summary_types_no_figure_by_hand():
-    prose = re.sub(r"\{\{.*?\}\}|\{%.*?%\}", "", SUMMARY.read_text(), flags=re.DOTALL)
+@pytest.mark.parametrize("text", [*TEMPLATES.values(), *QUESTIONS.values()])
+def test_no_figure_of_a_run_is_typed_by_hand(text):
+    prose = re.sub(r"\{\{.*?\}\}|\{%.*?%\}", "", text, flags=re.DOTALL)
     assert re.findall(r"[-+]?\d+\.\d+", prose) == []
 
 
-@pytest.mark.skipif(not DOCS.exists(), reason="no page is committed yet")
-def test_the_summary_asks_for_runs_that_there_are():
-    head, _, _ = DOCS.read_text().partition("## How to read")
-    assert "**not run**" not in head
+@pytest.mark.parametrize("text", [*TEMPLATES.values(), *QUESTIONS.values()])
+def test_no_prose_asserts_what_a_method_does(text):
+    """Methods are named by the figures alone: a sentence on one would not change with the lines."""
+    prose = re.sub(r"\{\{.*?\}\}|\{%.*?%\}", "", text, flags=re.DOTALL)
+    named = [name for name in AT_BUDGET if re.search(rf"\b{name}\b", prose)]
+    assert named == []

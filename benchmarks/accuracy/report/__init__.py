@@ -1,19 +1,25 @@
-"""Tables and plots from the lines of results: `docs/results.md` and the pictures that it shows.
+"""Pages and pictures from the lines of results: `docs/results.md`, and the folder of its name.
 
-Everything on the page comes from the lines; the prose at its top, `summary.md`, names figures by
-jinja2 expressions (see `figures`), so that no number is typed by hand. The same lines give the same
-page: `check` says whether the page that is there is the one that the lines give.
+The page is a verdict on all suites, with one picture; in the folder are a page per suite, with a
+picture per task. All of it comes from the lines, whichever there are, and no number is typed by
+hand. The same lines give the same pages: `check` says whether those there are the ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from benchmarks.accuracy.report import plots
-from benchmarks.accuracy.report.page import SUMMARY, render
-from benchmarks.accuracy.report.studies import Study, missing, read
+from benchmarks.accuracy.contenders import EQUAL_COST, FULL
+from benchmarks.accuracy.report import heatmap, page, plots
+from benchmarks.accuracy.report.figures import Figures
+from benchmarks.accuracy.report.studies import distinct, read, slug
 from benchmarks.accuracy.suites import SUITES, Suite
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["DOCS", "LINES", "check", "write"]
 
@@ -21,62 +27,71 @@ _ROOT = Path(__file__).resolve().parents[3]
 LINES = _ROOT / "benchmarks" / "results" / "accuracy"
 DOCS = _ROOT / "docs" / "results.md"
 
+VERDICTS = {EQUAL_COST: "", FULL: "-full"}
+"""The references that the page of all suites has a picture for, and the ends of their names."""
+
+Made = tuple[dict[Path, str], dict[Path, "Callable[[], Figure]"]]
+
 
 def write(
-    lines_folder: Path = LINES,
-    docs_file: Path = DOCS,
-    *,
-    summary_file: Path = SUMMARY,
-    suites: Mapping[str, Suite] = SUITES,
+    lines_folder: Path = LINES, docs_file: Path = DOCS, *, suites: Mapping[str, Suite] = SUITES
 ) -> None:
-    """Writes the page, and a picture per task into the folder of the same name beside it.
+    """Writes the pages, and their pictures into the folder of the first one's name.
 
-    Pictures in that folder that the page does not show any more are removed.
+    Pages and pictures in that folder that are not made any more are removed.
 
     Args:
         lines_folder: Where the `*.jsonl` are; it may hold none.
-        docs_file: The page.
-        summary_file: The prose at its top; it may be missing.
-        suites: The runs that are planned: those without a line are named on the page.
+        docs_file: The page of all suites.
+        suites: The runs that are planned: the pages name those without a line.
     """
-    studies, text = _page(lines_folder, docs_file, summary_file, suites)
-    folder = docs_file.with_suffix("")
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in set(folder.glob("*.png")) - {_picture(docs_file, study) for study in studies}:
+    made = pages, pictures = _made(lines_folder, docs_file, suites)
+    docs_file.with_suffix("").mkdir(parents=True, exist_ok=True)
+    for path in _left_over(docs_file, made):
         path.unlink()
-    for study in studies:
-        plots.write(study, _picture(docs_file, study))
-    docs_file.write_text(text, encoding="utf-8")
+    for path, draw in pictures.items():
+        plots.write(draw(), path)
+    for path, text in pages.items():
+        path.write_text(text, encoding="utf-8")
 
 
 def check(
-    lines_folder: Path = LINES,
-    docs_file: Path = DOCS,
-    *,
-    summary_file: Path = SUMMARY,
-    suites: Mapping[str, Suite] = SUITES,
+    lines_folder: Path = LINES, docs_file: Path = DOCS, *, suites: Mapping[str, Suite] = SUITES
 ) -> list[str]:
-    """Says what of the page is not what the lines give; empty if all is.
+    """Says what of the pages is not what the lines give; empty if all is.
 
-    The page is compared by its text; of the pictures it is asked only that they are there. The
+    Pages are compared by their texts; of the pictures it is asked only that they are there. The
     arguments are those of `write`.
     """
-    studies, text = _page(lines_folder, docs_file, summary_file, suites)
-    found = docs_file.read_text(encoding="utf-8") if docs_file.exists() else None
-    again = "python -m benchmarks.accuracy report makes it anew"
-    faults = [] if found == text else [f"{docs_file.name} is not what the lines give: {again}"]
-    absent = [path for study in studies if not (path := _picture(docs_file, study)).exists()]
-    return faults + [f"{path.name} is missing: {again}" for path in absent]
+    made = pages, pictures = _made(lines_folder, docs_file, suites)
+    faults = [
+        f"{path.name} is not what the lines give"
+        for path, text in pages.items()
+        if not path.exists() or path.read_text(encoding="utf-8") != text
+    ]
+    faults += [f"{path.name} is missing" for path in pictures if not path.exists()]
+    faults += [f"{path.name} is of no suite any more" for path in _left_over(docs_file, made)]
+    return [f"{fault}: python -m benchmarks.accuracy report makes all anew" for fault in faults]
 
 
-def _page(
-    lines_folder: Path, docs_file: Path, summary_file: Path, suites: Mapping[str, Suite]
-) -> tuple[list[Study], str]:
+def _made(lines_folder: Path, docs_file: Path, suites: Mapping[str, Suite]) -> Made:
+    """The text of each page, and what draws each picture."""
     studies, faults = read(lines_folder, list(suites))
-    gaps = [*faults, *missing(suites.values(), studies)]
-    summary = summary_file.read_text(encoding="utf-8") if summary_file.exists() else ""
-    return studies, render(studies, gaps, pictures=docs_file.stem, summary=summary)
+    figures, folder = Figures(studies, suites), docs_file.with_suffix("")
+    drawn = {folder / f"{study.slug}.png": partial(plots.draw, study) for study in studies}
+    pictures = {ref: f"verdict{end}.png" for ref, end in VERDICTS.items() if ref in figures.to}
+    for reference, name in pictures.items():
+        drawn[folder / name] = partial(heatmap.draw, figures.to[reference], reference)
+    pages = {docs_file: page.verdict(figures, faults, folder=folder.name, pictures=pictures)}
+    home = f"../{docs_file.name}"
+    pages[folder / page.READING] = page.reading(home=home)
+    for name in distinct(study.suite for study in studies):
+        pages[folder / f"{slug(name)}.md"] = page.suite_page(name, figures.of(name), home=home)
+    return pages, drawn
 
 
-def _picture(docs_file: Path, study: Study) -> Path:
-    return docs_file.with_suffix("") / f"{study.slug}.png"
+def _left_over(docs_file: Path, made: Made) -> list[Path]:
+    """The pages and pictures in the folder that are not made any more."""
+    folder = docs_file.with_suffix("")
+    found = {path for ending in ("*.md", "*.png") for path in folder.glob(ending)}
+    return sorted(found - made[0].keys() - made[1].keys())

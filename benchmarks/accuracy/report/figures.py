@@ -1,232 +1,181 @@
-"""The figures that the summary names: jinja2 calls these by name, so that none is typed by hand.
+"""The figures of the pages' prose: lists, counts and short tables, which the templates ask for.
 
-`summary.md` says, for instance, `SeTa: {{ difference("digits", "improving", "SeTa", 0.5) }}`.
-A task that was not run gives "**not run**", which shows on the page and stops nothing.
+Each is a text that holds whatever the lines are: it names the tasks where a method is clearly
+better, and nothing says in words that it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, median
+from functools import cached_property
 
 from benchmarks.accuracy.contenders import EQUAL_COST, FULL
-from benchmarks.accuracy.report.measures import ACCURACY, EXTRA, Measure
-from benchmarks.accuracy.report.statistics import (
-    Difference,
-    mean_and_spread,
-    saved_time,
-    share,
-    time_ratios,
-    to_curve,
-    to_full,
-    values_of,
+from benchmarks.accuracy.report.measures import ACCURACY
+from benchmarks.accuracy.report.statistics import CONFIDENCE
+from benchmarks.accuracy.report.studies import (
+    REFERENCES,
+    Key,
+    Study,
+    missing,
+    planned,
+    slug,
+    title,
 )
-from benchmarks.accuracy.report.studies import REFERENCES, Study
-from benchmarks.accuracy.report.tables import (
-    clear_differences,
-    hardest_share,
-    level,
-    number,
-    paired_to,
-    percent,
-    spread_of,
+from benchmarks.accuracy.report.tables import NONE, difference, saved, spread_of, table
+from benchmarks.accuracy.report.topics import per_visit
+from benchmarks.accuracy.report.verdicts import (
+    Tally,
+    Verdict,
+    clear,
+    pruning,
+    standing,
+    tally,
+    verdicts,
 )
-
-ABSENT = "**not run**"
+from benchmarks.accuracy.suites import Suite
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What can be asked of the studies; each method returns a text for a sentence.
-
-    `task` is always the suite and its variant, `budget` a share of Full's visits or None for a run
-    as published. The names are those of the lines.
-    """
+    """What can be asked of studies, and of the suites that plan them."""
 
     studies: Sequence[Study]
+    suites: Mapping[str, Suite]
 
-    def functions(self) -> dict[str, Callable[..., object]]:
-        """All of them by name, for jinja2."""
-        names = [name for name in vars(type(self)) if not name.startswith("_")]
-        return {name: getattr(self, name) for name in names if name not in ("functions", "studies")}
+    def of(self, suite: str) -> Figures:
+        """The same for one suite alone."""
+        plans = {name: plan for name, plan in self.suites.items() if name == suite}
+        return Figures([study for study in self.studies if study.suite == suite], plans)
 
-    def accuracy(
-        self, suite: str, variant: str, method: str = "Full", budget: float | None = 1.0
-    ) -> str:
-        """Such as `81.70 ± 0.20 %`."""
-        text = level(self._study(suite, variant).cell(method, budget), ACCURACY)
-        return f"{text} %" if text[0].isdigit() else ABSENT
+    @cached_property
+    def to(self) -> dict[str, list[Verdict]]:
+        """All verdicts by reference, Full at equal cost first; a reference without any left out."""
+        order = sorted(REFERENCES, key=lambda reference: reference != EQUAL_COST)
+        found = {reference: verdicts(self.studies, reference) for reference in order}
+        return {reference: some for reference, some in found.items() if some}
 
-    def difference(self, suite: str, variant: str, method: str, budget: float | None) -> str:
-        """To Full: such as `-0.35 points (95 % interval -0.81 to 0.11)`."""
-        study = self._study(suite, variant)
-        return _in_words(to_full(study, study.cell(method, budget)), ACCURACY)
+    @cached_property
+    def rivalry(self) -> list[Verdict]:
+        """The verdicts of the methods that prune, beside Full at equal cost."""
+        return pruning(self.to.get(EQUAL_COST, []))
 
-    def distance(self, suite: str, variant: str, method: str, budget: float | None) -> str:
-        """To Full's own curve at the same visits, written as `difference` is."""
-        return _in_words(to_curve(self._study(suite, variant), method, budget), ACCURACY)
+    def has(self, method: str) -> bool:
+        """Whether a method was run."""
+        return any(method in study.methods for study in self.studies)
 
-    def against(
-        self, suite: str, variant: str, method: str, other: str, budget: float | None
-    ) -> str:
-        """To another method at the same budget, written as `difference` is."""
-        study = self._study(suite, variant)
-        return _in_words(paired_to(study, (method, budget), (other, budget), ACCURACY), ACCURACY)
+    def runs(self) -> str:
+        """How many runs there are."""
+        return f"{sum(len(study.lines) for study in self.studies):,}"
 
-    def metric(self, suite: str, variant: str, method: str, budget: float | None, key: str) -> str:
-        """A metric of the evaluation, mean and spread, in the unit of its column."""
-        text = level(self._study(suite, variant).cell(method, budget), _measure(suite, key))
-        return text if text[0] in "-0123456789" else ABSENT
+    def missing(self) -> list[str]:
+        """What is planned and has no line."""
+        return list(missing(self.suites.values(), self.studies))
 
-    def metric_difference(
-        self, suite: str, variant: str, method: str, budget: float | None, key: str
-    ) -> str:
-        """A metric's difference to Full, written as `difference` is, in the unit of its column."""
-        study = self._study(suite, variant)
-        return _in_words(to_full(study, study.cell(method, budget), key), _measure(suite, key))
+    def tallies(self) -> str:
+        """A row per method: in how many cells it is better / not told apart / worse."""
+        methods = {one.method for some in self.to.values() for one in some}
+        rows = [
+            [name, *(_counts(name, some, reference) for reference, some in self.to.items())]
+            for name in standing(methods, self.rivalry)
+        ]
+        total = (_written(tally(pruning(some))) for some in self.to.values())
+        rows.append(["**all that prune**", *total])
+        return table(["method", *(f"to {name}" for name in self.to)], rows) if methods else ""
 
-    def saved(
-        self, suite: str, variant: str, method: str, budget: float | None, of: str = "samples"
-    ) -> str:
-        """The share saved of `samples`, `wall` or `cpu` time: such as `49.9 %`."""
-        study = self._study(suite, variant)
-        cell = study.cell(method, budget)
-        if not cell:
-            return ABSENT
-        if of == "samples":
-            return f"{percent(fmean(1 - share(line) for line in cell.values()), 1)} %"
-        found = saved_time(study, cell, {"wall": "seconds", "cpu": "cpu_seconds"}[of])
-        return ABSENT if found is None else f"{percent(found, 1)} %"
-
-    def best(self, suite: str, variant: str, budget: float) -> str:
-        """The method of the highest mean accuracy at a budget, Full at equal cost among them."""
-        return (self._ranked(suite, variant, budget) or [ABSENT])[0]
-
-    def ranking(self, suite: str, variant: str, budget: float, top: int = 3) -> str:
-        """The best methods at a budget, such as `RS2 (78.30), SeTa (78.12)`."""
-        study = self._study(suite, variant)
-        names = self._ranked(suite, variant, budget)[:top]
-        means = [mean_and_spread(values_of(study.cell(m, budget), "accuracy")) for m in names]
-        texts = [f"{name} ({100 * m[0]:.2f})" for name, m in zip(names, means, strict=True) if m]
-        return ", ".join(texts) or ABSENT
-
-    def worse(self, suite: str, variant: str, budget: float, to: str = "Full") -> str:
-        """Names the methods that are clearly worse than Full, or Full at equal cost."""
-        return self._clear(suite, variant, budget, to, -1)
-
-    def better(self, suite: str, variant: str, budget: float, to: str = "Full") -> str:
-        """Names the methods that are clearly better than Full, or Full at equal cost."""
-        return self._clear(suite, variant, budget, to, 1)
-
-    def wrong(self, suite: str, variant: str, method: str, budget: float | None) -> str:
-        """The share of wrong labels among the samples trained, such as `12.3 %`."""
-        cell = self._study(suite, variant).cell(method, budget)
-        figures = mean_and_spread(values_of(cell, "wrong_share"))
-        return f"{percent(figures[0], 1)} %" if figures else ABSENT
-
-    def hardest(self, suite: str, variant: str, method: str, budget: float | None, of: str) -> str:
-        """`precision` or `recall` of the hardest group against the wrong labels: `61 %`."""
-        found = hardest_share(self._study(suite, variant).cell(method, budget), of)
-        return ABSENT if found is None else f"{percent(found, 0)} %"
-
-    def time_per_sample(self, suite: str, variant: str, key: str = "seconds") -> str:
-        """Time per sample of pruned runs, Full = 1: `1.013 (0.998 to 1.031)`."""
-        study = self._study(suite, variant)
-        pruned = [c for at, c in study.cells.items() if at[0] not in REFERENCES]
-        return (
-            spread_of([r for c in pruned for r in time_ratios(study, c, key, per_visit=True)])
-            if pruned
-            else ABSENT
-        )
-
-    def across(
-        self, method: str, budget: float | None, variants: str = "", to: str = "Full"
-    ) -> str:
-        """Median and range of the mean differences over all tasks, in points.
+    def by_task(self, pages: str = "") -> str:
+        """A row per task: its runs, and what is clearly better or worse than Full at equal cost.
 
         Args:
-            method: Name of the method.
-            budget: Share of Full's visits.
-            variants: Only tasks whose variant contains this, such as `improving`.
-            to: `Full` or `Full at equal cost`.
+            pages: Folder of the suites' pages, to link them; empty: no links.
         """
-        some = [study for study in self.studies if variants in study.variant]
-        ways = [way for study in some if (way := _way(study, method, budget, to))]
-        means = [100 * way.mean for way in ways]
-        if not means:
-            return ABSENT
-        ends = " to ".join(number(end, 2, signed=True) for end in (min(means), max(means)))
-        middle = number(median(means), 2, signed=True)
-        return f"{middle} points ({ends} over {len(means)} tasks)"
+        found = {(study.suite, study.variant): study for study in self.studies}
+        plans = {
+            (suite.name, variant): cells
+            for suite in self.suites.values()
+            for variant, cells in planned(suite).items()
+        }
+        rows = []
+        for at in dict.fromkeys([*plans, *found]):
+            study = found.get(at)
+            name = f"[{title(*at)}]({pages}/{slug(at[0])}.md)" if pages and study else title(*at)
+            some = [one for one in self.rivalry if one.study is study]
+            rows.append((name, _made(study, plans.get(at)), _named(some, 1), _named(some, -1)))
+        headers = ("task", "runs", "clearly better", "clearly worse")
+        return table(headers, rows, words=4) if rows else ""
 
-    def tally(self, method: str, budget: float | None, sign: int, to: str = "Full") -> str:
-        """In how many tasks a method is clearly worse (-1), not told apart (0), or better (1).
+    def names(self, *, better: bool, worse: bool) -> str:
+        """The methods that are, or are not, clearly better and worse in some cell."""
+        methods = standing({one.method for one in self.rivalry}, self.rivalry)
+        tallies = {m: tally(one for one in self.rivalry if one.method == m) for m in methods}
+        asked = (better, worse)
+        return _joined(m for m, t in tallies.items() if sum(t) and (t[0] > 0, t[2] > 0) == asked)
 
-        Returns:
-            Such as `12 of 15`.
-        """
-        ways = [_way(study, method, budget, to) for study in self.studies]
-        signs = [way.sign for way in ways if way]
-        return f"{signs.count(sign)} of {len(signs)}" if signs else ABSENT
+    def tasks_won(self) -> str:
+        """In how many tasks some method is clearly better: such as `4 of 15`."""
+        judged = {one.study.title for one in self.rivalry if one.way.half is not None}
+        won = {one.study.title for one in self.rivalry if one.way.sign > 0}
+        return f"{len(won)} of {len(judged)}"
 
-    def runs(self, suite: str | None = None) -> str:
-        """How many runs there are, in all or of a suite."""
-        chosen = [s for s in self.studies if suite in (None, s.suite)]
-        return f"{sum(len(study.lines) for study in chosen):,}"
+    def farthest(self, sign: int) -> str:
+        """The clear verdict that lies farthest above (1) or below (-1) Full at equal cost."""
+        found = clear(self.rivalry, sign)
+        if not found:
+            return "none"
+        method, budget = found[0].method, found[0].budget
+        where = ", ".join(filter(None, (found[0].study.title, saved(budget))))
+        return f"{method} in {where}: {difference(found[0].way, ACCURACY)}"
 
-    def seeds(
-        self, suite: str, variant: str, method: str = "Full", budget: float | None = 1.0
-    ) -> str:
-        """How many seeds a cell has."""
-        return str(len(self._study(suite, variant).cell(method, budget)))
+    def share(self, sign: int, reference: str = FULL, method: str | None = None) -> str:
+        """How many intervals of a method, or of all that prune, are clear: such as `12 of 15`."""
+        some = self.to.get(reference, [])
+        counts = tally(v for v in some if v.method == method) if method else tally(pruning(some))
+        return f"{counts[1 - sign]:,} of {sum(counts):,}"
 
     def intervals(self) -> str:
-        """How many intervals to Full's own curve there are: `312`."""
-        return f"{clear_differences(self.studies)[0]:,}"
+        """How many intervals to Full at equal cost there are."""
+        return f"{sum(tally(self.rivalry)):,}"
 
     def clear_intervals(self) -> str:
-        """How many of these leave out zero."""
-        return f"{clear_differences(self.studies)[1]:,}"
+        """How many of them leave out zero."""
+        counts = tally(self.rivalry)
+        return f"{counts.better + counts.worse:,}"
 
-    def _study(self, suite: str, variant: str) -> Study:
-        found = [s for s in self.studies if (s.suite, s.variant) == (suite, variant)]
-        return found[0] if found else Study(suite, variant, {})
+    def by_chance(self) -> str:
+        """How many of them would leave out zero if no method made any difference."""
+        return f"{(1 - CONFIDENCE) * sum(tally(self.rivalry)):,.0f}"
 
-    def _ranked(self, suite: str, variant: str, budget: float) -> list[str]:
-        study = self._study(suite, variant)
-        cells = {m: values_of(study.cell(m, budget), "accuracy") for m in study.methods}
-        means = {m: found[0] for m in cells if (found := mean_and_spread(cells[m]))}
-        return sorted(means, key=lambda method: -means[method])
-
-    def _clear(self, suite: str, variant: str, budget: float, to: str, sign: int) -> str:
-        study = self._study(suite, variant)
-        methods = self._ranked(suite, variant, budget)
-        ways = {method: _way(study, method, budget, to) for method in methods if method != to}
-        if not ways:
-            return ABSENT
-        return ", ".join(m for m, way in ways.items() if way and way.sign == sign) or "none"
+    def time(self, key: str) -> str:
+        """Time per sample of pruned runs, Full = 1: `1.013 (0.998 to 1.031)`."""
+        return spread_of([ratio for study in self.studies for ratio in per_visit(study, key)])
 
 
-def _way(study: Study, method: str, budget: float | None, to: str) -> Difference | None:
-    if to == EQUAL_COST:
-        return to_curve(study, method, budget)
-    if to == FULL:
-        return to_full(study, study.cell(method, budget))
-    raise ValueError(f"to must be {FULL!r} or {EQUAL_COST!r}; got {to!r}")
+def _counts(method: str, some: Iterable[Verdict], reference: str) -> str:
+    """The tally of one method."""
+    mine = tally(one for one in some if one.method == method)
+    return "reference" if method == reference else _written(mine)
 
 
-def _measure(suite: str, key: str) -> Measure:
-    known = {measure.key: measure for measure in EXTRA.get(suite, ())}
-    return known.get(key, Measure(key, key, 1.0, 3))
+def _written(counts: Tally) -> str:
+    return " / ".join(map(str, counts)) if sum(counts) else NONE
 
 
-def _in_words(way: Difference | None, of: Measure) -> str:
-    if way is None:
-        return ABSENT
-    unit = " points" if of.scale == 100 else ""
-    text = number(way.mean * of.scale, of.digits, signed=True) + unit
-    if way.low is None or way.high is None:
-        return f"{text} (one seed, no interval)"
-    ends = " to ".join(number(end * of.scale, of.digits) for end in (way.low, way.high))
-    return f"{text} (95 % interval {ends})"
+def _made(study: Study | None, plan: Mapping[Key, set[int]] | None) -> str:
+    """The runs that there are, of those planned."""
+    if plan is None:
+        return str(len(study.lines) if study else 0)
+    made = sum(len(seeds & study.cell(*key).keys()) for key, seeds in plan.items()) if study else 0
+    return f"{made} of {sum(map(len, plan.values()))}"
+
+
+def _named(some: Sequence[Verdict], sign: int) -> str:
+    """The methods that are clear, a line per budget, the farthest first."""
+    lines: dict[str, list[str]] = {}
+    for one in sorted(clear(some, sign), key=lambda one: -(one.budget or 0.0)):
+        lines.setdefault(saved(one.budget), []).append(one.method)
+    texts = (": ".join(filter(None, (at, ", ".join(names)))) for at, names in lines.items())
+    return "<br>".join(texts) or ("none" if sum(tally(some)) else NONE)
+
+
+def _joined(names: Iterable[str]) -> str:
+    return ", ".join(names) or "none"

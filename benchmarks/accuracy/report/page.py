@@ -1,4 +1,4 @@
-"""The page: `results.md.jinja` filled with the summary, the tables, and what made the runs."""
+"""The pages: a verdict on all suites, and a page per suite, from the templates beside this file."""
 
 from __future__ import annotations
 
@@ -7,25 +7,70 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from benchmarks.accuracy.report import tables, topics
 from benchmarks.accuracy.report.figures import Figures
-from benchmarks.accuracy.report.studies import Study, distinct
+from benchmarks.accuracy.report.questions import QUESTIONS
+from benchmarks.accuracy.report.studies import SMALLER_BATCHES, Study, distinct
 
 HERE = Path(__file__).resolve().parent
-SUMMARY = HERE / "summary.md"
+READING = "how-to-read.md"
 
 
-def render(studies: Sequence[Study], gaps: Sequence[str], *, pictures: str, summary: str) -> str:
-    """Returns the page.
+def verdict(
+    figures: Figures, faults: Sequence[str], *, folder: str, pictures: Mapping[str, str]
+) -> str:
+    """Returns the page of all suites.
 
     Args:
-        studies: What was run.
-        gaps: What is missing, a text each.
-        pictures: Folder of the pictures, as seen from the page.
-        summary: Prose with jinja2 expressions that call `Figures`.
+        figures: Of all studies.
+        faults: What is wrong with files that are left out, a text each.
+        folder: Of the other pages and the pictures, as seen from this page.
+        pictures: By reference, the name of the picture; none where there is nothing to show.
     """
+    return _template("verdict.md.jinja").render(
+        figures=figures,
+        gaps=[*faults, *changed(figures.studies)],
+        folder=folder,
+        reading=READING,
+        pictures=pictures,
+        smaller=SMALLER_BATCHES,
+    )
+
+
+def suite_page(name: str, figures: Figures, *, home: str) -> str:
+    """Returns the page of a suite.
+
+    Args:
+        name: Of the suite.
+        figures: Of its studies.
+        home: The page of all suites, as seen from this one.
+    """
+    return _template("suite.md.jinja").render(
+        suite=name,
+        question=QUESTIONS.get(name, ""),
+        figures=figures,
+        home=home,
+        reading=READING,
+        tables=tables,
+        topics=topics,
+        changed=changed,
+        made_of=made_of,
+        policies=policies,
+    )
+
+
+def reading(*, home: str) -> str:
+    """Returns the page that says how to read the tables.
+
+    Args:
+        home: The page of all suites, as seen from this one.
+    """
+    return _template(f"{READING}.jinja").render(home=home, smaller=SMALLER_BATCHES)
+
+
+def _template(name: str) -> Template:
     environment = Environment(
         loader=FileSystemLoader(HERE),
         undefined=StrictUndefined,
@@ -34,21 +79,7 @@ def render(studies: Sequence[Study], gaps: Sequence[str], *, pictures: str, summ
         keep_trailing_newline=True,
         autoescape=False,  # Markdown, not HTML
     )
-    environment.globals |= Figures(studies).functions()
-    intervals, clear = tables.clear_differences(studies)
-    return environment.get_template("results.md.jinja").render(
-        summary=environment.from_string(summary).render().strip(),
-        studies=studies,
-        suites=distinct(study.suite for study in studies),
-        gaps=[*gaps, *changed(studies)],
-        pictures=pictures,
-        tables=tables,
-        topics=topics,
-        made_of=made_of,
-        policies=policies,
-        intervals=intervals,
-        clear=clear,
-    )
+    return environment.get_template(name)
 
 
 def changed(studies: Iterable[Study]) -> list[str]:

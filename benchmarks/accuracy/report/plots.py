@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from benchmarks.accuracy.contenders import EQUAL_COST
 from benchmarks.accuracy.report.statistics import mean_and_spread, share, to_curve, values_of
-from benchmarks.accuracy.report.studies import REFERENCES, Cell, Key, Study
+from benchmarks.accuracy.report.studies import CURVE, SMALLER_BATCHES, Cell, Key, Study
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,6 +39,7 @@ _ORANGE, _RED, _PURPLE = "#E69F00", "#D55E00", "#CC79A7"
 STYLES = {
     "Full": Style(_BLACK, "o"),
     EQUAL_COST: Style(_BLACK, "o"),
+    SMALLER_BATCHES: Style(_BLACK, "H", 8.0),
     "Random": Style(_GREEN, "^"),
     "RS2": Style(_GREEN, "v"),
     "Static": Style(_GREEN, "P", 8.0),
@@ -57,16 +58,16 @@ STYLES = {
 OTHER = Style(_SKY, "8")
 
 
-def write(study: Study, path: Path) -> None:
-    """Writes the picture of a study as a PNG of at most 60 kB or so."""
+def write(figure: Figure, path: Path) -> None:
+    """Writes a picture as a PNG of at most 100 kB or so."""
     from PIL import Image
 
     raw = BytesIO()
-    draw(study).savefig(raw, format="png", dpi=DPI)
+    figure.savefig(raw, format="png", dpi=DPI)
     image = (
         Image.open(raw)
         .convert("RGB")
-        .quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        .quantize(COLOURS, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
     )
     image.save(path, optimize=True)
 
@@ -75,7 +76,7 @@ def draw(study: Study) -> Figure:
     """Draws a study: above, accuracy against visits; below, a panel per budget."""
     from matplotlib.figure import Figure
 
-    methods = study.pruning(*study.budgets)
+    methods = study.compared(*study.budgets)
     heights = [4.2, 0.9 + 0.21 * len(methods)][: 2 if methods else 1]
     figure = Figure(figsize=(WIDTH, sum(heights)), dpi=DPI, layout="constrained")
     parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
@@ -103,19 +104,19 @@ def accuracy_panel(axes: Axes, study: Study) -> None:
     below the lowest of them, where only short runs of Full would lie.
     """
     for budget in study.budgets:
-        half = STEP * (len(study.pruning(budget)) + 1) / 2
+        half = STEP * (len(study.compared(budget)) + 1) / 2
         axes.axvspan(budget - half, budget + half, color="0.94", lw=0, zorder=0)
         if beside := study.cell(EQUAL_COST, budget):
             height = _point(beside)[1]
             axes.hlines(height, budget - half, budget + half, color=_BLACK, lw=0.9, ls="--")
     curve = sorted(
-        (_point(cell) for key, cell in study.cells.items() if key[0] in REFERENCES),
+        (_point(cell) for key, cell in study.cells.items() if key[0] in CURVE),
     )
     if curve:
         x, y, spread = zip(*curve, strict=True)
         axes.errorbar(x, y, spread, color=_BLACK, marker="o", ms=4.5, lw=1.4, capsize=3,
                       elinewidth=1, label="Full, for more or fewer epochs", zorder=2)  # fmt: skip
-    lowest = [_methods(axes, study, method) for method in study.pruning(*study.budgets, None)]
+    lowest = [_methods(axes, study, method) for method in study.compared(*study.budgets, None)]
     _frame(axes, min(lowest, default=None), curve)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=8.5)
 
@@ -139,7 +140,7 @@ def _move(study: Study, key: Key) -> float:
     """How far a mark is moved sideways, in shares of Full's visits."""
     if key[1] is None:
         return 0.0
-    beside = study.pruning(key[1])
+    beside = study.compared(key[1])
     return STEP * (beside.index(key[0]) - (len(beside) - 1) / 2)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from scipy.stats import t as student
 
-from benchmarks.accuracy.contenders import EQUAL_COST
+from benchmarks.accuracy.contenders import EQUAL_COST, FULL
 from benchmarks.accuracy.report.studies import Cell, Line, Study
 
 CONFIDENCE = 0.95
@@ -107,9 +107,14 @@ def mean_and_spread(values: Mapping[int, float]) -> tuple[float, float | None] |
     return fmean(numbers), stdev(numbers) if len(numbers) > 1 else None
 
 
-def to_full(study: Study, cell: Cell, key: str = "accuracy") -> Difference | None:
-    """How far a cell lies from full training."""
-    return paired_difference(values_of(cell, key), values_of(study.full, key))
+def to_reference(
+    study: Study, method: str, budget: float | None, reference: str, key: str = "accuracy"
+) -> Difference | None:
+    """How far a cell lies from Full, from its curve, or from another reference at its budget."""
+    if reference == EQUAL_COST:
+        return to_curve(study, method, budget, key)
+    beside = study.full if reference == FULL else study.cell(reference, budget)
+    return paired_difference(values_of(study.cell(method, budget), key), values_of(beside, key))
 
 
 def to_curve(

@@ -20,7 +20,13 @@ Cell = Mapping[int, Line]
 Key = tuple[str, "float | None"]
 
 WHOLE: Key = (FULL, 1.0)
-REFERENCES = (FULL, EQUAL_COST)
+CURVE = (FULL, EQUAL_COST)
+"""Full training for more or fewer epochs: together, full training's own curve."""
+
+SMALLER_BATCHES = "Full, smaller batches"
+REFERENCES = (*CURVE, SMALLER_BATCHES)
+"""All that methods are compared with, and that prune nothing themselves. No list of methods holds
+them; tables have a column for each of them that was run."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +50,8 @@ class Study:
 
     @property
     def slug(self) -> str:
-        """The title as the name of a file: lower case letters, digits, `-`, `.` and `_`."""
-        kept = (c if c.isascii() and (c.isalnum() or c in "._-") else " " for c in self.title)
-        return "-".join("".join(kept).lower().split())
+        """The title as the name of a file."""
+        return slug(self.title)
 
     def cell(self, method: str, budget: float | None) -> Cell:
         """The runs of a method at a budget, by seed; empty if there are none."""
@@ -64,8 +69,8 @@ class Study:
 
     @property
     def budgets(self) -> list[float]:
-        """The budgets that methods were run at, the largest first, those of Full left out."""
-        found = {budget for method, budget in self.cells if method not in REFERENCES}
+        """The budgets that are compared, the largest first: those of Full's curve left out."""
+        found = {budget for method, budget in self.cells if method not in CURVE}
         return sorted((budget for budget in found if budget is not None), reverse=True)
 
     @property
@@ -73,10 +78,10 @@ class Study:
         """The methods that were run, in the order of `METHODS`."""
         return ordered({method for method, _ in self.cells})
 
-    def pruning(self, *budgets: float | None) -> list[str]:
-        """The methods but for Full that were run at one of these budgets, in the same order."""
-        pruned = (method for method in self.methods if method not in REFERENCES)
-        return [method for method in pruned if any(self.cell(method, at) for at in budgets)]
+    def compared(self, *budgets: float | None) -> list[str]:
+        """What was run at one of these budgets, but for Full's curve, in the same order."""
+        others = (method for method in self.methods if method not in CURVE)
+        return [method for method in others if any(self.cell(method, at) for at in budgets)]
 
     @property
     def wrong_share(self) -> float:
@@ -119,8 +124,8 @@ def missing(suites: Iterable[Suite], found: Iterable[Study]) -> Iterator[str]:
     by_name = {(study.suite, study.variant): study for study in found}
     for suite in suites:
         absent = {
-            variant: _absent(planned, by_name.get((suite.name, variant)))
-            for variant, planned in _planned(suite).items()
+            variant: _absent(cells, by_name.get((suite.name, variant)))
+            for variant, cells in planned(suite).items()
         }
         if all(text == NO_RUNS for text in absent.values()):
             yield f"{suite.name}: {NO_RUNS}"
@@ -131,7 +136,7 @@ def missing(suites: Iterable[Suite], found: Iterable[Study]) -> Iterator[str]:
 NO_RUNS = "no runs yet"
 
 
-def _planned(suite: Suite) -> dict[str, dict[Key, set[int]]]:
+def planned(suite: Suite) -> dict[str, dict[Key, set[int]]]:
     """By variant, the seeds of each cell that a suite plans."""
     every = contenders(suite.methods, suite.budgets, suite.curve)
     return {
@@ -144,11 +149,11 @@ def _planned(suite: Suite) -> dict[str, dict[Key, set[int]]]:
     }
 
 
-def _absent(planned: Mapping[Key, set[int]], study: Study | None) -> str:
+def _absent(cells: Mapping[Key, set[int]], study: Study | None) -> str:
     """What a study lacks: whole seeds first, then cell by cell; empty if nothing."""
     if study is None:
         return NO_RUNS
-    lacking = {key: seeds - study.cell(*key).keys() for key, seeds in planned.items()}
+    lacking = {key: seeds - study.cell(*key).keys() for key, seeds in cells.items()}
     everywhere = set.intersection(*lacking.values()) if lacking else set()
     texts = [f"of {_seeds(everywhere)} all"] if everywhere else []
     by_seeds: dict[str, dict[str, list[str]]] = {}
@@ -165,6 +170,12 @@ def _absent(planned: Mapping[Key, set[int]], study: Study | None) -> str:
 def title(suite: str, variant: str) -> str:
     """A suite and a variant of it, as a heading."""
     return f"{suite}, {variant}" if variant else suite
+
+
+def slug(text: str) -> str:
+    """A text as the name of a file: lower case letters, digits, `-`, `.` and `_`."""
+    kept = (c if c.isascii() and (c.isalnum() or c in "._-") else " " for c in text)
+    return "-".join("".join(kept).lower().split())
 
 
 def ordered(methods: Iterable[str]) -> list[str]:

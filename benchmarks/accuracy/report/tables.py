@@ -1,4 +1,4 @@
-"""The tables of the page, in Markdown: methods at a budget, Full's own curve, overviews.
+"""The tables of the pages, in Markdown: methods at a budget, and Full's own curve.
 
 Every figure comes from `statistics`; here it is only written down. What is clearly better or worse,
 its interval being on one side of zero, is bold and says so in a word.
@@ -9,23 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from statistics import fmean, median
 
-from benchmarks.accuracy.contenders import FULL
+from benchmarks.accuracy.contenders import EQUAL_COST, FULL
 from benchmarks.accuracy.report.measures import ACCURACY, EXTRA, Measure
 from benchmarks.accuracy.report.statistics import (
     Difference,
     mean_and_spread,
-    paired_difference,
     saved_time,
     share,
-    to_curve,
-    to_full,
+    to_reference,
     values_of,
 )
-from benchmarks.accuracy.report.studies import REFERENCES, WHOLE, Cell, Key, Study, ordered
+from benchmarks.accuracy.report.studies import CURVE, REFERENCES, WHOLE, Cell, Key, Study
 
 NONE = "–"  # noqa: RUF001
-OVERVIEW = 0.5
-SIGNS = {0: "", 1: " ▲", -1: " ▼"}
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, words: int = 1) -> str:
@@ -85,63 +81,34 @@ def _method_row(study: Study, method: str, budget: float | None) -> dict[str, st
 
 
 def _measured(study: Study, method: str, budget: float | None, of: Measure) -> dict[str, str]:
-    """A figure, and its distances to Full and to Full's own curve."""
-    cell = study.cell(method, budget)
-    full = "reference" if method == FULL else difference(to_full(study, cell, of.key), of)
-    curve = "reference" if method in REFERENCES else NONE
-    if method not in REFERENCES:
-        curve = difference(to_curve(study, method, budget, of.key), of)
+    """A figure, and its distances to the references."""
+    row = {of.name: level(study.cell(method, budget), of)}
     prefix = "" if of is ACCURACY else f"{of.name}: "
-    return {
-        of.name: level(cell, of),
-        f"{prefix}to Full": full,
-        f"{prefix}to Full at equal cost": curve,
-    }
+    for reference in REFERENCES:
+        way = to_reference(study, method, budget, reference, of.key)
+        own = method in (CURVE if reference == EQUAL_COST else (reference,))
+        row[f"{prefix}to {reference}"] = "reference" if own else difference(way, of)
+    return row
 
 
 def full_curve(study: Study) -> str:
     """Full's own accuracy against epochs, the longest run first."""
-    cells = [study.cell(*key) for key in study.cells if key[0] in REFERENCES]
+    keys = [key for key in study.cells if key[0] in CURVE]
     rows = []
-    for cell in sorted(cells, key=lambda cell: -_mean_share(cell)):
+    for key in sorted(keys, key=lambda key: -_mean_share(study.cell(*key))):
+        cell, whole = study.cell(*key), key == WHOLE
         epochs = {line["epochs"] for line in cell.values() if "epochs" in line}
-        whole = cell is study.full
         rows.append(
             (
                 f"{100 * _mean_share(cell):.1f} %",
                 ", ".join(f"{count:g}" for count in sorted(epochs)) or NONE,
                 str(len(cell)),
                 level(cell, ACCURACY),
-                "reference" if whole else difference(to_full(study, cell), ACCURACY),
+                "reference" if whole else difference(to_reference(study, *key, FULL), ACCURACY),
             )
         )
     headers = ("visits, of Full's", "epochs", "seeds", "accuracy %", "to Full")
     return table(headers, rows) if rows else ""
-
-
-def overview(studies: Sequence[Study], *, curve: bool) -> str:
-    """Tasks x methods at half of Full's visits: the mean difference, marked where it is clear.
-
-    Args:
-        studies: Rows; those without runs at that budget are left out.
-        curve: Whether the distance is to Full at equal cost; to Full otherwise.
-    """
-    shown = [study for study in studies if OVERVIEW in study.budgets]
-    left_out = REFERENCES if curve else (FULL,)
-    found = {m for s in shown for m, budget in s.cells if budget == OVERVIEW and m not in left_out}
-    methods = ordered(found)
-    rows, signs = [], {method: [0, 0, 0] for method in methods}
-    for study in shown:
-        row = [study.title]
-        for method in methods:
-            cell = study.cell(method, OVERVIEW)
-            way = to_curve(study, method, OVERVIEW) if curve else to_full(study, cell)
-            row.append(short(way))
-            if way is not None and way.half is not None:
-                signs[method][way.sign + 1] += 1
-        rows.append(row)
-    rows.append(["worse / even / better", *("{} / {} / {}".format(*signs[m]) for m in methods)])
-    return table(["task", *methods], rows) if shown else ""
 
 
 def level(cell: Cell, of: Measure) -> str:
@@ -167,15 +134,15 @@ def difference(way: Difference | None, of: Measure) -> str:
     return {0: text, 1: f"**{text} better**", -1: f"**{text} worse**"}[sign]
 
 
-def short(way: Difference | None) -> str:
-    """A difference in points of accuracy, with a mark where it is clear."""
-    return NONE if way is None else number(100 * way.mean, 2, signed=True) + SIGNS[way.sign]
-
-
 def number(value: float, digits: int, *, signed: bool = False) -> str:
     """A figure with a fixed number of digits; nothing is written as -0.00."""
     rounded = round(value, digits) + 0.0
     return f"{rounded:{'+' if signed and rounded else ''}.{digits}f}"
+
+
+def saved(budget: float | None) -> str:
+    """What a budget saves, such as `30 % saved`; empty for a run as published."""
+    return "" if budget is None else f"{percent(1 - budget, 0)} % saved"
 
 
 def percent(value: float | None, digits: int) -> str:
@@ -184,16 +151,16 @@ def percent(value: float | None, digits: int) -> str:
 
 
 def hardest(cell: Cell) -> str:
-    """Precision and recall of the hardest group against the wrong labels, in percent."""
-    kinds = [hardest_share(cell, kind) for kind in ("precision", "recall")]
+    """Precision and recall of the hardest group against the wrong labels, in percent.
+
+    The mean over the runs that know it.
+    """
+    kinds = []
+    for kind in ("precision", "recall"):
+        found = [(line.get("hardest") or {}).get(kind) for line in cell.values()]
+        known = [value for value in found if value is not None]
+        kinds.append(fmean(known) if known else None)
     return " / ".join(percent(kind, 0) for kind in kinds) if kinds != [None, None] else NONE
-
-
-def hardest_share(cell: Cell, kind: str) -> float | None:
-    """`precision` or `recall` of the hardest group, in the mean over the runs that know it."""
-    found = [(line.get("hardest") or {}).get(kind) for line in cell.values()]
-    known = [value for value in found if value is not None]
-    return fmean(known) if known else None
 
 
 def spread_of(values: Sequence[float], digits: int = 3) -> str:
@@ -201,20 +168,6 @@ def spread_of(values: Sequence[float], digits: int = 3) -> str:
     if not values:
         return NONE
     return f"{median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
-
-
-def clear_differences(studies: Sequence[Study]) -> tuple[int, int]:
-    """How many intervals to Full's own curve there are, and how many of them leave out zero."""
-    keys = [(s, key) for s in studies for key in s.cells if key[0] not in REFERENCES]
-    ways = [way for study, key in keys if (way := to_curve(study, *key)) is not None]
-    judged = [way for way in ways if way.half is not None]
-    return len(judged), sum(way.sign != 0 for way in judged)
-
-
-def paired_to(study: Study, key: Key, other: Key, measure: Measure) -> Difference | None:
-    """The difference between any two cells of a study."""
-    cells = (values_of(study.cell(*at), measure.key) for at in (key, other))
-    return paired_difference(*cells)
 
 
 def _mean_share(cell: Cell) -> float:

@@ -1,4 +1,4 @@
-"""Tables that look across the tasks: wrong labels, and how wall time follows samples saved."""
+"""Tables across the tasks of a suite: wrong labels, and how wall time follows samples saved."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from benchmarks.accuracy.report.statistics import mean_and_spread, time_ratios, 
 from benchmarks.accuracy.report.studies import REFERENCES, WHOLE, Cell, Key, Study, ordered
 from benchmarks.accuracy.report.tables import (
     NONE,
-    OVERVIEW,
     hardest,
     level,
     percent,
@@ -20,13 +19,14 @@ from benchmarks.accuracy.report.tables import (
 )
 
 PROPORTIONAL = 0.03
+HALF = 0.5
 
 
 def times(studies: Sequence[Study]) -> str:
     """By task, the time per sample of pruned runs beside that of Full, and what selection takes."""
     rows = []
     for study in studies:
-        wall = _per_visit(study, "seconds")
+        wall = per_visit(study, "seconds")
         if not wall:
             continue
         within = sum(abs(ratio - 1) <= PROPORTIONAL for ratio in wall)
@@ -36,9 +36,9 @@ def times(studies: Sequence[Study]) -> str:
                 str(len(wall)),
                 spread_of(wall),
                 f"{within} of {len(wall)}",
-                spread_of(_per_visit(study, "cpu_seconds")),
+                spread_of(per_visit(study, "cpu_seconds")),
                 percent(median(_selection_shares(study) or [0.0]), 2),
-                spread_of(_per_visit(study, "without selection")),
+                spread_of(per_visit(study, "without selection")),
             )
         )
     headers = (
@@ -58,7 +58,7 @@ def _pruned(study: Study) -> list[Cell]:
     return [cell for key, cell in study.cells.items() if key[0] not in REFERENCES]
 
 
-def _per_visit(study: Study, key: str) -> list[float]:
+def per_visit(study: Study, key: str) -> list[float]:
     """Time per sample trained beside Full's, for every pruned run that can be paired."""
     pruned = _pruned(study)
     return [r for cell in pruned for r in time_ratios(study, cell, key, per_visit=True)]
@@ -95,7 +95,7 @@ def _by_wrong_share(studies: Sequence[Study]) -> Iterator[tuple[str, list[Study]
 
 
 def _wrong_tables(group: Sequence[Study]) -> Iterator[tuple[str, str]]:
-    at = f"at {percent(OVERVIEW, 0)} % of Full's visits (Full and those as published: as they are)"
+    at = f"at {percent(HALF, 0)} % of Full's visits (Full and those as published: as they are)"
     yield f"Accuracy % by share of wrong labels, {at}", _across(group, lambda c: level(c, ACCURACY))
     yield f"Wrong labels among the samples trained, %, {at}", _across(group, _wrong_share)
     title = f"The hardest of five groups against the wrong labels: precision / recall, %, {at}"
@@ -104,7 +104,7 @@ def _wrong_tables(group: Sequence[Study]) -> Iterator[tuple[str, str]]:
 
 def _across(group: Sequence[Study], write: Callable[[Cell], str]) -> str:
     """Methods x shares of wrong labels; methods without a figure are left out."""
-    found = {key for study in group for key in study.cells if key[1] in (OVERVIEW, None)}
+    found = {key for study in group for key in study.cells if key[1] in (HALF, None)}
     keys: list[Key] = sorted(found, key=lambda key: ordered(k[0] for k in found).index(key[0]))
     rows = []
     for key in [WHOLE, *keys]:
