@@ -368,6 +368,13 @@ def test_a_control_is_a_reference_and_no_method_that_prunes():
     assert full_curve(study) == full_curve(one(verdict_lines()))
 
 
+def test_a_control_that_was_run_before_any_method_is_shown():
+    told = figures([of for of in verdict_lines() if of["method"].startswith("Full")] + CONTROL)
+    assert cells_of(told.tallies())[2][:2] == [SMALLER_BATCHES, "1 / 0 / 0"]
+    assert SMALLER_BATCHES in at_budget(told.studies[0], 0.5)
+    assert told.intervals() == "0"
+
+
 def test_the_tally_counts_the_verdicts_of_the_tables(every):
     header, *rows = cells_of(Figures(every, {}).tallies())
     assert [row[0] for row in rows[:-1]] == ["Full at equal cost", *sorted_by_tally(rows[1:-1])]
@@ -540,8 +547,16 @@ def test_the_same_lines_in_another_order_give_the_same_tables(study):
     mixed = one(sorted(lines(seeds=5), key=lambda of: json.dumps(of["seconds"])))
     assert [at_budget(mixed, b) for b in BUDGETS] == [at_budget(study, b) for b in BUDGETS]
     assert full_curve(mixed) == full_curve(study)
-    assert Figures([mixed], {}).tallies() == Figures([study], {}).tallies()
-    assert Figures([mixed], {}).by_task() == Figures([study], {}).by_task()
+
+
+def test_methods_that_are_level_stand_in_the_order_of_the_list():
+    level_ones = [of | {"method": "Random"} for of in verdict_lines() if of["method"] == "UCB"]
+    some = verdict_lines() + level_ones
+    there, back = figures(some), figures(some[::-1])
+    assert [row[0] for row in cells_of(there.tallies())[2:4]] == ["Random", "UCB"]
+    assert "50 % saved: Random, UCB" in there.by_task()
+    assert (there.tallies(), there.by_task()) == (back.tallies(), back.by_task())
+    assert at_budget(there.studies[0], 0.5) == at_budget(back.studies[0], 0.5)
 
 
 def test_check_tells_pages_of_other_lines_and_pictures_that_are_gone(tmp_path):

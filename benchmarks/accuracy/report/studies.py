@@ -110,12 +110,20 @@ def read(folder: Path, order: Sequence[str]) -> tuple[list[Study], list[str]]:
 
 
 def studies(some: Iterable[Line], order: Sequence[str] = ()) -> list[Study]:
-    """Puts lines together by suite and variant."""
+    """Puts lines together by suite and variant, the cells by method and budget.
+
+    The order of the lines, which is that in which runs ended, changes nothing.
+    """
     found: dict[tuple[str, str], dict[Key, dict[int, Line]]] = {}
     for line in some:
         cells = found.setdefault((line["suite"], line["variant"]), {})
         cells.setdefault((line["method"], line["budget"]), {})[line["seed"]] = line
-    made = [Study(suite, variant, cells) for (suite, variant), cells in found.items()]
+
+    def place(cell: tuple[Key, Cell]) -> tuple[tuple[int, str], float]:
+        (method, budget), _ = cell
+        return _place(method, METHODS), -(budget or 0.0)
+
+    made = [Study(*at, dict(sorted(cells.items(), key=place))) for at, cells in found.items()]
     return sorted(made, key=lambda study: (_place(study.suite, order), study.variant))
 
 

@@ -44,9 +44,8 @@ def verdicts(studies: Iterable[Study], reference: str = EQUAL_COST) -> list[Verd
     ways = (
         (study, method, budget, to_reference(study, method, budget, reference))
         for study in studies
-        for method in study.methods
-        for budget in (*study.budgets, None)
-        if method not in own
+        for method, budget in study.cells
+        if method not in own and budget in (*study.budgets, None)
     )
     return [Verdict(*at, way) for *at, way in ways if way is not None]
 
