@@ -4,7 +4,9 @@ Between the suites and the runs. Methods at a budget of b train exactly the same
 b of full training's visits, within a batch: each policy gets the parameters that fit b best, and
 the budget rule of the engine does the rest. "As published" runs get no budget: what they save is an
 outcome. "Full at equal cost" trains on everything for as many batches; with other b, above 1 too,
-it gives full training's own curve of accuracy against visits. All train full batches alone.
+it gives full training's own curve of accuracy against visits. "Full, smaller batches" trains the
+same number of samples in batches of b times the size, and so takes as many steps as full training:
+what small batches gain by themselves. All train full batches alone.
 """
 
 from __future__ import annotations
@@ -23,11 +25,15 @@ from seta.policies import REGISTRY
 
 FULL = "Full"
 EQUAL_COST = "Full at equal cost"
+SMALLER = "Full, smaller batches"
+REFERENCES = (FULL, EQUAL_COST, SMALLER)
+"""What trains on everything: methods are compared with it, and no list of methods holds it."""
+
 PUBLISHED = {"SeTa as published": "SeTa", "InfoBatch as published": "InfoBatch"}
 AT_BUDGET = tuple(name for name in REGISTRY if name != FULL)
 """The methods that are compared at equal visits, each made as its `at_budget` says."""
 
-METHODS = (FULL, EQUAL_COST, *AT_BUDGET, *PUBLISHED)
+METHODS = (*REFERENCES, *AT_BUDGET, *PUBLISHED)
 """All methods, in the order in which they are run."""
 
 
@@ -76,7 +82,11 @@ class Contender:
 
     def epochs(self, full: int) -> int:
         """Returns the epochs of a run where full training has `full`; the last may be short."""
-        return ceil(self._exact() * full) if self.method == EQUAL_COST else full
+        return ceil(self._exact() * full) if self.method in (EQUAL_COST, SMALLER) else full
+
+    def batch_size(self, full: int) -> int:
+        """Returns the samples of a batch where full training has `full`."""
+        return max(1, round(self._exact() * full)) if self.method == SMALLER else full
 
     def visits(self, n: int, full: int) -> int:
         """Returns the most samples that a run can train, of n; what fills no batch is left out."""
@@ -86,17 +96,18 @@ class Contender:
         """Returns what the loader is told of the length of the run: epochs or steps, and budget.
 
         Args:
-            sizes: Of the loader, with `drop_last`.
+            sizes: Of full training's loader, with `drop_last`.
             full: Epochs of full training.
         """
-        if self.method == EQUAL_COST:
-            batches = full * sizes.batches(sizes.most)
-            return {"budget": 1.0, "steps": int(self._exact() * batches)}
+        if self.method in (EQUAL_COST, SMALLER):
+            steps = int(self._exact() * full * sizes.batches(sizes.most))
+            steps = steps * sizes.batch_size // self.batch_size(sizes.batch_size)
+            return {"budget": 1.0, "steps": steps}
         return {"budget": None if self.method == FULL else self.budget, "epochs": full}
 
     def policy(self) -> Policy:
         """Returns the policy of a run."""
-        if self.method in (FULL, EQUAL_COST):
+        if self.method in REFERENCES:
             return policies.get(FULL)
         return policies.get(PUBLISHED.get(self.method, self.method), budget=self.budget)
 

@@ -48,29 +48,39 @@ def resnet(data: Path | None, *, device: str = "cpu") -> ImageTask:
     return ImageTask("CIFAR-10", images, test, resnet18, recipe, device=device)
 
 
-def noise(data: Path | None, *, wrong: float, train: int = 10_000) -> ImageTask:
+def noise(data: Path | None, *, wrong: float, train: int = 10_000, rate: float = 0.1) -> ImageTask:
     """CIFAR-10, a share of whose labels is replaced by another class each."""
     images, test = cifar10.read(data)
     pictures, labels = cifar10.subset(images, train)
     given = with_wrong(labels, wrong)
-    notes = {"wrong": wrong}
     return ImageTask(
-        "CIFAR-10", (pictures, given), test, small_net, Recipe(), true_labels=labels, notes=notes
+        "CIFAR-10",
+        (pictures, given),
+        test,
+        small_net,
+        Recipe(rate=rate),
+        true_labels=labels,
+        notes={"wrong": wrong},
     )
 
 
-def imbalance(data: Path | None, *, ratio: float = 100.0) -> ImageTask:
-    """CIFAR-10 thinned so that class c keeps ratio ** (-c / 9) of its images."""
+def imbalance(data: Path | None, *, ratio: float = 100.0, wrong: float = 0.0) -> ImageTask:
+    """CIFAR-10 thinned so that class c keeps ratio ** (-c / 9) of its images.
+
+    A share of the labels is then replaced by another class each.
+    """
     (pictures, labels), test = cifar10.read(data)
     chosen = thinned(labels, ratio)
+    given = with_wrong(labels[chosen], wrong)
     return ImageTask(
         "CIFAR-10",
-        (pictures[chosen], labels[chosen]),
+        (pictures[chosen], given),
         test,
         small_net,
         Recipe(),
+        true_labels=labels[chosen] if wrong else None,
         rare=(7, 8, 9),
-        notes={"ratio": ratio},
+        notes={"ratio": ratio, "wrong": wrong},
     )
 
 

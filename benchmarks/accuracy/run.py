@@ -88,12 +88,13 @@ def make_line(
         ValueError: The contender needs classes, and the task has none.
     """
     policy = contender.policy()
-    loader = _loader(task, contender, policy, seed, full_epochs)
+    sizes = Steps(len(task.dataset), task.batch_size, drop_last=True)
+    loader = _loader(task, contender, policy, seed, contender.length(sizes, full_epochs))
     training, evaluating = Clock(device), Clock(device)
     with torch.random.fork_rng():
         torch.manual_seed(seed)  # dropout, say, is as repeatable as the rest
         course = _train(task, loader, task.trial(seed), training, evaluating, on_epoch)
-    full_visits = loader.pruner.sizes.most * full_epochs
+    full_visits = sizes.most * full_epochs
     return {
         "suite": suite,
         "variant": variant,
@@ -159,7 +160,7 @@ def as_is(batch: Any) -> Any:
 
 
 def _loader(
-    task: Task, contender: Contender, policy: Any, seed: int, full_epochs: int
+    task: Task, contender: Contender, policy: Any, seed: int, length: dict[str, Any]
 ) -> PrunedDataLoader:
     options: dict[str, Any] = {}
     if contender.needs_classes:
@@ -169,17 +170,16 @@ def _loader(
                 "None: leave the method out of the suite's methods"
             )
         options["strata"] = task.classes
-    sizes = Steps(len(task.dataset), task.batch_size, drop_last=True)
     return PrunedDataLoader(
         task.dataset,
         policy,
         seed=seed,
-        batch_size=task.batch_size,
+        batch_size=contender.batch_size(task.batch_size),
         drop_last=True,  # a smaller last batch takes as large a step, of full training too
         collate_fn=as_is,
         with_indices=True,
         threads=torch.get_num_threads(),
-        **contender.length(sizes, full_epochs),
+        **length,
         **options,
     )
 

@@ -53,9 +53,9 @@ class Suite:
     name: str
     variants: Mapping[str, Variant]
     methods: tuple[str, ...] = METHODS
-    budgets: tuple[float, ...] = (0.7, 0.5, 0.3)
+    budgets: tuple[float, ...] = (0.5, 0.3)
     curve: tuple[float, ...] = ()
-    seeds: int = 3
+    seeds: int = 5
     needs_data: bool = True
 
 
@@ -65,7 +65,8 @@ def _named(*suites: Suite) -> dict[str, Suite]:
 
 _IMAGES = "benchmarks.accuracy.image_suites:"
 _BACKBONES = "benchmarks.accuracy.backbones:"
-_CURVE = (0.15, 0.85, 1.5)
+_WRONG = (0.0, 0.1, 0.2, 0.4)
+_CURVE = (0.15, 0.7, 1.5)
 _FEW = (
     "Full",
     "Full at equal cost",
@@ -77,6 +78,9 @@ _FEW = (
 )
 """For suites that ask something else than which method is best: one of each kind."""
 
+_LONG = ("Full", "Full at equal cost", "SeTa", "RS2", "UCB")
+"""For the longest runs."""
+
 SUITES = _named(
     Suite(
         "digits",
@@ -85,18 +89,25 @@ SUITES = _named(
             "saturated": Variant(_IMAGES + "digits", epochs=60, samples=1078),
         },
         curve=_CURVE,
-        seeds=5,
         needs_data=False,
     ),
     Suite(
         "cifar10-small",
         {
-            "improving": Variant(_IMAGES + "small", epochs=8, samples=50_000),
+            "improving": Variant(
+                _IMAGES + "small", epochs=8, samples=20_000, options={"train": 20_000}
+            ),
             "saturated": Variant(
                 _IMAGES + "small", epochs=60, samples=1_500, options={"train": 1_500}
             ),
         },
         curve=_CURVE,
+    ),
+    Suite(
+        "cifar10-long",
+        {"": Variant(_IMAGES + "small", epochs=30, samples=50_000)},
+        methods=_LONG,
+        budgets=(0.5,),
     ),
     Suite(
         "cifar10-resnet18",
@@ -109,34 +120,71 @@ SUITES = _named(
             f"wrong={wrong:g}": Variant(
                 _IMAGES + "noise", epochs=8, samples=10_000, options={"wrong": wrong}
             )
-            for wrong in (0.0, 0.1, 0.2, 0.4)
+            for wrong in _WRONG
         },
-        methods=_FEW,
+        methods=(*_FEW, "Full, smaller batches"),
         budgets=(0.5,),
+    ),
+    Suite(
+        "noise-long",
+        {
+            f"wrong={wrong:g}": Variant(
+                _IMAGES + "noise", epochs=30, samples=10_000, options={"wrong": wrong}
+            )
+            for wrong in _WRONG
+        },
+        methods=(*_LONG, "InfoBatch"),
     ),
     Suite(
         "imbalance",
         {"improving": Variant(_IMAGES + "imbalance", epochs=12, samples=12_408)},
         methods=(*_FEW, "RCAP"),
-        budgets=(0.5,),
         curve=(0.2, 1.5),
+    ),
+    Suite(
+        "imbalance-long",
+        {
+            f"wrong={wrong:g}": Variant(
+                _IMAGES + "imbalance", epochs=30, samples=12_408, options={"wrong": wrong}
+            )
+            for wrong in (0.0, 0.2)
+        },
+        methods=(*_LONG, "RCAP"),
     ),
     Suite(
         "redundant",
         {"improving": Variant(_IMAGES + "redundant", epochs=4, samples=40_000)},
         methods=(*_FEW, "SeTa as published", "InfoBatch as published"),
-        budgets=(0.5, 0.3),
         curve=(0.75, 1.5),
+    ),
+    Suite(
+        "redundant-long",
+        {"": Variant(_IMAGES + "redundant", epochs=12, samples=40_000)},
+        methods=_LONG,
+    ),
+    Suite(
+        "rates",
+        {
+            f"rate={rate:g}": Variant(
+                _IMAGES + "noise",
+                epochs=30,
+                samples=10_000,
+                options={"wrong": 0.2, "rate": rate},
+            )
+            for rate in (0.05, 0.1, 0.2, 0.4)
+        },
+        methods=("Full at equal cost", "SeTa"),
+        budgets=(0.5,),
     ),
     Suite(
         "backbones",
         {
-            "resnet": Variant(_BACKBONES + "resnet", epochs=6, samples=10_000),
-            "vit": Variant(_BACKBONES + "vit", epochs=6, samples=10_000),
-            "swin": Variant(_BACKBONES + "swin", epochs=6, samples=10_000),
-            "mamba": Variant(_BACKBONES + "mamba", epochs=3, samples=6_920),
+            "resnet": Variant(_BACKBONES + "resnet", epochs=20, samples=10_000),
+            "vit": Variant(_BACKBONES + "vit", epochs=20, samples=10_000),
+            "swin": Variant(_BACKBONES + "swin", epochs=20, samples=10_000),
+            "mamba": Variant(_BACKBONES + "mamba", epochs=6, samples=6_920),
         },
-        methods=("Full", "Full at equal cost", "SeTa", "InfoBatch", "Random", "UCB"),
+        methods=("Full", "Full at equal cost", "SeTa", "InfoBatch", "RS2", "UCB"),
         budgets=(0.5,),
     ),
     Suite(

@@ -45,7 +45,7 @@ def line(
         "budget": budget,
         "seed": seed,
         "accuracy": accuracy,
-        "visits": round(full_visits * share),
+        "visits": 128 * round(full_visits * share / 128),
         "full_visits": full_visits,
         "saved": 1 - share,
         "n": 40_000,

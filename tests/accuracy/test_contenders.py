@@ -6,6 +6,7 @@ from benchmarks.accuracy.contenders import (
     AT_BUDGET,
     EQUAL_COST,
     METHODS,
+    SMALLER,
     Contender,
     contenders,
 )
@@ -13,6 +14,20 @@ from benchmarks.accuracy.plan import Choice, jobs
 from benchmarks.accuracy.suites import SUITES, Suite, Variant
 from seta.engine.steps import Steps
 from seta.policies import REGISTRY
+
+
+@pytest.mark.parametrize("budget", [0.1, 0.3, 0.5, 1.0])
+@pytest.mark.parametrize("full", [7, 30])
+@pytest.mark.parametrize(("n", "batch_size"), [(1437, 128), (100, 64), (40, 1)])
+def test_smaller_batches_are_as_many_steps_as_full_training_has(budget, full, n, batch_size):
+    contender, sizes = Contender(SMALLER, budget), Steps(n, batch_size, drop_last=True)
+    smaller, told = contender.batch_size(batch_size), contender.length(sizes, full)
+    assert smaller == max(1, round(budget * batch_size)) and told["budget"] == 1.0
+    beside = Contender(EQUAL_COST, budget).length(sizes, full)["steps"] * batch_size
+    assert 0 <= beside - told["steps"] * smaller < smaller  # as many samples
+    if batch_size > 1:
+        steps = full * (sizes.most // batch_size)
+        assert told["steps"] == pytest.approx(steps, rel=0.5 / smaller, abs=1 + 1 / budget)
 
 
 @pytest.mark.parametrize("method", AT_BUDGET)
@@ -47,9 +62,13 @@ def test_full_has_no_budget_and_published_runs_have_none():
 
 def test_full_comes_first_and_the_curve_last():
     found = contenders(METHODS, (0.7, 0.3), curve=(0.7, 1.5))
-    assert [one.name for one in found[:3]] == ["Full", "Full at equal cost 0.7", "SeTa 0.7"]
+    assert [one.name for one in found[:3]] == [
+        "Full",
+        "Full at equal cost 0.7",
+        "Full, smaller batches 0.7",
+    ]
     assert found[-1] == Contender(EQUAL_COST, 1.5)
-    assert len(set(found)) == len(found) == 1 + 2 * (1 + len(AT_BUDGET)) + 2 + 1
+    assert len(set(found)) == len(found) == 1 + 2 * (2 + len(AT_BUDGET)) + 2 + 1
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,12 @@ from matplotlib.text import Annotation
 from PIL import Image
 from scipy.stats import ttest_1samp, ttest_rel
 
+from benchmarks.accuracy.contenders import METHODS as ALL_METHODS
+from benchmarks.accuracy.contenders import SMALLER
 from benchmarks.accuracy.report import check, heatmap, write
 from benchmarks.accuracy.report.figures import Figures
 from benchmarks.accuracy.report.measures import ACCURACY, Measure
+from benchmarks.accuracy.report.page import faults_of
 from benchmarks.accuracy.report.plots import OTHER, STYLES
 from benchmarks.accuracy.report.questions import QUESTIONS
 from benchmarks.accuracy.report.statistics import (
@@ -30,7 +33,7 @@ from benchmarks.accuracy.report.statistics import (
     to_curve,
     to_reference,
 )
-from benchmarks.accuracy.report.studies import SMALLER_BATCHES, missing, studies
+from benchmarks.accuracy.report.studies import missing, studies
 from benchmarks.accuracy.report.tables import (
     at_budget,
     difference,
@@ -46,7 +49,14 @@ from tests.accuracy.synthetic import BUDGETS, METHODS, every_suite, line, lines,
 SHARES = st.floats(0.0, 1.0, allow_nan=False)
 BY_SEED = st.dictionaries(st.integers(0, 9), SHARES, min_size=2)
 VARIANTS = {name: Variant("nothing:here", 12, 40_000) for name in ("improving", "saturated")}
-PLANNED = Suite("cifar10-small", VARIANTS, curve=(0.1, 0.2, 0.85, 1.5))
+PLANNED = Suite(
+    "cifar10-small",
+    VARIANTS,
+    methods=tuple(method for method in ALL_METHODS if method != SMALLER),
+    budgets=BUDGETS,
+    curve=(0.1, 0.2, 0.85, 1.5),
+    seeds=3,
+)
 
 
 def one(some):
@@ -344,7 +354,7 @@ def verdict_lines(**other):
     ]
 
 
-CONTROL = accuracies(SMALLER_BATCHES, 0.5, 0.76, 0.7702)
+CONTROL = accuracies(SMALLER, 0.5, 0.76, 0.7702)
 
 
 def figures(some, *suites):
@@ -354,24 +364,24 @@ def figures(some, *suites):
 def test_a_control_is_a_reference_and_no_method_that_prunes():
     told = figures(verdict_lines() + CONTROL)
     header, *rows = cells_of(told.tallies())
-    assert header == ["method", "to Full at equal cost", "to Full", f"to {SMALLER_BATCHES}"]
+    assert header == ["method", "to Full at equal cost", "to Full", f"to {SMALLER}"]
     counts = {row[0]: row[1:] for row in rows}
-    assert counts[SMALLER_BATCHES] == ["1 / 0 / 0", "0 / 0 / 1", "reference"]
+    assert counts[SMALLER] == ["1 / 0 / 0", "0 / 0 / 1", "reference"]
     assert counts["Full at equal cost"] == ["reference", "0 / 1 / 0", "0 / 0 / 1"]
     assert counts["UCB"] == ["1 / 0 / 0", "0 / 0 / 1", "0 / 0 / 1"]
     assert told.intervals() == figures(verdict_lines()).intervals() == "3"
     (study,) = told.studies
     header, *rows = cells_of(at_budget(study, 0.5))
-    assert f"to {SMALLER_BATCHES}" in header
+    assert f"to {SMALLER}" in header
     assert len(rows) == 7
-    assert SMALLER_BATCHES not in full_curve(study)
+    assert SMALLER not in full_curve(study)
     assert full_curve(study) == full_curve(one(verdict_lines()))
 
 
 def test_a_control_that_was_run_before_any_method_is_shown():
     told = figures([of for of in verdict_lines() if of["method"].startswith("Full")] + CONTROL)
-    assert cells_of(told.tallies())[2][:2] == [SMALLER_BATCHES, "1 / 0 / 0"]
-    assert SMALLER_BATCHES in at_budget(told.studies[0], 0.5)
+    assert cells_of(told.tallies())[2][:2] == [SMALLER, "1 / 0 / 0"]
+    assert SMALLER in at_budget(told.studies[0], 0.5)
     assert told.intervals() == "0"
 
 
@@ -470,7 +480,7 @@ def test_every_suite_has_a_page_and_every_task_a_small_picture(tmp_path):
 def test_the_verdict_is_short_and_links_every_page_that_it_promises(tmp_path):
     pages = written(tmp_path, every_suite(), suites=SUITES.values())
     verdict = pages["results.md"]
-    assert len(verdict.splitlines()) <= 95
+    assert len(verdict.splitlines()) <= 110
     for name, page in pages.items():
         folder = tmp_path if name == "results.md" else tmp_path / "results"
         for target in re.findall(r"\]\(([^)]+)\)", page):
@@ -488,11 +498,8 @@ def test_a_page_names_its_gaps_and_the_verdict_counts_them(tmp_path):
 
 
 def test_a_control_is_explained_where_it_was_run(tmp_path):
-    assert SMALLER_BATCHES not in written(tmp_path / "a", verdict_lines())["results.md"]
-    assert (
-        f"**{SMALLER_BATCHES}** is"
-        in written(tmp_path / "b", verdict_lines() + CONTROL)["results.md"]
-    )
+    assert SMALLER not in written(tmp_path / "a", verdict_lines())["results.md"]
+    assert f"**{SMALLER}** is" in written(tmp_path / "b", verdict_lines() + CONTROL)["results.md"]
 
 
 def test_tables_of_the_pages_are_set_off_and_whole(tmp_path):
@@ -639,11 +646,18 @@ def test_the_picture_has_a_panel_per_budget_with_all_cells(every):
 
 def test_references_stand_first_in_the_picture():
     _, panels = drawn(verdict_lines() + CONTROL)
-    assert next(iter(panels[0.5]))[0] == SMALLER_BATCHES
+    assert next(iter(panels[0.5]))[0] == SMALLER
 
 
 def test_no_two_methods_of_a_budget_look_alike():
     assert len(set(METHODS) - set(STYLES)) <= 1, "give the new ones a style of their own in STYLES"
-    drawn = [STYLES.get(name, OTHER)[:2] for name in (*METHODS, SMALLER_BATCHES)]
+    drawn = [STYLES.get(name, OTHER)[:2] for name in (*METHODS, SMALLER)]
     assert len(set(drawn)) == len(drawn)
     assert len({marker for _, marker in drawn}) == len(drawn)
+
+
+@pytest.mark.parametrize(("visits", "told"), [(1280, False), (1288, True)])
+def test_runs_with_a_short_last_batch_are_named(visits, told):
+    some = line("SeTa", 0.5, 0, visits=visits, task={"batch_size": 128})
+    faults = faults_of(studies([some]))
+    assert any("did not train in full batches alone" in fault for fault in faults) is told

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.accuracy.contenders import AT_BUDGET, EQUAL_COST, Contender
+from benchmarks.accuracy.contenders import AT_BUDGET, EQUAL_COST, SMALLER, Contender
 from benchmarks.accuracy.run import hardest_group, make_line
 from seta.policies import REGISTRY
 from tests.accuracy.fake_task import FakeTask
@@ -36,6 +36,13 @@ def test_every_batch_of_every_method_is_full(method):
     assert line["full_visits"] == 64 * 5 and line["n"] == 67
     if line["budget"] == 0.5:
         assert line["visits"] == 64 * 5 / 2
+
+
+def test_full_in_smaller_batches_trains_the_visits_of_the_budget_in_the_steps_of_full():
+    task = FakeTask(n=67)
+    line = made(task, SMALLER, 0.5)
+    assert task.trials[-1].sizes == [4] * (5 * 8) and line["visits"] == 64 * 5 / 2
+    assert line["full_visits"] == 64 * 5
 
 
 def test_the_accuracy_is_that_of_the_last_epoch_never_the_best():

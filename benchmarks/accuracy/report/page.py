@@ -9,10 +9,11 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
+from benchmarks.accuracy.contenders import SMALLER
 from benchmarks.accuracy.report import tables, topics
 from benchmarks.accuracy.report.figures import Figures
 from benchmarks.accuracy.report.questions import QUESTIONS
-from benchmarks.accuracy.report.studies import SMALLER_BATCHES, Study, distinct
+from benchmarks.accuracy.report.studies import Study, distinct
 
 HERE = Path(__file__).resolve().parent
 READING = "how-to-read.md"
@@ -31,11 +32,11 @@ def verdict(
     """
     return _template("verdict.md.jinja").render(
         figures=figures,
-        gaps=[*faults, *changed(figures.studies)],
+        gaps=[*faults, *faults_of(figures.studies)],
         folder=folder,
         reading=READING,
         pictures=pictures,
-        smaller=SMALLER_BATCHES,
+        smaller=SMALLER,
     )
 
 
@@ -55,7 +56,7 @@ def suite_page(name: str, figures: Figures, *, home: str) -> str:
         reading=READING,
         tables=tables,
         topics=topics,
-        changed=changed,
+        faults_of=faults_of,
         made_of=made_of,
         policies=policies,
     )
@@ -67,7 +68,7 @@ def reading(*, home: str) -> str:
     Args:
         home: The page of all suites, as seen from this one.
     """
-    return _template(f"{READING}.jinja").render(home=home, smaller=SMALLER_BATCHES)
+    return _template(f"{READING}.jinja").render(home=home, smaller=SMALLER)
 
 
 def _template(name: str) -> Template:
@@ -82,13 +83,25 @@ def _template(name: str) -> Template:
     return environment.get_template(name)
 
 
-def changed(studies: Iterable[Study]) -> list[str]:
-    """Names the studies whose runs are not all of the same task, and cannot be compared."""
-    return [
+def faults_of(studies: Sequence[Study]) -> list[str]:
+    """Names the runs that cannot be compared, or only with care, and says why."""
+    found = [
         f"{study.title}: the settings of the task changed between its runs"
         for study in studies
         if len(distinct(_settings(of) for of in _values(study.lines, "task"))) > 1
     ]
+    ragged = [_is_ragged(line) for study in studies for line in study.lines]
+    if any(ragged):
+        found.append(
+            f"{sum(ragged)} of {len(ragged)} runs did not train in full batches alone: a last "
+            "batch of few samples costs accuracy, and pruned runs most of it"
+        )
+    return found
+
+
+def _is_ragged(line: Mapping[str, Any]) -> bool:
+    size = (line.get("task") or {}).get("batch_size")
+    return bool(size and line["method"] != SMALLER and line["visits"] % size)
 
 
 def made_of(study: Study) -> list[tuple[str, str]]:

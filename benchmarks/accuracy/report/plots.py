@@ -12,9 +12,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
 
-from benchmarks.accuracy.contenders import EQUAL_COST
+from benchmarks.accuracy.contenders import EQUAL_COST, SMALLER
 from benchmarks.accuracy.report.statistics import mean_and_spread, share, to_curve, values_of
-from benchmarks.accuracy.report.studies import CURVE, SMALLER_BATCHES, Cell, Key, Study
+from benchmarks.accuracy.report.studies import CURVE, Cell, Key, Study
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,7 +39,7 @@ _ORANGE, _RED, _PURPLE = "#E69F00", "#D55E00", "#CC79A7"
 STYLES = {
     "Full": Style(_BLACK, "o"),
     EQUAL_COST: Style(_BLACK, "o"),
-    SMALLER_BATCHES: Style(_BLACK, "H", 8.0),
+    SMALLER: Style(_BLACK, "H", 8.0),
     "Random": Style(_GREEN, "^"),
     "RS2": Style(_GREEN, "v"),
     "Static": Style(_GREEN, "P", 8.0),

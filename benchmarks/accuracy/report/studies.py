@@ -23,11 +23,6 @@ WHOLE: Key = (FULL, 1.0)
 CURVE = (FULL, EQUAL_COST)
 """Full training for more or fewer epochs: together, full training's own curve."""
 
-SMALLER_BATCHES = "Full, smaller batches"
-REFERENCES = (*CURVE, SMALLER_BATCHES)
-"""All that methods are compared with, and that prune nothing themselves. No list of methods holds
-them; tables have a column for each of them that was run."""
-
 
 @dataclass(frozen=True)
 class Study:

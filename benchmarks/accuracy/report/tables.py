@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from statistics import fmean, median
 
-from benchmarks.accuracy.contenders import EQUAL_COST, FULL
+from benchmarks.accuracy.contenders import EQUAL_COST, FULL, REFERENCES
 from benchmarks.accuracy.report.measures import ACCURACY, EXTRA, Measure
 from benchmarks.accuracy.report.statistics import (
     Difference,
@@ -19,7 +19,7 @@ from benchmarks.accuracy.report.statistics import (
     to_reference,
     values_of,
 )
-from benchmarks.accuracy.report.studies import CURVE, REFERENCES, WHOLE, Cell, Key, Study
+from benchmarks.accuracy.report.studies import CURVE, WHOLE, Cell, Key, Study
 
 NONE = "–"  # noqa: RUF001
 

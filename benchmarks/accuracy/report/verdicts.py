@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from benchmarks.accuracy.contenders import EQUAL_COST
+from benchmarks.accuracy.contenders import EQUAL_COST, REFERENCES
 from benchmarks.accuracy.report.statistics import Difference, to_reference
-from benchmarks.accuracy.report.studies import CURVE, REFERENCES, Study, ordered
+from benchmarks.accuracy.report.studies import CURVE, Study, ordered
 
 
 class Verdict(NamedTuple):
