@@ -3,18 +3,30 @@
 The pruner's own arithmetic answers (`engine.steps`). Without a budget the lengths are an outcome of
 training; here the real policy is asked for its curve, epoch by epoch, on made-up losses (a gamma
 distribution of shape 2, the same in every class), and its expected counts are scaled to the
-dataset. Costs some milliseconds per epoch then.
+dataset. Columns that it wants counted are as a first loss makes them. Costs some milliseconds per
+epoch then.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seta.engine.curves.curve import KeepCurve
-from seta.engine.curves.histogram import Binning, LossHistogram
-from seta.engine.curves.policy import Policy, SeesBatch, curve_of, in_batch, is_stratified
+from seta.engine.curves.histogram import Binning, LossHistogram, loss_range
+from seta.engine.curves.policy import (
+    KeepsScore,
+    Policy,
+    SeesBatch,
+    counted_columns,
+    curve_of,
+    in_batch,
+    is_stratified,
+)
 from seta.engine.steps import Steps
+from seta.engine.table.columns import LossColumns
 
 __all__ = [
     "SYNTHETIC",
@@ -97,23 +109,31 @@ def _recorded(policy: Policy, losses: Losses) -> Losses:
 
 def _coarse_histogram(policy: Policy, losses: Losses) -> LossHistogram:
     """Returns a histogram of some thousand bins: enough for an estimate, and quickly clustered."""
-    fine = Binning.over(float(losses.min()), float(losses.max()))
+    histogram = _coarse(losses, alike(len(losses), _CLASSES) if is_stratified(policy) else None)
+    if not isinstance(policy, KeepsScore) or not counted_columns(policy):
+        return histogram
+    wanted = LossColumns(len(losses), 1, losses, scored=policy).to_count()
+    return replace(histogram, columns={name: _coarse(wanted[name]) for name in wanted})
+
+
+def _coarse(losses: Losses, classes: NDArray[np.uint32] | None = None) -> LossHistogram:
+    fine = Binning.over(*(loss_range(losses) or (0.0, 0.0)))
     shift = max(0, fine.size.bit_length() - _BINS.bit_length())
-    coarse = Binning(fine.smallest, fine.shift + shift, (fine.size >> shift) + 1)
-    classes = alike(len(losses), _CLASSES) if is_stratified(policy) else None
+    coarse = Binning(fine.smallest, fine.shift + shift, ((fine.size - 1) >> shift) + 1)
     return LossHistogram.from_losses(losses, binning=coarse, strata=classes)
 
 
 def _partly_seen(histogram: LossHistogram, unseen: float) -> LossHistogram:
     """Returns a histogram of as many samples, a share of them unseen, the same in every bin."""
+    columns = {name: _partly_seen(part, unseen) for name, part in histogram.columns.items()}
     if unseen == 1:  # nothing is known: a policy may not even learn the range
         nothing = np.full(histogram.total, np.nan, np.float32)
         classes = histogram.by_stratum
         strata = None if classes is None else alike(len(nothing), len(classes))
-        return LossHistogram.from_losses(nothing, strata=strata)
+        return replace(LossHistogram.from_losses(nothing, strata=strata), columns=columns)
     cells = histogram.cells.reshape(-1, histogram.bins + 1)  # (classes, bins and the unseen)
     seen = np.rint(cells[:, :-1] * (1 - unseen)).astype(np.int64)
     rest = cells.sum(axis=1) - seen.sum(axis=1)
     counts = seen.sum(axis=0)
     by_class = None if histogram.by_stratum is None else np.column_stack([seen, rest])
-    return LossHistogram(histogram.binning, counts, int(rest.sum()), by_class)
+    return LossHistogram(histogram.binning, counts, int(rest.sum()), by_class, columns)

@@ -200,7 +200,7 @@ def replicated_exchange(samples: int, ranks: int, trained: int) -> Exchange:
     return _all_gathered(ranks, records + HEADER_BYTES, 1)
 
 
-def sharded_exchange(ranks: int, bins: int = MAX_BINS) -> Exchange:
+def sharded_exchange(ranks: int, bins: int = MAX_BINS, columns: int = 0) -> Exchange:
     """Returns an epoch's exchange where each rank trains the samples whose losses it keeps.
 
     The headers are all-gathered, and the histograms summed over all ranks: in a ring, a rank sends
@@ -208,10 +208,11 @@ def sharded_exchange(ranks: int, bins: int = MAX_BINS) -> Exchange:
 
     Args:
         ranks: Number of ranks.
-        bins: Of the histogram; at least half the most there may be, unless losses are few.
+        bins: Of a histogram; at least half the most there may be, unless losses are few.
+        columns: That the policy wants counted: another range, two float64, and histogram for each.
     """
-    headers = _all_gathered(ranks, HEADER_BYTES + SHARDS_BYTES, 1)
-    counts = 8 * (bins + 1)  # int64; one more for the samples without a loss
+    headers = _all_gathered(ranks, HEADER_BYTES + SHARDS_BYTES + 16 * columns, 1)
+    counts = 8 * (bins + 1) * (1 + columns)  # int64; one more for the samples without a loss
     passed = headers.sent + 2 * (ranks - 1) * counts // ranks
     return Exchange(headers.own + counts, passed, passed, headers.collectives, ranks)
 

@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from seta import policies
-from seta.engine.curves.policy import Policy
+from seta.engine.curves.policy import Policy, counted_columns
 from seta.engine.draw.partition import Partition, shards_of
 from seta.plan import model
 from seta.plan.lengths import is_weighted, planned_lengths
@@ -162,7 +162,8 @@ class Plan:
     def exchange(self) -> Exchange:
         """At the end of the average epoch."""
         if self.partition:
-            return model.sharded_exchange(self.request.ranks)
+            columns = len(counted_columns(self.policy))
+            return model.sharded_exchange(self.request.ranks, columns=columns)
         return model.replicated_exchange(self.request.samples, self.request.ranks, self.average)
 
     @property

@@ -15,7 +15,8 @@ fewer with many strata (2**20 cells, or 2**8 bins for each stratum).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -137,12 +138,15 @@ class LossHistogram:
         counts: int64 (bins,), lowest losses first.
         unseen: Samples without a loss.
         by_stratum: int64 (strata, bins + 1), the same by stratum, the unseen last; None: no strata.
+        columns: Of what a policy keeps of the samples, where it wants that counted: for each such
+            column a histogram of the same samples, with bins of its own and without strata.
     """
 
     binning: Binning
     counts: NDArray[np.int64]
     unseen: int
     by_stratum: NDArray[np.int64] | None = None
+    columns: Mapping[str, LossHistogram] = field(default_factory=dict)
 
     @classmethod
     def from_losses(
@@ -185,7 +189,7 @@ class LossHistogram:
         return cls(binning, total[:-1], int(total[-1]), None if strata is None else counts)
 
     def merge(self, other: LossHistogram) -> LossHistogram:
-        """Returns the histogram of both parts; they must have the same binning."""
+        """Returns the histogram of both parts; they must have the same binnings and columns."""
         if self.binning != other.binning:
             raise ValueError(
                 f"histograms of different bins do not add up: {self.binning} and {other.binning}; "
@@ -198,9 +202,15 @@ class LossHistogram:
                 f"histograms of different strata do not add up: {kinds[0]} and {kinds[1]} of them; "
                 "count both with the strata of the whole data set"
             )
+        if self.columns.keys() != other.columns.keys():
+            raise ValueError(
+                f"histograms of different columns do not add up: {sorted(self.columns)} and "
+                f"{sorted(other.columns)}; count the same ones in both"
+            )
         both = None if mine is None or theirs is None else mine + theirs
+        columns = {name: part.merge(other.columns[name]) for name, part in self.columns.items()}
         return LossHistogram(
-            self.binning, self.counts + other.counts, self.unseen + other.unseen, both
+            self.binning, self.counts + other.counts, self.unseen + other.unseen, both, columns
         )
 
     @property
@@ -294,6 +304,15 @@ def loss_range(
             "leave non-finite losses out, as LossColumns.record does"
         )
     return low, high
+
+
+def histograms_of(
+    columns: Mapping[str, NDArray[np.float32]], threads: int
+) -> dict[str, LossHistogram]:
+    """Returns the histogram of each column, with bins of its own."""
+    return {
+        name: LossHistogram.from_losses(column, threads=threads) for name, column in columns.items()
+    }
 
 
 def codes_of(

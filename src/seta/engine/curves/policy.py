@@ -2,8 +2,10 @@
 
 A policy is asked for a curve when an epoch begins. One that has more members gets more, and pays
 for it: `in_batch` sees losses as the batch that they came in (`SeesBatch`); `columns`, `fold` and
-`score` keep something of each sample, and a score in place of its latest loss (`KeepsScore`);
-`stratified = True` asks for the histogram by class (`LossHistogram.by_stratum`).
+`score` keep something of each sample, and a score in place of its latest loss (`KeepsScore`), and
+`counted` names the columns whose histograms it sees beside that of the scores
+(`LossHistogram.columns`); `stratified = True` asks for the histogram by class
+(`LossHistogram.by_stratum`).
 """
 
 from __future__ import annotations
@@ -65,6 +67,11 @@ class SeesBatch(Protocol):
 @runtime_checkable
 class KeepsScore(Protocol):
     """A policy that judges samples by a score, made of what it keeps of each.
+
+    One more member may say which of its columns are counted: `counted`, a tuple of their names. Of
+    each, `histogram.columns[name]` is the histogram over all samples, as the column is when the
+    epoch begins, whether scores are taken anew in it or not; NaN = unseen, and so is what is not
+    finite. Costs what another histogram does.
 
     Attributes:
         columns: Names of what is kept of a sample, each a float32, for 4 bytes a sample.
@@ -140,6 +147,13 @@ def score_of(policy: Policy, epochs: int, *, warm: bool = False) -> KeepsScore |
         ValueError, TypeError: What it says of its columns does not hold; or it would never judge by
             them.
     """
+    columns = policy.columns if isinstance(policy, KeepsScore) else ()
+    if not set(counted_columns(policy)) <= set(columns):
+        raise ValueError(
+            f"policy.counted must name some of the columns {columns}, got "
+            f"{counted_columns(policy)} of {policy!r}: only what a policy keeps by columns, fold, "
+            "score and every is counted"
+        )
     if not isinstance(policy, KeepsScore):
         return None
     every = integer("policy.every", period(policy.every, epochs), 1, _EVERY)
@@ -157,6 +171,11 @@ def score_of(policy: Policy, epochs: int, *, warm: bool = False) -> KeepsScore |
             f"{tuple(folded)}, and score one number for each sample"
         )
     return policy
+
+
+def counted_columns(policy: object) -> tuple[str, ...]:
+    """Returns the names of the columns whose histograms the policy looks at."""
+    return tuple(getattr(policy, "counted", ()))
 
 
 def is_stratified(policy: Policy) -> bool:

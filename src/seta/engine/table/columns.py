@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from seta.engine import parallel
-from seta.engine.curves.policy import Columns, KeepsScore, period
+from seta.engine.curves.policy import Columns, KeepsScore, counted_columns, period
 from seta.engine.mapped import copy_rows
 
 Part = tuple[NDArray[Any], NDArray[Any]]
@@ -66,6 +66,7 @@ class LossColumns:
         last_trained: uint16 or uint32 (n,), 1 + the epoch; 0: never.
         kept_counts: uint32 (n,), or None.
         memory: float32 (n,) by name, the columns of the policy.
+        wanted: Names of those whose histograms it looks at.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class LossColumns:
         self._every = 1 if scored is None else period(scored.every, epochs)
         names = () if scored is None else scored.columns
         self.memory = {name: np.full(n, np.nan, np.float32) for name in names}
+        self.wanted = counted_columns(scored)
         self._before: tuple[NDArray[Any], dict[str, NDArray[Any]]] | None = None
         if losses is not None:
             self._warm_start(np.asarray(losses))
@@ -216,6 +218,19 @@ class LossColumns:
             scores = scored.score({name: column[block] for name, column in self.memory.items()})
             self.values[block] = np.where(np.isfinite(scores), scores, np.nan)
 
+    def to_count(self, saved: Mapping[str, Any] | None = None) -> dict[str, NDArray[np.float32]]:
+        """Returns the columns whose histograms the policy looks at, NaN = unseen or not finite.
+
+        Args:
+            saved: A saved table, whose columns are meant; None: this one's. Columns that it lacks
+                begin with its losses, as in `take`.
+        """
+        columns: Columns = self.memory if saved is None else saved["columns"]
+        if saved is not None and self.wanted and not columns.keys() >= self.memory.keys():
+            losses = saved["losses"]
+            columns = LossColumns(len(losses), 1, losses, scored=self._scored).memory
+        return {name: _without_infinite(columns[name]) for name in self.wanted}
+
     def check(self, indices: NDArray[Any], losses: NDArray[Any]) -> None:
         """Raises what `record` would raise, without recording."""
         check_indices(indices, len(self))
@@ -300,6 +315,13 @@ class LossColumns:
                 copy_rows(column[here], columns[name][there])
         else:
             self.begin_columns(here)
+
+
+def _without_infinite(column: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Returns a column with NaN for what is infinite: itself, where nothing is."""
+    if not any(np.isinf(column[block]).any() for block in parallel.blocks(range(len(column)))):
+        return column
+    return np.where(np.isinf(column), np.float32(np.nan), column)
 
 
 def visits_of(parts: Iterable[NDArray[Any]], epoch: int) -> Visits:

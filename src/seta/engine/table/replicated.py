@@ -10,13 +10,14 @@ Memory: 6 bytes per sample; with several processes 8 more per sample that this o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seta.engine.curves.curve import KeepCurve
-from seta.engine.curves.histogram import Binning, LossHistogram, codes_of
+from seta.engine.curves.histogram import Binning, LossHistogram, codes_of, histograms_of
 from seta.engine.draw.choose import Choice, choose
 from seta.engine.draw.order import Order
 from seta.engine.steps import Steps
@@ -64,9 +65,11 @@ class ReplicatedTable:
 
     def histogram(self) -> LossHistogram:
         """Returns the histogram of all samples."""
-        return LossHistogram.from_losses(
+        histogram = LossHistogram.from_losses(
             self.columns.values, threads=self._threads, strata=self._strata
         )
+        wanted = self.columns.to_count()
+        return replace(histogram, columns=histograms_of(wanted, self._threads))
 
     def choose(
         self,

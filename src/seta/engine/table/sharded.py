@@ -2,10 +2,11 @@
 
 For datasets whose losses are too many for every process. What the processes exchange when an epoch
 ends is the range of the losses and then their histogram, at most 1 MB (2 with `always_keep`),
-whatever the number of samples; and losses recorded for samples that another process holds, which
-its own loader never gives out. An epoch begins without a word between them: the curve follows from
-the histogram, and how many samples each shard draws from the curve. So every epoch has an exact
-length, with a budget or without.
+whatever the number of samples, and in the same messages as much for each column that the policy
+wants counted; and losses recorded for samples that another process holds, which its own loader
+never gives out. An epoch begins without a word between them: the curve follows from the histogram,
+and how many samples each shard draws from the curve. So every epoch has an exact length, with a
+budget or without.
 
 Memory: 6 bytes per sample held. A window is kept whole only nearly (see `sharded_draw`).
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -22,12 +24,19 @@ from numpy.typing import ArrayLike, NDArray
 
 from seta.engine import parallel
 from seta.engine.curves.curve import KeepCurve
-from seta.engine.curves.histogram import Binning, LossHistogram, codes_of, loss_range
+from seta.engine.curves.histogram import (
+    Binning,
+    LossHistogram,
+    codes_of,
+    histograms_of,
+    loss_range,
+)
 from seta.engine.curves.policy import KeepsScore
 from seta.engine.draw.choose import Choice, choose_shards
 from seta.engine.draw.order import Order
 from seta.engine.draw.partition import Partition, shards_of
 from seta.engine.draw.shards import count_shards
+from seta.engine.mapped import let_go
 from seta.engine.steps import Steps
 from seta.engine.table.columns import LossColumns, Recorded, Visits, check_indices, visits_of
 from seta.engine.table.exchange import check_in, digest_of, refuse_idle, rounds
@@ -115,9 +124,9 @@ class ShardedTable:
         # An epoch, and what each shard has of it, where that was dealt out anew to other processes.
         self._dealt: tuple[int, NDArray[np.int64]] | None = None
         always = 0 if always_keep is None else len(always_keep)
-        self._shared = Shared.unseen(n, always)
+        self._shared = Shared.unseen(n, always, self.columns.wanted)
         if losses is not None:
-            self._warm_start(n, epochs, losses)
+            self._warm_start(LossColumns(n, epochs, losses, scored=scored))
         self._warn_of_imbalance()
 
     def _slots_of_always_keep(self) -> NDArray[np.int64] | None:
@@ -125,9 +134,14 @@ class ShardedTable:
             return None
         return np.sort(self._partition.slot_of(self._always_keep))
 
-    def _warm_start(self, n: int, epochs: int, losses: ArrayLike) -> None:
-        values = LossColumns(n, epochs, losses).values
-        histogram = LossHistogram.from_losses(values, threads=self._threads)
+    def _warm_start(self, whole: LossColumns) -> None:
+        """Takes its own samples out of the columns of all."""
+        whole.rescore(-1, 0)
+        values, n = whole.values, len(whole)
+        histogram = replace(
+            LossHistogram.from_losses(values, threads=self._threads),
+            columns=histograms_of(whole.to_count(), self._threads),
+        )
         kept_always = self._shared.kept_always
         if self._always_keep is not None:
             kept_always = LossHistogram.from_losses(
@@ -136,9 +150,10 @@ class ShardedTable:
         self._shared = Shared(histogram, kept_always)
         for block in parallel.blocks(range(len(self._slots))):
             index = self._partition.index_of(np.arange(block.start, block.stop) + self._slots.start)
-            here = self.columns.values[block]
-            here[index < n] = values[index[index < n]]
-        self.columns.begin_columns(slice(None))
+            here, samples = index < n, index[index < n]
+            self.columns.values[block][here] = values[samples]
+            for name, column in self.columns.memory.items():
+                column[block][here] = whole.memory[name][samples]
 
     def _warn_of_imbalance(self) -> None:
         most, least = (choose(map(len, self._owned)) for choose in (max, min))
@@ -283,34 +298,45 @@ class ShardedTable:
 
     def _count(self, epoch: int, what: str) -> tuple[Shared, Visits]:
         """Returns the histogram of all samples, and what their visits add up to."""
-        values, ranks = self.columns.values, self._ranks
-        bounds = loss_range(values, threads=self._threads)
-        ends = np.array([np.nan, np.nan] if bounds is None else bounds)
+        ranks, wanted = self._ranks, self.columns.to_count()
+        columns = [self.columns.values, *wanted.values()]
+        ends = np.array([[_ends(column, self._threads) for column in columns]])
         visits = np.array([self._own_visits(epoch)], np.int64)
         if ranks is not None:
-            ends = np.stack(ranks.gather(ends, what))
+            told = ranks.gather(ends.reshape(-1), what)
+            ends = np.reshape(told, (len(told), *ends.shape[1:]))  # (processes, columns, 2)
             visits = np.stack(ranks.gather(visits[0], what))
         trained, never, _ = visits.sum(axis=0).tolist()
-        seen = ~np.isnan(ends).all()
-        binning = Binning.over(np.nanmin(ends), np.nanmax(ends)) if seen else Binning.over(0, 0)
-        own = count_shards(
-            values, self._partition, self._shards, binning=binning, threads=self._threads
-        )
-        parts = [own]
+        binnings = [_over(ends[:, at]) for at in range(len(columns))]
+        histogram, *parts = self._sum(columns, binnings, what)
+        always = parts.pop() if self._always is not None else self._shared.kept_always
+        counted = dict(zip(wanted, parts, strict=True))
+        shared = Shared(replace(histogram, columns=counted), always)
+        return shared, Visits(trained, never, int(visits[:, 2].max()))
+
+    def _sum(
+        self, columns: Sequence[NDArray[np.float32]], binnings: Sequence[Binning], what: str
+    ) -> list[LossHistogram]:
+        """Returns the histograms of columns over all samples, and last that of `always_keep`."""
+        parts = [
+            count_shards(
+                column, self._partition, self._shards, binning=binning, threads=self._threads
+            )
+            for column, binning in zip(columns, binnings, strict=True)
+        ]
         if self._always is not None:
             ends_of_slots = self._slots.start, self._slots.stop
             mine = self._always[slice(*np.searchsorted(self._always, ends_of_slots))]
-            always = values[mine - self._slots.start]
-            parts.append(LossHistogram.from_losses(always, binning=binning, threads=1))
-        counts = np.concatenate([np.append(part.counts, part.unseen) for part in parts])
-        if ranks is not None:
-            counts = ranks.sum(counts, what)
-        merged = [
-            LossHistogram(binning, part[:-1], int(part[-1]))
-            for part in np.split(counts, len(parts))
+            always = columns[0][mine - self._slots.start]
+            parts.append(LossHistogram.from_losses(always, binning=binnings[0], threads=1))
+        counts = np.concatenate([part.cells for part in parts])
+        if self._ranks is not None:
+            counts = self._ranks.sum(counts, what)
+        edges = np.cumsum([len(part.cells) for part in parts])[:-1]
+        return [
+            LossHistogram(part.binning, cells[:-1], int(cells[-1]))
+            for part, cells in zip(parts, np.split(counts, edges), strict=True)
         ]
-        shared = Shared(merged[0], merged[1] if len(merged) > 1 else self._shared.kept_always)
-        return shared, Visits(trained, never, int(visits[:, 2].max()))
 
     def _own_visits(self, epoch: int) -> Visits:
         """Returns what the visits of the samples held add up to."""
@@ -339,6 +365,9 @@ class ShardedTable:
         shared = Shared.from_state(tables[0]["shared"])
         if reopened is None:  # `always_keep` may be another now
             shared = shared._replace(kept_always=self._kept_always(tables, shared))
+        shared = shared._replace(
+            histogram=replace(shared.histogram, columns=self._recounted(tables))
+        )
         for table in tables:
             here, there = self._resharding.overlap(table)
             self.columns.take(here, table, there)
@@ -359,6 +388,21 @@ class ShardedTable:
         slots = np.zeros(0, np.int64) if self._always is None else self._always
         losses = self._resharding.at(slots, tables, "losses")
         return LossHistogram.from_losses(losses, binning=shared.histogram.binning, threads=1)
+
+    def _recounted(self, tables: Sequence[State]) -> dict[str, LossHistogram]:
+        """Returns the histograms of the columns that are counted, from the parts of all."""
+        parts = [self.columns.to_count(table) for table in tables]
+        return {name: self._merged([part[name] for part in parts]) for name in self.columns.wanted}
+
+    def _merged(self, parts: Sequence[NDArray[np.float32]]) -> LossHistogram:
+        """Returns the histogram of a column whose parts are all shards."""
+        binning = _over(np.array([_ends(part, self._threads) for part in parts]))
+        counts = np.zeros(binning.size, np.int64)
+        for part in parts:
+            own = LossHistogram.from_losses(part, binning=binning, threads=self._threads)
+            counts += own.counts
+            let_go(part)
+        return LossHistogram(binning, counts, self._partition.n - int(counts.sum()))
 
     def reopened(self, states: Sequence[State]) -> Reopened:
         """Returns its part of the open epoch; dealt out anew if the processes are others."""
@@ -388,3 +432,14 @@ class ShardedTable:
     @property
     def _resharding(self) -> Resharding:
         return Resharding(self._partition, self._shards)
+
+
+def _ends(losses: NDArray[np.float32], threads: int) -> tuple[float, float]:
+    """Returns the smallest and the largest, or NaN twice where all are unseen."""
+    return loss_range(losses, threads=threads) or (np.nan, np.nan)
+
+
+def _over(ends: NDArray[np.float64]) -> Binning:
+    """Returns the binning that holds what all parts have: ends is (parts, 2), NaN = unseen."""
+    seen = not np.isnan(ends).all()
+    return Binning.over(np.nanmin(ends), np.nanmax(ends)) if seen else Binning.over(0, 0)

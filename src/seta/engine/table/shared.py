@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ class Shared(NamedTuple):
     """What all processes know of all losses, from the last exchange.
 
     Attributes:
-        histogram: Of all samples.
+        histogram: Of all samples. A state has it without its columns, which follow from its tables.
         kept_always: Of those of `always_keep`.
     """
 
@@ -23,15 +24,20 @@ class Shared(NamedTuple):
     kept_always: LossHistogram
 
     @classmethod
-    def unseen(cls, n: int, always: int) -> Shared:
+    def unseen(cls, n: int, always: int, columns: Iterable[str]) -> Shared:
         """Returns what is known before the first epoch.
 
         Args:
             n: Number of samples.
             always: How many of them are always kept.
+            columns: Names of the columns that the policy wants counted.
         """
         binning, none = Binning.over(0, 0), np.zeros(1, np.int64)
-        return cls(LossHistogram(binning, none, n), LossHistogram(binning, none, always))
+        unseen = LossHistogram(binning, none, n)
+        return cls(
+            replace(unseen, columns=dict.fromkeys(columns, unseen)),
+            LossHistogram(binning, none, always),
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the counts of the bins that are not empty."""
