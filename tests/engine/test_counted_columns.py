@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 import seta
 from seta import Binning, KeepCurve, LossHistogram, Pruner
 from seta.engine.state.fields import same
-from seta.plan import lengths
+from seta.plan import Plan, lengths, read
 from seta.plan.model import sharded_exchange
+from seta.policies import REGISTRY
 from tests.states import digest_of
 from tests.virtual_ranks import on_ranks
 
@@ -32,7 +33,7 @@ class Uncounted:
         return {"visits": visits + 1, "total": total + losses, "never": columns["never"]}
 
     def score(self, columns):
-        return columns["total"] / columns["visits"]
+        return columns["total"] + columns["visits"]  # never a loss itself
 
     def __call__(self, histogram, epoch, epochs):
         return KeepCurve.constant(histogram, self.keep)
@@ -223,7 +224,7 @@ def test_columns_of_another_policy_begin_with_the_losses(sharding):
 
 @pytest.mark.parametrize("options", [{}, {"always_keep": [3, 2999]}])
 @pytest.mark.parametrize("size", [1, 2, 3])
-@pytest.mark.parametrize("policy", [Counting(), seta.UCB(every=3)])
+@pytest.mark.parametrize("policy", [Counting(), Uncounted()])
 def test_a_warm_start_counts_as_the_first_loss(policy, size, options):
     losses = np.where(np.arange(N) % 3, loss_of(np.arange(N), 9), np.nan).astype(np.float32)
 
@@ -301,7 +302,7 @@ def test_histograms_of_other_columns_are_not_merged():
 
 @dataclass(frozen=True)
 class Planned(Counting):
-    """Keeps more the more samples are seen."""
+    """Keeps as large a share of the seen as was seen, and half of the others."""
 
     def __call__(self, histogram, epoch, epochs):
         visits, total = histogram.columns["visits"], histogram.columns["total"]
@@ -310,19 +311,25 @@ class Planned(Counting):
         assert visits.seen == pytest.approx(histogram.seen, abs=histogram.bins)
         assert not visits.seen or (visits.bins, visits.centres[0]) == (1, 1.0)
         assert total.mean() == pytest.approx(histogram.mean(), rel=1e-3, nan_ok=True)
+        share = visits.seen / visits.total  # 0, 1/2, 3/4
         weight = np.full(histogram.bins, 2.0) if visits.seen else None
-        return KeepCurve(np.full(histogram.bins, 0.5 if visits.seen else 1.0), 1.0, weight)
+        return KeepCurve(np.full(histogram.bins, share), 0.5, weight)
 
 
 def test_a_plan_has_the_columns_as_a_first_loss_makes_them():
-    assert lengths.expected_shares(Planned(), 3, synthetic=20_000) == [1.0, 0.5, 0.5]
-    assert lengths.expected_shares(Counting(0.25), 3, synthetic=20_000) == [0.25, 0.25, 0.25]
+    shares = lengths.expected_shares(Planned(), 3)
+    assert shares == pytest.approx([1 / 2, 1 / 2, 3 / 4 * 3 / 4 + 1 / 4 * 1 / 2], abs=0.002)
     assert lengths.is_weighted(Planned(), 4)
 
 
-def test_a_planned_exchange_has_a_histogram_for_each_column():
+def test_a_planned_exchange_has_a_histogram_for_each_column(monkeypatch):
     one, three = sharded_exchange(4, 99), sharded_exchange(4, 99, columns=2)
     assert three.own - one.own == 2 * (16 + 8 * 100)
+    monkeypatch.setitem(REGISTRY, "Planned", Planned)
+    given = {"samples": "240000", "epochs": "3", "ranks": "4", "policy": "Planned"}
+    plan = Plan(read({**given, "sharding": "sharded"}))
+    assert plan.exchange == sharded_exchange(4, columns=3)
+    assert plan.epochs[0].chosen == 120_000
 
 
 @pytest.mark.parametrize(
