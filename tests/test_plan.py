@@ -69,7 +69,7 @@ REFUSED = [
         "--batch-size 2000: 1,000 ranks make that a global batch of 2,000,000, more than the "
         "1,000,000 samples; give at most 1000, or fewer --ranks",
     ),
-    ({"policy": "magic"}, "--policy magic: is not known; give one of SeTa, InfoBatch"),
+    ({"policy": "magic"}, "--policy magic: is not known; give one of SeTa, Learnable, InfoBatch"),
     ({"budget": "0"}, "--budget 0: must lie above 0 and be at most 1"),
     ({"budget": "lots"}, "give 0.6 for 60 %, or leave it out"),
     ({"budget": "60"}, "--budget 60: must lie above 0 and be at most 1, the share of full"),

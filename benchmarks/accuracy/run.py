@@ -24,6 +24,7 @@ from benchmarks.accuracy.lines import Line
 from benchmarks.accuracy.task import Task, Trial
 from benchmarks.measure import machine, source, versions
 from seta.engine import LossHistogram, difficulty_groups
+from seta.engine.curves.policy import takes_strata
 from seta.engine.steps import Steps
 from seta.torch import PrunedDataLoader
 
@@ -163,7 +164,7 @@ def _loader(
     task: Task, contender: Contender, policy: Any, seed: int, length: dict[str, Any]
 ) -> PrunedDataLoader:
     options: dict[str, Any] = {}
-    if contender.needs_classes:
+    if contender.needs_classes or (takes_strata(policy) and getattr(task, "rare", ())):
         if task.classes is None:
             raise ValueError(
                 f"{contender.method} needs the class of each sample, and this task has classes "

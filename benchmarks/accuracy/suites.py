@@ -71,6 +71,7 @@ _FEW = (
     "Full",
     "Full at equal cost",
     "SeTa",
+    "Learnable",
     "InfoBatch",
     "Random",
     "RS2",
@@ -78,7 +79,7 @@ _FEW = (
 )
 """For suites that ask something else than which method is best: one of each kind."""
 
-_LONG = ("Full", "Full at equal cost", "SeTa", "RS2", "UCB")
+_LONG = ("Full", "Full at equal cost", "SeTa", "Learnable", "RS2", "UCB")
 """For the longest runs."""
 
 SUITES = _named(
@@ -173,7 +174,7 @@ SUITES = _named(
             )
             for rate in (0.05, 0.1, 0.2, 0.4)
         },
-        methods=("Full at equal cost", "SeTa"),
+        methods=("Full at equal cost", "SeTa", "Learnable"),
         budgets=(0.5,),
     ),
     Suite(
@@ -184,7 +185,7 @@ SUITES = _named(
             "swin": Variant(_BACKBONES + "swin", epochs=20, samples=10_000),
             "mamba": Variant(_BACKBONES + "mamba", epochs=6, samples=6_920),
         },
-        methods=("Full", "Full at equal cost", "SeTa", "InfoBatch", "RS2", "UCB"),
+        methods=("Full", "Full at equal cost", "SeTa", "Learnable", "InfoBatch", "RS2", "UCB"),
         budgets=(0.5,),
     ),
     Suite(

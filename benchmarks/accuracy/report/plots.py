@@ -44,6 +44,7 @@ STYLES = {
     "RS2": Style(_GREEN, "v"),
     "Static": Style(_GREEN, "P", 8.0),
     "SeTa": Style(_RED, "s"),
+    "Learnable": Style(_SKY, "8"),
     "InfoBatch": Style(_PURPLE, "D"),
     "InfoBatchQuantiles": Style(_PURPLE, "d", 8.0),
     "RePB": Style(_PURPLE, "X", 8.0),
@@ -55,7 +56,7 @@ STYLES = {
     "SeTa as published": Style(_RED, "s"),
     "InfoBatch as published": Style(_PURPLE, "D"),
 }
-OTHER = Style(_SKY, "8")
+OTHER = Style(_SKY, "4", 8.0)
 
 
 def write(figure: Figure, path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from seta.engine.curves.policy import Policy, get, is_stratified
+from seta.engine.curves.policy import Policy, get, is_stratified, takes_strata
 from seta.engine.numbers import integer as integer
 from seta.engine.rows import Row
 from seta.engine.steps import Budget, Steps
@@ -75,7 +75,7 @@ def strata(
             f"strata must lie in 0..{n - 1}, got values from {array.min()} to {array.max()}: "
             "number the classes from 0 on (numpy.unique(classes, return_inverse=True)[1])"
         )
-    return array.astype(np.min_scalar_type(int(array.max()))) if is_stratified(policy) else None
+    return array.astype(np.min_scalar_type(int(array.max()))) if takes_strata(policy) else None
 
 
 def epochs(epochs: int | None) -> int:

@@ -6,6 +6,7 @@ which methods are listed, run and drawn.
 # ruff: isort: skip_file
 
 from seta.policies.seta import SeTa as SeTa
+from seta.policies.learnable import Learnable as Learnable
 from seta.policies.infobatch import InfoBatch as InfoBatch
 from seta.policies.random import Random as Random
 from seta.policies.static import Static as Static

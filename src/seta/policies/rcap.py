@@ -7,15 +7,12 @@ from decimal import Context, Decimal
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from seta.engine.curves.curve import KeepCurve
-from seta.engine.curves.fit import filled
 from seta.engine.curves.histogram import LossHistogram
 from seta.engine.curves.sums import dot, exp
 from seta.policies import checks
-
-_LEAST = 2.0**-970  # weights below count as this one: far behind all others, but not never
+from seta.policies.quotas import LEAST, fill, quotas
 
 
 @dataclass(frozen=True)
@@ -66,31 +63,13 @@ class RCAP:
         most = float(Decimal(max(2, int(np.count_nonzero(sizes)))).ln(Context(prec=28)))
         losses = np.clip(histogram.centres, 0.0, most)
         means = np.array([dot(row, losses) for row in counts[:, :-1]]) / np.maximum(seen, 1)
-        quotas = _quotas(np.sqrt(means * sizes), sizes, (1 - self.prune_ratio) * int(sizes.sum()))
+        shares = quotas(np.sqrt(means * sizes), sizes, (1 - self.prune_ratio) * int(sizes.sum()))
         with np.errstate(over="ignore"):  # of a temperature near 0
             weights = exp((np.append(losses, means) - most) / self.temperature)
-        of_bins, of_means = np.split(np.maximum(weights, _LEAST), [len(losses)])
+        of_bins, of_means = np.split(np.maximum(weights, LEAST), [len(losses)])
         keep = np.ones(counts.shape)
-        for row, of_mean, quota, of_class in zip(keep, of_means, quotas, counts, strict=True):
-            row[:] = _filled(np.append(of_bins, of_mean), of_class, quota)
+        for row, of_mean, share, of_class in zip(keep, of_means, shares, counts, strict=True):
+            row[:] = fill(np.append(of_bins, of_mean), of_class, share)
         if histogram.by_stratum is None:
             return KeepCurve(keep[0, :-1], float(keep[0, -1]))
         return KeepCurve(keep[:, :-1], keep[:, -1])
-
-
-def _quotas(
-    wanted: NDArray[np.float64], sizes: NDArray[np.int64], total: float
-) -> NDArray[np.float64]:
-    """Returns shares of the total in proportion to what is wanted, none above its size."""
-    # A class of losses of 0 comes last, but comes.
-    wanted = np.maximum(wanted, _LEAST) / np.maximum(sizes, 1)
-    return sizes * _filled(wanted, sizes, total)
-
-
-def _filled(
-    weights: NDArray[np.float64], counts: NDArray[np.int64], total: float
-) -> NDArray[np.float64]:
-    """Returns probabilities in proportion to weights above 0, cut at 1, that make up the total."""
-    if total >= int(counts.sum()):
-        return np.ones(len(weights))
-    return filled(weights, counts, total)[0]

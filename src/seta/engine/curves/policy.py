@@ -5,7 +5,7 @@ for it: `in_batch` sees losses as the batch that they came in (`SeesBatch`); `co
 `score` keep something of each sample, and a score in place of its latest loss (`KeepsScore`), and
 `counted` names the columns whose histograms it sees beside that of the scores
 (`LossHistogram.columns`); `stratified = True` asks for the histogram by class
-(`LossHistogram.by_stratum`).
+(`LossHistogram.by_stratum`), `stratified = None` where classes are given.
 """
 
 from __future__ import annotations
@@ -179,8 +179,13 @@ def counted_columns(policy: object) -> tuple[str, ...]:
 
 
 def is_stratified(policy: Policy) -> bool:
-    """Returns whether the policy looks at the losses class by class."""
+    """Returns whether the policy looks at the losses class by class, and cannot do without."""
     return bool(getattr(policy, "stratified", False))
+
+
+def takes_strata(policy: Policy) -> bool:
+    """Returns whether the policy looks at the losses class by class where classes are given."""
+    return getattr(policy, "stratified", False) is not False
 
 
 def curve_of(policy: Policy, histogram: LossHistogram, epoch: int, epochs: int) -> KeepCurve:
