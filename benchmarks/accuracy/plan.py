@@ -83,11 +83,10 @@ def jobs(suite: Suite, choice: Choice) -> list[Job]:
             raise ValueError(
                 f"{name} must be at least 1, got {value}: leave it out for the suite's"
             )
-    seeds = suite.seeds if choice.seeds is None else choice.seeds
     chosen = {name: suite.variants[name] for name in choice.variants or suite.variants}
     found = [
         Job(suite.name, name, contender, seed, choice.epochs or variant.epochs, variant.samples)
-        for seed in range(seeds)
+        for seed in suite.seeds_of(choice.seeds)
         for name, variant in chosen.items()
         for contender in _contenders(suite, variant, choice)
     ]

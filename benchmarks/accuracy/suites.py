@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,8 @@ class Suite:
         methods: Of `contenders.METHODS`.
         budgets: Shares of full training's visits at which methods are compared.
         curve: More shares for "Full at equal cost": full training's curve of accuracy by epochs.
-        seeds: Runs per contender, with the seeds 0, 1, ...
+        seeds: Runs per contender.
+        first_seed: Their seeds are this one and those that follow.
         needs_data: Whether `--data` has to be given.
     """
 
@@ -56,11 +57,20 @@ class Suite:
     budgets: tuple[float, ...] = (0.5, 0.3)
     curve: tuple[float, ...] = ()
     seeds: int = 5
+    first_seed: int = 0
     needs_data: bool = True
+
+    def seeds_of(self, count: int | None = None) -> range:
+        """Returns the seeds, or the first `count` of them."""
+        return range(self.first_seed, self.first_seed + (self.seeds if count is None else count))
+
+
+FRESH = 3
+"""The first seed of our suites: on those before it choices were made (LAB.md)."""
 
 
 def _named(*suites: Suite) -> dict[str, Suite]:
-    return {suite.name: suite for suite in suites}
+    return {suite.name: replace(suite, first_seed=FRESH) for suite in suites}
 
 
 _IMAGES = "benchmarks.accuracy.image_suites:"

@@ -113,3 +113,10 @@ def test_the_runs_of_every_suite_are_distinct_and_in_the_order_of_seeds(suite):
 def test_what_a_suite_does_not_have_is_refused(choice, message):
     with pytest.raises(ValueError, match=message):
         jobs(SUITES["digits"], choice)
+
+
+def test_our_suites_begin_at_a_seed_that_no_choice_was_made_on():
+    for suite in SUITES.values():
+        planned = {job.seed for job in jobs(suite, Choice())}
+        assert planned == {3, 4, 5, 6, 7} == set(suite.seeds_of())
+    assert {job.seed for job in jobs(SUITES["noise"], Choice(seeds=2))} == {3, 4}

@@ -321,7 +321,7 @@ def test_runs_seeds_variants_and_suites_that_are_missing_are_named():
     assert saturated == "cifar10-small, saturated: no runs yet"
     assert unknown == "other: no runs yet"
     assert improving.startswith("cifar10-small, improving: of seed 2: Full at equal cost 70 %, 50")
-    assert "/ SeTa 70 %, 50 % / InfoBatch 70 %, 50 %, 30 % /" in improving
+    assert "/ SeTa 70 %, 50 % / Learnable 70 %, 50 %, 30 % / InfoBatch 70 %," in improving
     assert "/ SeTa as published / InfoBatch as published" in improving
     assert improving.endswith("; of seeds 0, 1, 2: SeTa 30 %")
 

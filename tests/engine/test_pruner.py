@@ -209,7 +209,7 @@ def test_half_of_the_losses_not_finite_does_no_harm():
         ({"epochs": 0}, ValueError, "epochs must be at least 1, got 0: give the number of epochs"),
         ({"seed": -1}, ValueError, "seed must be at least 0, got -1"),
         ({"threads": 0}, ValueError, "threads must be at least 1, got 0"),
-        ({"policy": "Sieve"}, ValueError, "unknown method 'Sieve': choose one of SeTa, InfoBatch"),
+        ({"policy": "Sieve"}, ValueError, "unknown method 'Sieve': choose one of SeTa, Lear"),
         ({"policy": seta.SeTa}, TypeError, r"policy must be a method such as seta.SeTa\(\)"),
         ({"policy": 0.5}, TypeError, "got 0.5"),
         ({"always_keep": [10]}, IndexError, "always_keep must lie in 0..9 .* got 10"),

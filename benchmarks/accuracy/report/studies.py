@@ -144,7 +144,7 @@ def planned(suite: Suite) -> dict[str, dict[Key, set[int]]]:
     every = contenders(suite.methods, suite.budgets, suite.curve)
     return {
         name: {
-            (one.method, one.budget): set(range(suite.seeds))
+            (one.method, one.budget): set(suite.seeds_of())
             for one in every
             if variant.classes or not one.needs_classes
         }
