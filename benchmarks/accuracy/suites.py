@@ -89,7 +89,7 @@ _FEW = (
 )
 """For suites that ask something else than which method is best: one of each kind."""
 
-_LONG = ("Full", "Full at equal cost", "SeTa", "Learnable", "RS2", "UCB")
+_LONG = ("Full", "Full at equal cost", "SeTa", "Learnable", "RS2")
 """For the longest runs."""
 
 SUITES = _named(
@@ -171,7 +171,7 @@ SUITES = _named(
     Suite(
         "redundant-long",
         {"": Variant(_IMAGES + "redundant", epochs=12, samples=40_000)},
-        methods=_LONG,
+        methods=(*_LONG, "InfoBatch"),
     ),
     Suite(
         "rates",
