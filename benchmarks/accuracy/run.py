@@ -164,7 +164,8 @@ def _loader(
     task: Task, contender: Contender, policy: Any, seed: int, length: dict[str, Any]
 ) -> PrunedDataLoader:
     options: dict[str, Any] = {}
-    if contender.needs_classes or (takes_strata(policy) and getattr(task, "rare", ())):
+    unequal = bool(getattr(task, "rare", ()))  # where a user would give the classes
+    if contender.needs_classes or (takes_strata(policy) and unequal):
         if task.classes is None:
             raise ValueError(
                 f"{contender.method} needs the class of each sample, and this task has classes "

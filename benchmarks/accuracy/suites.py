@@ -75,7 +75,16 @@ def _named(*suites: Suite) -> dict[str, Suite]:
 
 _IMAGES = "benchmarks.accuracy.image_suites:"
 _BACKBONES = "benchmarks.accuracy.backbones:"
-_WRONG = (0.0, 0.1, 0.2, 0.4)
+
+
+def _with_wrong(task: str, epochs: int, samples: int, *shares: float) -> dict[str, Variant]:
+    """Returns a task with several shares of wrong labels."""
+    return {
+        f"wrong={share:g}": Variant(_IMAGES + task, epochs, samples, {"wrong": share})
+        for share in shares
+    }
+
+
 _CURVE = (0.15, 0.7, 1.5)
 _FEW = (
     "Full",
@@ -127,23 +136,13 @@ SUITES = _named(
     ),
     Suite(
         "noise",
-        {
-            f"wrong={wrong:g}": Variant(
-                _IMAGES + "noise", epochs=8, samples=10_000, options={"wrong": wrong}
-            )
-            for wrong in _WRONG
-        },
+        _with_wrong("noise", 8, 10_000, 0.0, 0.1, 0.2, 0.4),
         methods=(*_FEW, "Full, smaller batches"),
         budgets=(0.5,),
     ),
     Suite(
         "noise-long",
-        {
-            f"wrong={wrong:g}": Variant(
-                _IMAGES + "noise", epochs=30, samples=10_000, options={"wrong": wrong}
-            )
-            for wrong in _WRONG
-        },
+        _with_wrong("noise", 30, 10_000, 0.0, 0.1, 0.2, 0.4),
         methods=(*_LONG, "InfoBatch"),
     ),
     Suite(
@@ -154,12 +153,7 @@ SUITES = _named(
     ),
     Suite(
         "imbalance-long",
-        {
-            f"wrong={wrong:g}": Variant(
-                _IMAGES + "imbalance", epochs=30, samples=12_408, options={"wrong": wrong}
-            )
-            for wrong in (0.0, 0.2)
-        },
+        _with_wrong("imbalance", 30, 12_408, 0.0, 0.2),
         methods=(*_LONG, "RCAP"),
     ),
     Suite(

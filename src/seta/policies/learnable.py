@@ -1,4 +1,4 @@
-"""Learnable: no sample twice before all were seen once, and no training on what is not learnt."""
+"""Learnable: a walk over all samples, without training on the hard ones that are not learnt."""
 
 from __future__ import annotations
 
@@ -23,24 +23,26 @@ FAR = 2.0**84  # what is divided by it lies below all of them, and is still a no
 
 @dataclass(frozen=True)
 class Learnable:
-    """Leaves out the hard samples that are not learnt, as many as there are; walks over the rest.
+    """Leaves out hard samples, as many as the run shows not to be learnt; walks over the rest.
 
     Whether hard samples are worth their visits is asked of the run itself. From its second look to
-    its fourth the loss of a sample comes down or not. Of the samples of about the same mean loss
-    over these three looks (a twentieth of all on either side), it is more than half that came down
-    where samples are learnt, hard ones too; it is half, as for tossed coins, where they are not:
-    wrong labels, mostly. A level is in doubt as far as the share that came down falls short of
-    0.58; all levels together give the share d of all samples in doubt, 0 on clean data.
+    its fourth the loss of a sample comes down or it does not. Among samples of about the same mean
+    loss over these three looks (a twentieth of all on either side), clearly more than half come
+    down where samples are learnt, hard ones too; it is half, as for tossed coins, where they are
+    not: wrong labels, mostly. A level is in doubt as far as the share that came down falls short of
+    0.58; all levels together give the share d of all samples in doubt.
 
     The samples of the highest running mean losses pay for it: trust falls in a line from 1 to 0
     over the 2 d hardest. Samples are kept in proportion to trust, but for a fifth at least: below,
-    they are looked at without being trained on (weight 0 for no trust at all), so that their
-    losses stay up to date and who is learnt after all comes back. Coins walk as those of RS2, so
-    that nothing is seen twice before all is seen once.
+    the weight falls with trust, to 0. So they are still looked at, their losses stay up to date,
+    and those that are learnt after all come back. Coins walk as those of RS2.
 
     Where the classes of the samples are given (`strata`), the 2 d hardest are those of each class,
     and each class has a quota in proportion to sqrt(mean loss x samples), as RCAP's, both of what
     is trusted in it.
+
+    Hurts where a net has hardly begun to learn when samples get their fourth look: none is learnt
+    then, and the doubt stays. Where learnt and other samples have the same losses, d is too small.
 
     Source: our own; how it was found, and what failed: `benchmarks/accuracy/LAB.md`. The mean over
     the three looks and the way between them have noise in common, which cancels: samples chosen by
