@@ -235,7 +235,7 @@ def test_wide_indices_long_runs_and_weights_take_more():
 
 def test_weighted_methods_are_recognised():
     weighted = {name for name, method in REGISTRY.items() if is_weighted(method(), 10)}
-    assert "InfoBatch" in weighted
+    assert {"InfoBatch", "Learnable"} <= weighted
     assert not weighted & {"SeTa", "Random", "Static", "Full"}
 
 
@@ -466,3 +466,8 @@ def test_this_machine_is_timed_at_the_size_of_a_rank(samples, budget):
 )
 def test_quantities_are_written_for_a_person(shown, text):
     assert shown == text
+
+
+def test_classes_may_be_told_of_a_method_that_takes_them_where_they_are_given():
+    for given in ({}, {"classes": 3}):
+        assert plan(policy="Learnable", **given).request.policy == "Learnable"

@@ -94,7 +94,7 @@ def expected_shares(policy: Policy, epochs: int, synthetic: int = SYNTHETIC) -> 
 
 def is_weighted(policy: Policy, epochs: int) -> bool:
     """Returns whether a policy weights losses, in the first epoch or in the middle of a run."""
-    histogram = _coarse_histogram(policy, gamma_losses(10_000))
+    histogram = _coarse_histogram(policy, gamma_losses(10_000), looks=5)
     curves = (curve_of(policy, histogram, epoch, epochs) for epoch in {0, epochs // 2})
     return any(curve.weight_by_cell is not None for curve in curves)
 
@@ -107,12 +107,21 @@ def _recorded(policy: Policy, losses: Losses) -> Losses:
     return np.concatenate([in_batch(policy, batch) for batch in batches])
 
 
-def _coarse_histogram(policy: Policy, losses: Losses) -> LossHistogram:
-    """Returns a histogram of some thousand bins: enough for an estimate, and quickly clustered."""
+def _coarse_histogram(policy: Policy, losses: Losses, looks: int = 1) -> LossHistogram:
+    """Returns a histogram of some thousand bins: enough for an estimate, and quickly clustered.
+
+    Args:
+        policy: May want columns counted.
+        losses: float32 (n,).
+        looks: How often they are recorded, in another order each time, for these columns.
+    """
     histogram = _coarse(losses, alike(len(losses), _CLASSES) if is_stratified(policy) else None)
     if not isinstance(policy, KeepsScore) or not counted_columns(policy):
         return histogram
-    wanted = LossColumns(len(losses), 1, losses, scored=policy).to_count()
+    columns = LossColumns(len(losses), looks, losses, scored=policy)
+    for look in range(1, looks):
+        columns.record(np.random.default_rng(look).permutation(len(losses)), losses, look)
+    wanted = columns.to_count()
     return replace(histogram, columns={name: _coarse(wanted[name]) for name in wanted})
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import TypeVar
 
-from seta.engine.curves.policy import is_stratified
+from seta.engine.curves.policy import is_stratified, takes_strata
 from seta.engine.draw.partition import shards_of
 from seta.engine.steps import Steps
 from seta.engine.table.table import Sharding
@@ -172,7 +172,8 @@ def _whole(given: Mapping[str, str], name: str, default: int | None, most: int, 
 def _classes(given: Mapping[str, str], policy: str, samples: int) -> int | None:
     most = min(samples, _MOST_CLASSES)
     found = _whole(given, "classes", min(_CLASSES, samples), most, "the classes of the samples")
-    if is_stratified(REGISTRY[policy]()):
+    method = REGISTRY[policy]()
+    if is_stratified(method) or ("classes" in given and takes_strata(method)):
         return found
     if "classes" in given:
         raise PlanError(

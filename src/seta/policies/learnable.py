@@ -19,6 +19,7 @@ from seta.policies.rs2 import RS2
 
 LEAST, MOST = 2.0**-40, 2.0**40  # losses outside count as these
 FAR = 2.0**84  # what is divided by it lies below all of them, and is still a normal float32
+JUDGED = 2.0**-42  # between the two, so that no bin holds some of both
 
 
 @dataclass(frozen=True)
@@ -30,25 +31,29 @@ class Learnable:
     loss over these three looks (a twentieth of all on either side), clearly more than half come
     down where samples are learnt, hard ones too; it is half, as for tossed coins, where they are
     not: wrong labels, mostly. A level is in doubt as far as the share that came down falls short of
-    0.58; all levels together give the share d of all samples in doubt.
+    0.58, and a standard deviation of chance in its favour; all levels together give the share d of
+    all samples in doubt. Levels easier than one that is learnt are not in doubt.
 
-    The samples of the highest running mean losses pay for it: trust falls in a line from 1 to 0
-    over the 2 d hardest. Samples are kept in proportion to trust, but for a fifth at least: below,
-    the weight falls with trust, to 0. So they are still looked at, their losses stay up to date,
-    and those that are learnt after all come back. Coins walk as those of RS2.
+    The samples of the highest running mean losses pay for it: trust falls in a line over the 2 d
+    hardest, from 1 (or 1 / 2 d, where d is above a half) to 0. Samples are kept in proportion to
+    trust, but for a fifth at least: below, the weight falls with trust. So they are still looked
+    at, their losses stay up to date, and those that are learnt after all come back. Coins walk as
+    those of RS2, and until the first samples get their fourth look the curve is RS2's. Samples
+    without a loss are trusted.
 
     Where the classes of the samples are given (`strata`), the 2 d hardest are those of each class,
-    and each class has a quota in proportion to sqrt(mean loss x samples), as RCAP's, both of what
-    is trusted in it.
+    and each class has a quota in proportion to sqrt(mean loss x samples), as RCAP's (a loss counts
+    as log C at most), both of what is trusted in it, as soon as all classes have losses.
 
-    Hurts where a net has hardly begun to learn when samples get their fourth look: none is learnt
-    then, and the doubt stays. Where learnt and other samples have the same losses, d is too small.
+    Hurts where a net has hardly begun to learn, or learns very slowly, when samples get their
+    fourth look: half of them come down by chance, and the doubt stays. Where learnt and other
+    samples have the same losses, d is too small; of a few hundred samples, by chance it is small.
 
     Source: our own; how it was found, and what failed: `benchmarks/accuracy/LAB.md`. The mean over
     the three looks and the way between them have noise in common, which cancels: samples chosen by
     an earlier loss would come down just because they were chosen by a high one.
 
-    Keeps 8 bytes per sample. Needs losses of at least 0; those below 1e-12 count as that.
+    Keeps 8 bytes per sample. Losses count as 1e-12 at least, negative ones too, and 1e12 at most.
 
     Args:
         prune_ratio: r in [0, 1); under a budget, 1 - budget.
@@ -83,7 +88,7 @@ class Learnable:
 
         The level is the mean of looks 2, 3, 4, then a running mean. `early` is 0 after one look;
         after two and three it holds the loss of the second, divided by `FAR`, minus after three;
-        from the fourth on it is the level of then, minus if the loss had not come down.
+        from the fourth on it is the level of then, minus if the loss had gone up.
         """
         level, early = (columns[name].astype(np.float64) for name in self.columns)
         loss = np.clip(losses.astype(np.float64), LEAST, MOST)
@@ -91,7 +96,7 @@ class Learnable:
         looks = [np.isnan(level), early == 0, waiting & (early > 0), waiting]
         rate = np.select(looks, [1.0, 1.0, 1 / 2, 1 / 3], self.rate)
         level = np.where(looks[0], loss, level + rate * (loss - level))
-        judged = np.where(loss < -early * FAR, level, -level)
+        judged = np.where(loss <= -early * FAR, level, -level)
         early = np.select(looks, [0 * loss, loss / FAR, -early, judged], early)
         return {"level": level.astype(np.float32), "early": early.astype(np.float32)}
 
@@ -155,17 +160,22 @@ class Learnable:
         """
         level = np.abs(early.centres)
         order = np.argsort(level, kind="stable")
-        order = order[(level[order] >= LEAST) & (early.counts[order] > 0)]
+        order = order[(level[order] >= JUDGED) & (early.counts[order] > 0)]
         if not len(order):
             return 0.0
         counts = early.counts[order]
         ends = np.append(0, np.cumsum(counts))
         down = np.append(0, np.cumsum(np.where(early.centres[order] > 0, counts, 0)))
         judged = int(ends[-1])
-        width = max(1.0, self.window * judged)
-        low = np.clip((ends[1:] + ends[:-1] - width) / 2, 0, judged - width)
-        share = (np.interp(low + width, ends, down) - np.interp(low, ends, down)) / width
-        chance = 0.5 / np.sqrt(width)  # the standard deviation of the share of tossed coins
+        # Windows are of whole bins, so that ranks on unlike machines compare the same numbers.
+        width = max(1, int(self.window * judged))
+        low = np.clip((ends[1:] + ends[:-1] - width) // 2, 0, judged - width)
+        first = np.searchsorted(ends, low, "right") - 1
+        last = np.searchsorted(ends, low + width, "left")
+        sizes = ends[last] - ends[first]
+        share = (down[last] - down[first]) / sizes
+        chance = 0.5 / np.sqrt(sizes)  # the standard deviation of the share of tossed coins
         trust = np.clip((share + chance - 0.5) / (self.learnt - 0.5), 0.0, 1.0)
-        trust[: int(np.argmax(trust))] = 1.0  # what is easier than what is learnt
+        if (trust == 1).any():
+            trust[: int(np.argmax(trust))] = 1.0  # what is easier than what is learnt
         return (judged - dot(counts, trust)) / early.seen

@@ -42,7 +42,7 @@ def make_table(
         if strata is not None:
             raise ValueError(
                 "a policy that looks at strata needs all losses in each process: give "
-                'sharding="replicated", or another policy'
+                'sharding="replicated", or another policy, or no strata to one that can do without'
             )
         return ShardedTable(n, epochs, losses, count_kept=count_kept, scored=scored, **options)
     columns = LossColumns(n, epochs, losses, count_kept=count_kept, scored=scored)
