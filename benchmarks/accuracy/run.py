@@ -30,7 +30,7 @@ from seta.torch import PrunedDataLoader
 
 SOURCE = source()  # as the code is loaded: another version may be installed while runs are made
 GROUPS = 5
-EVALUATIONS = 10
+EVALUATIONS = 5
 ROW = (
     "epoch",
     "kept",
