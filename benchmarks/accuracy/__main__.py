@@ -15,9 +15,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.accuracy import lines, suites
-from benchmarks.accuracy.display import display
+from seta.comparison.display import display
 from benchmarks.accuracy.plan import Choice, Job, jobs, left
-from benchmarks.accuracy.runner import Circumstances, make_runs
+from seta.comparison.runner import Circumstances, make_runs
 from seta.commands import heed_interrupts
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.accuracy.contenders import METHODS, Contender, contenders
-from benchmarks.accuracy.lines import Key, key
+from seta.comparison.contenders import METHODS, Contender, contenders
+from seta.comparison.lines import Key, key
 from benchmarks.accuracy.suites import Suite, Variant
 
 

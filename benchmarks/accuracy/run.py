@@ -19,8 +19,8 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.accuracy.clock import Clock
-from benchmarks.accuracy.contenders import Contender
-from benchmarks.accuracy.lines import Line
+from seta.comparison.contenders import Contender
+from seta.comparison.lines import Line
 from benchmarks.accuracy.task import Task, Trial
 from benchmarks.measure import machine, source, versions
 from seta.engine import LossHistogram, difficulty_groups

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.accuracy.contenders import METHODS
+from seta.comparison.contenders import METHODS
 from benchmarks.accuracy.task import Task
 
 

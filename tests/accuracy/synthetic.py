@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from benchmarks.accuracy.contenders import AT_BUDGET
+from seta.comparison.contenders import AT_BUDGET
 
 FULL = "Full"
 SHORTER = "Full at equal cost"

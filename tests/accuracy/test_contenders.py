@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.accuracy.contenders import (
+from seta.comparison.contenders import (
     AT_BUDGET,
     EQUAL_COST,
     METHODS,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.accuracy import lines
-from benchmarks.accuracy.contenders import METHODS, PUBLISHED
+from seta.comparison.contenders import METHODS, PUBLISHED
 from benchmarks.accuracy.report import write
 from benchmarks.accuracy.suites import SUITES
 

@@ -15,8 +15,8 @@ from matplotlib.text import Annotation
 from PIL import Image
 from scipy.stats import ttest_1samp, ttest_rel
 
-from benchmarks.accuracy.contenders import METHODS as ALL_METHODS
-from benchmarks.accuracy.contenders import SMALLER
+from seta.comparison.contenders import METHODS as ALL_METHODS
+from seta.comparison.contenders import SMALLER
 from benchmarks.accuracy.report import check, heatmap, write
 from benchmarks.accuracy.report.figures import Figures
 from benchmarks.accuracy.report.measures import ACCURACY, Measure

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from benchmarks.accuracy.contenders import AT_BUDGET
+from seta.comparison.contenders import AT_BUDGET
 from benchmarks.accuracy.report import LINES, check, write
 from benchmarks.accuracy.report.page import HERE
 from benchmarks.accuracy.report.questions import QUESTIONS

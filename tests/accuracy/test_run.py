@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.accuracy.contenders import AT_BUDGET, EQUAL_COST, SMALLER, Contender
+from seta.comparison.contenders import AT_BUDGET, EQUAL_COST, SMALLER, Contender
 from benchmarks.accuracy.run import hardest_group, make_line
 from seta.policies import REGISTRY
 from tests.accuracy.fake_task import FakeTask

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.accuracy.contenders import EQUAL_COST, FULL
+from seta.comparison.contenders import EQUAL_COST, FULL
 from benchmarks.accuracy.report import heatmap, page, plots
 from benchmarks.accuracy.report.figures import Figures
 from benchmarks.accuracy.report.studies import distinct, read, slug

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from benchmarks.accuracy.contenders import EQUAL_COST, FULL, REFERENCES
+from seta.comparison.contenders import EQUAL_COST, FULL, REFERENCES
 from benchmarks.accuracy.report.measures import ACCURACY
 from benchmarks.accuracy.report.statistics import CONFIDENCE
 from benchmarks.accuracy.report.studies import (

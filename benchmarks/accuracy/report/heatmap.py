@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from benchmarks.accuracy.contenders import REFERENCES
+from seta.comparison.contenders import REFERENCES
 from benchmarks.accuracy.report.studies import distinct
 from benchmarks.accuracy.report.tables import number, saved
 from benchmarks.accuracy.report.verdicts import Verdict, standing

@@ -9,7 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from benchmarks.accuracy.contenders import SMALLER
+from seta.comparison.contenders import SMALLER
 from benchmarks.accuracy.report import tables, topics
 from benchmarks.accuracy.report.figures import Figures
 from benchmarks.accuracy.report.questions import QUESTIONS

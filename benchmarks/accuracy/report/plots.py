@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
 
-from benchmarks.accuracy.contenders import EQUAL_COST, SMALLER
+from seta.comparison.contenders import EQUAL_COST, SMALLER
 from benchmarks.accuracy.report.statistics import mean_and_spread, share, to_curve, values_of
 from benchmarks.accuracy.report.studies import CURVE, Cell, Key, Study
 

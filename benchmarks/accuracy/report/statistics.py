@@ -16,77 +16,8 @@ from typing import Any
 
 from scipy.stats import t as student
 
-from benchmarks.accuracy.contenders import EQUAL_COST, FULL
+from seta.comparison.contenders import EQUAL_COST, FULL
 from benchmarks.accuracy.report.studies import Cell, Line, Study
-
-CONFIDENCE = 0.95
-NO_WIDTH = 1e-9
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A mean difference, paired by seed.
-
-    Attributes:
-        mean: Of the differences, in the unit of the values.
-        half: Half of the width of the 95 % interval; None with one pair, which gives no interval.
-        seeds: Number of pairs.
-        interpolated: Whether the reference lies between two runs, and was not run itself.
-    """
-
-    mean: float
-    half: float | None
-    seeds: int
-    interpolated: bool = False
-
-    @property
-    def low(self) -> float | None:
-        """The lower end of the interval."""
-        return None if self.half is None else self.mean - self.half
-
-    @property
-    def high(self) -> float | None:
-        """The upper end of the interval."""
-        return None if self.half is None else self.mean + self.half
-
-    @property
-    def sign(self) -> int:
-        """1 or -1 if the whole interval lies above or below zero; 0 if zero is in it, or none.
-
-        Equal differences, which accuracies counted on few samples may have, give an interval of no
-        width, and no verdict: that seeds agree by chance says nothing of the next one.
-        """
-        if self.half is None or self.half < NO_WIDTH or abs(self.mean) <= self.half:
-            return 0
-        return 1 if self.mean > 0 else -1
-
-
-def paired_difference(
-    values: Mapping[int, float], reference: Mapping[int, float], *, interpolated: bool = False
-) -> Difference | None:
-    """The mean of `values - reference` over the seeds that both have.
-
-    Args:
-        values: By seed.
-        reference: By seed.
-        interpolated: Handed on to the result.
-
-    Returns:
-        None if they have no seed in common.
-    """
-    seeds = sorted(values.keys() & reference.keys())
-    if not seeds:
-        return None
-    differences = [values[seed] - reference[seed] for seed in seeds]
-    return Difference(fmean(differences), half_width(differences), len(seeds), interpolated)
-
-
-def half_width(values: Sequence[float]) -> float | None:
-    """Half of the width of Student's 95 % interval of a mean; None with a single value."""
-    if len(values) < 2:
-        return None
-    quantile = float(student.ppf((1 + CONFIDENCE) / 2, len(values) - 1))
-    return quantile * stdev(values) / sqrt(len(values))
 
 
 def values_of(cell: Cell, key: str) -> dict[int, float]:
@@ -97,14 +28,6 @@ def values_of(cell: Cell, key: str) -> dict[int, float]:
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             found[seed] = float(value)
     return found
-
-
-def mean_and_spread(values: Mapping[int, float]) -> tuple[float, float | None] | None:
-    """Mean and sample standard deviation over the seeds; None, for the spread, with one."""
-    numbers = list(values.values())
-    if not numbers:
-        return None
-    return fmean(numbers), stdev(numbers) if len(numbers) > 1 else None
 
 
 def to_reference(
@@ -142,18 +65,6 @@ def full_points(study: Study, seed: int, key: str) -> list[tuple[float, float]]:
     cells = [study.full, *(study.cell(*at) for at in study.cells if at[0] == EQUAL_COST)]
     own = [{seed: cell[seed]} for cell in cells if seed in cell]
     return sorted((share(cell[seed]), v) for cell in own for v in values_of(cell, key).values())
-
-
-def between(points: Sequence[tuple[float, float]], x: float) -> float | None:
-    """The straight line between the two points around x; None outside of them.
-
-    >>> between([(0.5, 70.0), (1.0, 80.0)], 0.6)
-    72.0
-    """
-    for (left, low), (right, high) in pairwise(points):
-        if left <= x <= right:
-            return high if right == left else low + (high - low) * (x - left) / (right - left)
-    return None
 
 
 def share(line: Line) -> float:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.accuracy import lines as files
-from benchmarks.accuracy.contenders import EQUAL_COST, FULL, METHODS, contenders
+from seta.comparison.contenders import EQUAL_COST, FULL, METHODS, contenders
 from benchmarks.accuracy.suites import Suite
 
 Line = Mapping[str, Any]

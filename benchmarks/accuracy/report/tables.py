@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from statistics import fmean, median
 
-from benchmarks.accuracy.contenders import EQUAL_COST, FULL, REFERENCES
+from seta.comparison.contenders import EQUAL_COST, FULL, REFERENCES
 from benchmarks.accuracy.report.measures import ACCURACY, EXTRA, Measure
 from benchmarks.accuracy.report.statistics import (
     Difference,

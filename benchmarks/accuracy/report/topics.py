@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from statistics import median
 
-from benchmarks.accuracy.contenders import REFERENCES
+from seta.comparison.contenders import REFERENCES
 from benchmarks.accuracy.report.measures import ACCURACY
 from benchmarks.accuracy.report.statistics import mean_and_spread, time_ratios, values_of
 from benchmarks.accuracy.report.studies import WHOLE, Cell, Key, Study, ordered

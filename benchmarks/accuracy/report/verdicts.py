@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from benchmarks.accuracy.contenders import EQUAL_COST, REFERENCES
+from seta.comparison.contenders import EQUAL_COST, REFERENCES
 from benchmarks.accuracy.report.statistics import Difference, to_reference
 from benchmarks.accuracy.report.studies import CURVE, Study, ordered
 

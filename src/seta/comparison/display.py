@@ -1,8 +1,8 @@
 """What is seen while runs are made: bars on a terminal, lines elsewhere.
 
 On a terminal there is a bar over all visits, with the time left, and a line per worker with its
-run, its epoch and the accuracy so far. Elsewhere (a log, a pipe) there is a line per run that ends,
-and at most two a minute in between.
+run, its epoch and the figure so far. Elsewhere (a log, a pipe) there is a line per run that ends,
+and at most two a minute in between. Needs rich.
 """
 
 from __future__ import annotations
@@ -22,9 +22,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from benchmarks.accuracy.lines import Line
-from benchmarks.accuracy.plan import Job
-from benchmarks.accuracy.runner import Watcher
+from seta.comparison.lines import Line
+from seta.comparison.runner import Job, Watcher
 
 _SECONDS_BETWEEN_LINES = 30.0
 _SPEED_SECONDS = 6 * 3600.0  # epochs may take minutes: the speed is taken over all that was seen
@@ -58,8 +57,9 @@ def display(console: Console, jobs: Sequence[Job], already: int) -> Iterator[Wat
 
 def result(line: Line) -> str:
     """What a run came to, in a few words."""
+    name, figure = next(iter(line["metrics"].items()))
     return (
-        f"accuracy {100 * line['accuracy']:.2f} %, {line['visits']:,} visits "
+        f"{name} {figure:.4g}, {line['visits']:,} visits "
         f"({100 * line['saved']:.1f} % saved), {line['seconds']:.1f} s"
     )
 
@@ -89,6 +89,11 @@ class _Visits:
         self._ended += job.visits
         self.runs += 1
 
+    def leave(self, job: Job) -> None:
+        """Notes that a run is not made."""
+        self.total -= job.visits
+        self.all_runs -= 1
+
     @property
     def left(self) -> str:
         """Minutes left, at the speed so far."""
@@ -110,16 +115,15 @@ class _Bars:
 
     def started(self, worker: int, job: Job) -> None:
         self.remove(worker)
-        epochs = job.contender.epochs(job.epochs)
-        self._tasks[worker] = self._progress.add_task(job.name, total=epochs, state="")
+        self._tasks[worker] = self._progress.add_task(job.name, total=job.epochs, state="")
 
-    def epoch(self, worker: int, job: Job, done: int, visits: int, accuracy: float | None) -> None:
+    def epoch(self, worker: int, job: Job, done: int, visits: int, figure: float | None) -> None:
         self._visits.reach(worker, visits)
-        state = f"epoch {done}/{job.contender.epochs(job.epochs)}"
-        if accuracy is None:
+        state = f"epoch {done}/{job.epochs}"
+        if figure is None:
             self._progress.update(self._tasks[worker], completed=done)
         else:
-            state += f", {100 * accuracy:.2f} %"
+            state += f", {figure:.4g}"
             self._progress.update(self._tasks[worker], completed=done, state=state)
         self._show()
 
@@ -128,6 +132,10 @@ class _Bars:
 
     def failed(self, worker: int, job: Job, reason: str) -> None:
         self._end(worker, job, f"{job.name}: FAILED, {reason.strip().splitlines()[-1]}")
+
+    def left_out(self, job: Job) -> None:
+        self._visits.leave(job)
+        self._show()
 
     def remove(self, worker: int) -> None:
         """Takes the line of a worker off the screen."""
@@ -141,8 +149,9 @@ class _Bars:
         self._show()
 
     def _show(self) -> None:
-        state = f"{self._visits.runs}/{self._visits.all_runs} runs"
-        self._progress.update(self._all, completed=self._visits.done, state=state)
+        visits = self._visits
+        state = f"{visits.runs}/{visits.all_runs} runs"
+        self._progress.update(self._all, completed=visits.done, total=visits.total, state=state)
 
 
 class _Lines:
@@ -156,12 +165,11 @@ class _Lines:
     def started(self, worker: int, job: Job) -> None:
         """Says nothing: there will be a line soon enough."""
 
-    def epoch(self, worker: int, job: Job, done: int, visits: int, accuracy: float | None) -> None:
+    def epoch(self, worker: int, job: Job, done: int, visits: int, figure: float | None) -> None:
         self._visits.reach(worker, visits)
         if time.monotonic() - self._last >= _SECONDS_BETWEEN_LINES:
-            measured = "" if accuracy is None else f", accuracy {100 * accuracy:.2f} %"
-            epochs = job.contender.epochs(job.epochs)
-            self._print(f"{job.name}: epoch {done} of {epochs}{measured}; {self._visits.left}")
+            measured = "" if figure is None else f", {figure:.4g}"
+            self._print(f"{job.name}: epoch {done} of {job.epochs}{measured}; {self._visits.left}")
 
     def finished(self, worker: int, job: Job, line: Line) -> None:
         self._visits.end(worker, job)
@@ -170,6 +178,9 @@ class _Lines:
     def failed(self, worker: int, job: Job, reason: str) -> None:
         self._visits.end(worker, job)
         self._print(f"{job.name}: FAILED, {reason.strip().splitlines()[-1]}")
+
+    def left_out(self, job: Job) -> None:
+        self._visits.leave(job)
 
     def _print(self, text: str) -> None:
         self._last = time.monotonic()

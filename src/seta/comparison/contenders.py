@@ -12,7 +12,7 @@ what small batches gain by themselves. All train full batches alone.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil
 from typing import Any
@@ -42,9 +42,10 @@ class Contender:
     """A method at a budget.
 
     Args:
-        method: One of `METHODS`.
+        method: One of `METHODS`; or any name, with a policy of its own.
         budget: Share of full training's visits to train, in (0, 1], for "Full at equal cost" in
             (0, inf). None: "as published", whatever it comes to.
+        own: A policy that is no method's, or is set otherwise: used as it is, at any budget.
 
     Raises:
         ValueError: There is no such method, or the budget does not suit it.
@@ -52,10 +53,11 @@ class Contender:
 
     method: str
     budget: float | None
+    own: Policy | None = None
 
     def __post_init__(self) -> None:
         """Checks that the budget suits the method."""
-        if self.method not in METHODS:
+        if self.own is None and self.method not in METHODS:
             raise ValueError(f"method must be one of {', '.join(METHODS)}; got {self.method!r}")
         if (self.budget is None) != (self.method in PUBLISHED):
             raise ValueError(
@@ -93,20 +95,29 @@ class Contender:
         return int(self._exact() * n * full) if self.budget is not None else n * full
 
     def length(self, sizes: Steps, full: int) -> dict[str, Any]:
-        """Returns what the loader is told of the length of the run: epochs or steps, and budget.
+        """Returns what the loader is told of the length of the run: `epochs` and `budget`.
 
         Args:
             sizes: Of full training's loader, with `drop_last`.
             full: Epochs of full training.
         """
-        if self.method in (EQUAL_COST, SMALLER):
-            steps = int(self._exact() * full * sizes.batches(sizes.most))
-            steps = steps * sizes.batch_size // self.batch_size(sizes.batch_size)
-            return {"budget": 1.0, "steps": steps}
-        return {"budget": None if self.method == FULL else self.budget, "epochs": full}
+        if self.method not in (EQUAL_COST, SMALLER):
+            return {"budget": None if self.method == FULL else self.budget, "epochs": full}
+        steps = int(self._exact() * full * sizes.batches(sizes.most))
+        if self.method == SMALLER:
+            smaller = self.batch_size(sizes.batch_size)
+            steps = steps * sizes.batch_size // smaller
+            sizes = replace(sizes, batch_size=smaller)
+        whole, rest = divmod(steps, sizes.batches(sizes.most))
+        shares = [Fraction(1)] * whole
+        if rest:  # of one more epoch
+            shares.append(Fraction(rest * sizes.global_batch, sizes.most))
+        return {"budget": shares, "epochs": len(shares)}
 
     def policy(self) -> Policy:
         """Returns the policy of a run."""
+        if self.own is not None:
+            return self.own
         if self.method in REFERENCES:
             return policies.get(FULL)
         return policies.get(PUBLISHED.get(self.method, self.method), budget=self.budget)

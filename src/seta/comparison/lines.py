@@ -1,4 +1,4 @@
-"""The file of a suite: one JSON line per run, appended as runs end, whole or not at all.
+"""The file of runs: one JSON line per run, appended as runs end, whole or not at all.
 
 A line is written at once, flushed and synced, under a lock, so that several processes may add to
 one file. What a kill leaves of a line is dropped in reading, and cut off before the next line.
@@ -18,8 +18,12 @@ Key = tuple[str, str, str, float | None, int]
 
 
 def key(line: Mapping[str, Any]) -> Key:
-    """Returns what tells a run from all others of a file."""
-    return (line["suite"], line["variant"], line["method"], line["budget"], line["seed"])
+    """Returns what tells a run from all others of a file.
+
+    `suite` and `variant` are there where a file holds the runs of several tasks.
+    """
+    of = (line.get("suite", ""), line.get("variant", ""))
+    return (*of, line["method"], line["budget"], line["seed"])
 
 
 def read(path: Path) -> list[Line]:
@@ -64,7 +68,7 @@ def _parse(content: bytes, name: str) -> list[Line]:
         try:
             line = json.loads(text)
             at = key(line)
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ValueError(
                 f"{name}, line {number} is no result of a run ({error!r}): remove it, and its run "
                 "is made again"

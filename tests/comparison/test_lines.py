@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.accuracy.lines import append, key, read
+from seta.comparison.lines import append, key, read
 
 
 def line(seed, **more):

@@ -1,0 +1,163 @@
+"""The lines of runs put together: a cell is a contender's runs, beside Full and Full at equal cost.
+
+Between the file of lines, and table, picture and verdict, which write down what is computed here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, median
+
+from seta.comparison.contenders import EQUAL_COST, FULL, METHODS
+from seta.comparison.lines import Line
+from seta.comparison.statistics import (
+    CONFIDENCE,
+    Difference,
+    mean_and_spread,
+    paired_difference,
+)
+
+Key = tuple[str, "float | None"]
+WHOLE: Key = (FULL, 1.0)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The runs of a contender.
+
+    Attributes:
+        method: Its name.
+        budget: Share of full training's visits; 1.0 of Full.
+        lines: By seed.
+    """
+
+    method: str
+    budget: float | None
+    lines: Mapping[int, Line]
+
+    @property
+    def name(self) -> str:
+        """What a person reads: the method, and its share of the visits."""
+        return self.method if self.budget in (None, 1.0) else f"{self.method} at {self.budget:.3g}"
+
+    @property
+    def reference(self) -> bool:
+        """Whether it is Full, or Full at equal cost."""
+        return self.method in (FULL, EQUAL_COST)
+
+    @property
+    def visits(self) -> float:
+        """Samples trained, the mean over the seeds."""
+        return fmean(line["visits"] for line in self.lines.values())
+
+    @property
+    def cost(self) -> float:
+        """Samples trained, as a share of full training's."""
+        return fmean(line["visits"] / line["full_visits"] for line in self.lines.values())
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of a run, the median over the seeds."""
+        return median(line["seconds"] for line in self.lines.values())
+
+    def values(self, measure: str) -> dict[int, float]:
+        """A figure by seed; without those that are not known."""
+        found = ((seed, line["metrics"].get(measure)) for seed, line in self.lines.items())
+        return {seed: value for seed, value in found if value is not None}
+
+    def mean_and_spread(self, measure: str) -> tuple[float, float | None] | None:
+        """Mean and standard deviation of a figure over the seeds."""
+        return mean_and_spread(self.values(measure))
+
+
+@dataclass(frozen=True)
+class Cells:
+    """All cells of a comparison, in the order in which they are listed: Full first.
+
+    Attributes:
+        cells: By contender.
+        measures: Names of the figures, the one that counts first.
+        lower: Those of them that are better when they are lower.
+        confidence: Of all intervals.
+    """
+
+    cells: Mapping[Key, Cell]
+    measures: Sequence[str]
+    lower: frozenset[str] = frozenset()
+    confidence: float = CONFIDENCE
+
+    @property
+    def full(self) -> Cell | None:
+        """The runs on all samples in all epochs."""
+        return self.cells.get(WHOLE)
+
+    def equal_cost(self, budget: float | None) -> Cell | None:
+        """The runs on all samples in as many epochs as a budget pays for."""
+        return self.cells.get((EQUAL_COST, budget))
+
+    @property
+    def curve(self) -> list[Cell]:
+        """Full for all lengths that it was run for, the shortest first."""
+        found = [cell for cell in self.cells.values() if cell.reference]
+        return sorted(found, key=lambda cell: cell.cost)
+
+    @property
+    def contenders(self) -> list[Cell]:
+        """All that prune."""
+        return [cell for cell in self.cells.values() if not cell.reference]
+
+    def to_full(self, cell: Cell, measure: str | None = None) -> Difference | None:
+        """How far a cell lies from Full; None for Full itself, or with no seed in common."""
+        return None if cell.method == FULL else self._between(cell, self.full, measure)
+
+    def to_equal_cost(self, cell: Cell, measure: str | None = None) -> Difference | None:
+        """How far a cell lies from Full at equal cost; None for references."""
+        return None if cell.reference else self._between(cell, self.equal_cost(cell.budget), measure)
+
+    def better(self, way: Difference | None, measure: str | None = None) -> int:
+        """1 or -1 where a difference is clearly for the better or the worse; 0 otherwise."""
+        sign = 0 if way is None else way.sign
+        return -sign if (measure or self.measures[0]) in self.lower else sign
+
+    def _between(self, cell: Cell, beside: Cell | None, measure: str | None) -> Difference | None:
+        if beside is None:
+            return None
+        name = measure or self.measures[0]
+        return paired_difference(
+            cell.values(name), beside.values(name), confidence=self.confidence
+        )
+
+
+def cells_of(
+    lines: Iterable[Line],
+    *,
+    measures: Sequence[str] = (),
+    lower: Iterable[str] = (),
+    confidence: float = CONFIDENCE,
+) -> Cells:
+    """Puts lines together by contender, whatever their order.
+
+    Args:
+        lines: Of runs.
+        measures: The figures that count, in order; without, all that runs have measured, in the
+            order of the first.
+        lower: Those that are better when they are lower.
+        confidence: Of the intervals.
+    """
+    found: dict[Key, dict[int, Line]] = {}
+    names: dict[str, None] = dict.fromkeys(measures)
+    for line in lines:
+        found.setdefault((line["method"], line["budget"]), {})[line["seed"]] = line
+        if not measures:
+            names.update(dict.fromkeys(line["metrics"]))
+    ordered = sorted(found, key=_place)
+    cells = {at: Cell(*at, dict(sorted(found[at].items()))) for at in ordered}
+    return Cells(cells, list(names), frozenset(lower), confidence)
+
+
+def _place(key: Key) -> tuple[bool, float, int]:
+    """Full, then by budget, the largest first, in the order of the methods; own ones last."""
+    method, budget = key
+    place = METHODS.index(method) if method in METHODS else len(METHODS)
+    return (key != WHOLE, -(budget or 0.0), place)

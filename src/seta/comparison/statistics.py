@@ -1,0 +1,134 @@
+"""Means, spreads, and differences between methods, paired by seed.
+
+A run and its reference share a seed: the net that they begin with, the order, the augmentation. So
+the difference is taken seed by seed, and its interval is Student's t over these differences: as
+narrow as the pairing makes it, and wide where there are few seeds. Needs scipy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import sqrt
+from statistics import fmean, stdev
+
+CONFIDENCE = 0.95
+NO_WIDTH = 1e-9
+MOST_SEEDS = 1000
+"""More than these are asked of nobody."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A mean difference, paired by seed.
+
+    Attributes:
+        mean: Of the differences, in the unit of the values.
+        half: Half of the width of the interval; None with one pair, which gives no interval.
+        seeds: Number of pairs.
+        interpolated: Whether the reference lies between two runs, and was not run itself.
+    """
+
+    mean: float
+    half: float | None
+    seeds: int
+    interpolated: bool = False
+
+    @property
+    def low(self) -> float | None:
+        """The lower end of the interval."""
+        return None if self.half is None else self.mean - self.half
+
+    @property
+    def high(self) -> float | None:
+        """The upper end of the interval."""
+        return None if self.half is None else self.mean + self.half
+
+    @property
+    def sign(self) -> int:
+        """1 or -1 if the whole interval lies above or below zero; 0 if zero is in it, or none.
+
+        Equal differences, which accuracies counted on few samples may have, give an interval of no
+        width, and no verdict: that seeds agree by chance says nothing of the next one.
+        """
+        if self.half is None or self.half < NO_WIDTH or abs(self.mean) <= self.half:
+            return 0
+        return 1 if self.mean > 0 else -1
+
+    @property
+    def seeds_needed(self) -> int | None:
+        """How many seeds would tell the mean apart from zero, if it and the spread stay as they are.
+
+        None with one pair, and where `MOST_SEEDS` do not suffice.
+        """
+        if self.half is None or self.half < NO_WIDTH:
+            return None
+        spread = self.half * sqrt(self.seeds) / quantile(self.seeds)
+        wanted = abs(self.mean)
+        return next((n for n in range(2, MOST_SEEDS) if width(spread, n) < wanted), None)
+
+
+def paired_difference(
+    values: Mapping[int, float],
+    reference: Mapping[int, float],
+    *,
+    confidence: float = CONFIDENCE,
+    interpolated: bool = False,
+) -> Difference | None:
+    """Returns the mean of `values - reference` over the seeds that both have.
+
+    Args:
+        values: By seed.
+        reference: By seed.
+        confidence: Of the interval, in (0, 1).
+        interpolated: Handed on to the result.
+
+    Returns:
+        None if they have no seed in common.
+    """
+    seeds = sorted(values.keys() & reference.keys())
+    if not seeds:
+        return None
+    differences = [values[seed] - reference[seed] for seed in seeds]
+    half = half_width(differences, confidence)
+    return Difference(fmean(differences), half, len(seeds), interpolated)
+
+
+def half_width(values: Sequence[float], confidence: float = CONFIDENCE) -> float | None:
+    """Returns half of the width of Student's interval of a mean; None with a single value."""
+    if len(values) < 2:
+        return None
+    return width(stdev(values), len(values), confidence)
+
+
+def width(spread: float, seeds: int, confidence: float = CONFIDENCE) -> float:
+    """Returns half of the width of the interval that so many values of a spread have."""
+    return quantile(seeds, confidence) * spread / sqrt(seeds)
+
+
+def quantile(seeds: int, confidence: float = CONFIDENCE) -> float:
+    """Returns Student's quantile for the mean of so many values, >= 2."""
+    from scipy.stats import t as student
+
+    return float(student.ppf((1 + confidence) / 2, seeds - 1))
+
+
+def mean_and_spread(values: Mapping[int, float]) -> tuple[float, float | None] | None:
+    """Returns mean and sample standard deviation over the seeds; None, for the spread, with one."""
+    numbers = list(values.values())
+    if not numbers:
+        return None
+    return fmean(numbers), stdev(numbers) if len(numbers) > 1 else None
+
+
+def between(points: Sequence[tuple[float, float]], x: float) -> float | None:
+    """Returns the straight line between the two points around x; None outside of them.
+
+    >>> between([(0.5, 70.0), (1.0, 80.0)], 0.6)
+    72.0
+    """
+    for (left, low), (right, high) in pairwise(points):
+        if left <= x <= right:
+            return high if right == left else low + (high - low) * (x - left) / (right - left)
+    return None
