@@ -59,7 +59,7 @@ class Cell:
     @property
     def seconds(self) -> float:
         """Wall time of a run, the median over the seeds."""
-        return median(line["seconds"] for line in self.lines.values())
+        return float(median(line["seconds"] for line in self.lines.values()))
 
     def values(self, measure: str) -> dict[int, float]:
         """A figure by seed; without those that are not known."""
@@ -113,7 +113,9 @@ class Cells:
 
     def to_equal_cost(self, cell: Cell, measure: str | None = None) -> Difference | None:
         """How far a cell lies from Full at equal cost; None for references."""
-        return None if cell.reference else self._between(cell, self.equal_cost(cell.budget), measure)
+        if cell.reference:
+            return None
+        return self._between(cell, self.equal_cost(cell.budget), measure)
 
     def better(self, way: Difference | None, measure: str | None = None) -> int:
         """1 or -1 where a difference is clearly for the better or the worse; 0 otherwise."""
@@ -124,9 +126,7 @@ class Cells:
         if beside is None:
             return None
         name = measure or self.measures[0]
-        return paired_difference(
-            cell.values(name), beside.values(name), confidence=self.confidence
-        )
+        return paired_difference(cell.values(name), beside.values(name), confidence=self.confidence)
 
 
 def cells_of(

@@ -13,6 +13,7 @@ import signal
 import threading
 import traceback
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol
@@ -71,13 +72,14 @@ class Orders:
 
     Args:
         make: Makes a run.
-        write: Called with each line, as soon as its run is over.
+        write: Called with each line, as soon as its run is over; returns why it refuses it, if it
+            does: then the run has failed.
         watcher: Is told how the runs go.
         wanted: Asked before each run; those that nobody wants any more are left out.
     """
 
     make: Make
-    write: Callable[[Line], object]
+    write: Callable[[Line], str | None]
     watcher: Watcher
     wanted: Callable[[Any], bool] = lambda job: True
 
@@ -96,15 +98,21 @@ def make_here(jobs: Iterable[Any], orders: Orders) -> list[Failure]:
             watcher.epoch(0, of, done, visits, figure)
 
         try:
-            line = orders.make(job, tell)
+            told = ("line", orders.make(job, tell))
         except Exception:
-            reason = traceback.format_exc()
-            failures.append((job, reason))
-            watcher.failed(0, job, reason)
-        else:
-            orders.write(line)
-            watcher.finished(0, job, line)
+            told = ("failed", traceback.format_exc())
+        failures += _ended(0, job, *told, orders)
     return failures
+
+
+def _ended(number: int, job: Any, kind: str, told: Any, orders: Orders) -> list[Failure]:
+    """Hands over what became of a run; returns the run if it failed."""
+    reason = orders.write(told) if kind == "line" else told
+    if reason is None:
+        orders.watcher.finished(number, job, told)
+        return []
+    orders.watcher.failed(number, job, reason)
+    return [(job, reason)]
 
 
 def make_apart(
@@ -168,10 +176,8 @@ class _Worker:
     def take(self, job: Any) -> None:
         """Gives it a run to make."""
         self.job = job
-        try:
+        with suppress(BrokenPipeError):  # it died: heard of when it is listened to
             self.pipe.send(job)
-        except BrokenPipeError:
-            pass  # it died: heard of when it is listened to
 
     def hear(self) -> tuple[str, Any]:
         """Returns what it has to tell; that it died, where it did."""
@@ -198,12 +204,7 @@ def _hear(worker: _Worker, orders: Orders) -> list[Failure]:
         orders.watcher.epoch(worker.number, job, *told)
         return []
     worker.job = None
-    if kind == "line":
-        orders.write(told)
-        orders.watcher.finished(worker.number, job, told)
-        return []
-    orders.watcher.failed(worker.number, job, told)
-    return [(job, told)]
+    return _ended(worker.number, job, kind, told, orders)
 
 
 def _work(pipe: Connection, make: Make, threads: int | None) -> None:

@@ -58,7 +58,7 @@ class Difference:
 
     @property
     def seeds_needed(self) -> int | None:
-        """How many seeds would tell the mean apart from zero, if it and the spread stay as they are.
+        """How many seeds would tell the mean from zero, if it and the spread stay as they are.
 
         None with one pair, and where `MOST_SEEDS` do not suffice.
         """

@@ -1,0 +1,13 @@
+"""Comparisons on the user's own training: `seta.compare`, and the parts that it is made of.
+
+    contenders -> runner (trial: a run, its line) -> lines -> cells -> table, picture, verdict
+
+Needs torch and scipy; rich to show progress, matplotlib for the picture.
+"""
+
+from __future__ import annotations
+
+from seta.comparison.compare import compare as compare
+from seta.comparison.result import Comparison as Comparison
+
+__all__ = ["Comparison", "compare"]

@@ -1,0 +1,66 @@
+"""Seeds that nobody needs: a method is told apart already, or will not be.
+
+An interval that is looked at after every seed leaves out zero too often, since each look is a
+chance. So all looks share the 5 %: of k looks each has an interval of 1 - 0.05 / k.
+"""
+
+from __future__ import annotations
+
+from seta.comparison.cells import Cells
+from seta.comparison.contenders import REFERENCES
+from seta.comparison.statistics import CONFIDENCE
+from seta.comparison.trial import Job
+
+FIRST = 3
+"""Seeds before the first look: two make an interval that says nothing."""
+
+
+def confidence_of(seeds: int, *, early: bool) -> float:
+    """Returns the confidence of intervals that are looked at once, or after each seed."""
+    looks = max(1, seeds - FIRST + 1) if early else 1
+    return 1 - (1 - CONFIDENCE) / looks
+
+
+class Rounds:
+    """Says which runs are still wanted.
+
+    Args:
+        seeds: Of the comparison.
+    """
+
+    def __init__(self, seeds: int) -> None:
+        self._seeds = seeds
+        self._ended: dict[tuple[str, float | None], str] = {}
+        self._others: set[tuple[str, float | None]] = set()
+
+    @property
+    def notes(self) -> list[str]:
+        """What was ended, and why."""
+        return list(self._ended.values())
+
+    def wanted(self, job: Job, cells: Cells) -> bool:
+        """Returns whether a run is still wanted, after those that there are.
+
+        A method is done with where its interval leaves out zero, or where more seeds than there are
+        would be needed, by the mean and the spread so far. References run as long as any method.
+        """
+        for cell in cells.contenders:
+            way = cells.to_equal_cost(cell)
+            at = (cell.method, cell.budget)
+            self._others.add(at)
+            if way is None or way.half is None or way.seeds < FIRST or at in self._ended:
+                continue
+            if way.sign:
+                self._ended[at] = f"{cell.name}: told apart after {way.seeds} seeds."
+            elif way.seeds < self._seeds and self._hopeless(way.seeds_needed):
+                self._ended[at] = (
+                    f"{cell.name}: ended after {way.seeds} seeds, since {self._seeds} would not "
+                    "tell it apart."
+                )
+        method, budget = job.contender.method, job.contender.budget
+        if method in REFERENCES:
+            return not self._others or bool(self._others - self._ended.keys())
+        return (method, budget) not in self._ended
+
+    def _hopeless(self, needed: int | None) -> bool:
+        return needed is None or needed > self._seeds

@@ -1,0 +1,137 @@
+"""The regime of a run, from what full training shows anyway: is it learning, what, and from what?
+
+`Observer` looks at the losses after each epoch of a Full run; `regime_of` puts several seeds
+together, each figure with what follows from it. No figure needs more than the losses, and none
+costs more than a pass over them per epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seta.engine.curves.histogram import LossHistogram
+from seta.policies.learnable import Learnable
+
+FALLING = 0.05
+"""From this share of the whole fall of the training loss on, the last fifth of a run still falls.
+
+Of the tasks that were looked at, all that gain by more epochs lie above 0.06, and those that have
+learned all below 0.02; but wrong labels that are learned by heart make it fall, too (0.12 to 0.17).
+"""
+
+SATURATED = 0.02
+DOUBTED = 0.05
+"""Of samples without wrong labels up to 0.02 were in doubt, of those with 10 % wrong 0.09."""
+
+UNEQUAL = 3.0
+LEARNED = 0.1
+"""A loss counts as learned below this share of the way from the least loss to the first median."""
+
+MANY = 0.25
+
+
+class Observer:
+    """Looks at the losses of all samples after each epoch of full training.
+
+    Args:
+        n: Samples.
+        epochs: Of the run.
+        strata: Integers (n,), their classes; None: not known.
+    """
+
+    def __init__(self, n: int, epochs: int, strata: NDArray[np.integer[Any]] | None) -> None:
+        self._epochs, self._strata = epochs, strata
+        self._policy = Learnable()
+        empty = np.full(n, np.nan, np.float32)
+        self._columns = dict.fromkeys(Learnable.columns, empty)
+        self._means: list[float] = []
+        self._first = np.nan
+        self._half = self._last = empty
+
+    def look(self, losses: NDArray[np.float32]) -> None:
+        """Looks at the losses after an epoch: float32 (n,), NaN = unseen."""
+        seen = np.isfinite(losses)
+        known = losses[seen]
+        self._means.append(float(known.mean()) if len(known) else np.nan)
+        if len(self._means) == 1:
+            self._first = float(np.median(known)) if len(known) else np.nan
+        columns = {name: column.copy() for name, column in self._columns.items()}
+        folded = self._policy.fold({name: column[seen] for name, column in columns.items()}, known)
+        for name, column in folded.items():
+            columns[name][seen] = column
+        self._columns = columns
+        self._last = losses.copy()
+        if len(self._means) <= max(1, self._epochs // 2):
+            self._half = self._last
+
+    def figures(self) -> dict[str, float] | None:
+        """Returns the figures; None before four epochs, from which nothing follows.
+
+        `falling`: the share of the whole fall of the mean loss that came in the last fifth of the
+        epochs. `in_doubt`: the share of samples that come down by chance alone, as `Learnable`
+        finds them. `learned`: the share whose loss was near the least one at half of the run, and
+        is at its end. `imbalance`: the largest class beside the smallest, where classes are known.
+        """
+        if len(self._means) < 4 or not np.isfinite(self._last).any():
+            return None
+        at = self._means[max(0, round(0.8 * len(self._means)) - 1)]
+        fall = self._means[0] - self._means[-1]
+        early = LossHistogram.from_losses(self._columns["early"])
+        floor = float(np.nanquantile(self._last, 0.01))
+        level = floor + LEARNED * (self._first - floor)
+        found = {
+            "falling": (at - self._means[-1]) / fall if fall > 0 else 0.0,
+            "in_doubt": self._policy.doubt(early) if early.seen else 0.0,
+            "learned": float(np.mean((self._half < level) & (self._last < level))),
+        }
+        if self._strata is not None:
+            sizes = np.unique(self._strata, return_counts=True)[1]
+            found["imbalance"] = float(sizes.max() / sizes.min())
+        return {name: float(f"{value:.6g}") for name, value in found.items()}
+
+
+def regime_of(found: Iterable[Mapping[str, float] | None]) -> dict[str, float]:
+    """Returns the mean of each figure over the runs that know it."""
+    known = [one for one in found if one]
+    names = dict.fromkeys(name for one in known for name in one)
+    return {name: float(np.mean([one[name] for one in known if name in one])) for name in names}
+
+
+def sentences(regime: Mapping[str, float]) -> list[str]:
+    """Returns what the figures mean, a sentence for each that is known."""
+    said = []
+    if (falling := regime.get("falling")) is not None:
+        part = f"{100 * falling:.0f} % of the fall of its loss"
+        told = f"The last fifth of full training brought {part}"
+        if falling < SATURATED:
+            said.append(f"{told}: it has learned what it can, and shorter runs are worth a try.")
+        elif falling < FALLING:
+            said.append(f"{told}: it is close to its end.")
+        else:
+            said.append(f"{told}: it was still learning, right labels or wrong ones.")
+    if (doubt := regime.get("in_doubt")) is not None:
+        told = f"{100 * doubt:.0f} % of the samples came down by chance alone in their first visits"
+        if doubt >= DOUBTED:
+            said.append(
+                f"{told}: wrong labels are likely. Methods that put hard samples first would train "
+                "on them; Learnable leaves as many out."
+            )
+        else:
+            said.append(f"{told}: no sign of wrong labels.")
+    if (imbalance := regime.get("imbalance")) is not None:
+        told = f"The largest class has {imbalance:.3g} times as many samples as the smallest"
+        if imbalance >= UNEQUAL:
+            said.append(f"{told}: RCAP and Learnable, with their quotas by class, are for that.")
+        else:
+            said.append(f"{told}: quotas by class have nothing to gain.")
+    if (learned := regime.get("learned")) is not None:
+        told = f"{100 * learned:.0f} % of the samples were learned by half of the run and stayed so"
+        if learned >= MANY:
+            said.append(f"{told}: visits to them are what pruning can save.")
+        else:
+            said.append(f"{told}: there is little that can be left out for nothing.")
+    return said

@@ -1,0 +1,167 @@
+"""What a comparison came to: table, picture, verdict, regime, and the files that hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seta.comparison import table
+from seta.comparison.cells import Cells
+from seta.comparison.lines import Line
+from seta.comparison.regime import regime_of, sentences
+from seta.comparison.verdict import verdict
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from rich.table import Table
+
+FILES = ("comparison.md", "comparison.html", "comparison.png")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The runs of a comparison, and what they say.
+
+    `str(comparison)` is all of it as text; notebooks show table, verdict and picture.
+
+    Attributes:
+        cells: The runs by contender, with their means and differences.
+        lines: All runs, as they are in the file of lines.
+        failures: Runs that failed in this call, each with its reason.
+        notes: What else has to be known: a pilot, runs that were ended early.
+        title: Of table and picture.
+    """
+
+    cells: Cells
+    lines: Sequence[Line]
+    failures: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    title: str = "seta.compare"
+
+    @cached_property
+    def verdict(self) -> list[str]:
+        """What to do, and why: sentences, the first of which says it."""
+        return verdict(self.cells)
+
+    @cached_property
+    def regime(self) -> dict[str, float]:
+        """What the Full runs show of the training, see `seta.comparison.regime.Observer`."""
+        return regime_of(line.get("regime") for line in self.lines)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Returns the figures of each contender as plain data; see `seta.comparison.table.rows`."""
+        return table.rows(self.cells)
+
+    def to_pandas(self) -> Any:
+        """Returns the same as a data frame.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        from seta.extras import require
+
+        require("Comparison.to_pandas", "pandas", extra="compare")
+        import pandas
+
+        return pandas.DataFrame(self.rows())
+
+    def to_markdown(self) -> str:
+        """Returns all of it as Markdown."""
+        said = [
+            f"## {name}\n\n" + "\n".join(f"- {t}" for t in some) for name, some in self._sections()
+        ]
+        parts = [f"# {self.title}", table.for_markdown(self.cells).rstrip(), *said]
+        return "\n\n".join(parts) + "\n"
+
+    def to_html(self, picture: str | None = None) -> str:
+        """Returns all of it as a page that needs nothing else.
+
+        Args:
+            picture: Source of the picture; None: drawn, and put into the page.
+        """
+        source = _embedded(self.figure()) if picture is None else escape(picture, quote=True)
+        said = "".join(
+            f"<h2>{escape(heading)}</h2><ul>{''.join(f'<li>{escape(t)}</li>' for t in texts)}</ul>"
+            for heading, texts in self._sections()
+        )
+        alt = "Figure against cost; the same figures are in the table."
+        return (
+            f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(self.title)}'
+            f"</title><style>{_STYLE}</style><h1>{escape(self.title)}</h1>{said}"
+            f'<div class="wide">{table.for_html(self.cells)}</div><img src="{source}" alt="{alt}">'
+        )
+
+    def figure(self, measure: str | None = None) -> Figure:
+        """Returns the picture: the figure against the cost, and each method beside equal cost.
+
+        Args:
+            measure: Which figure; None: the one that counts.
+
+        Raises:
+            ImportError: matplotlib is not installed.
+        """
+        from seta.comparison.picture import draw
+        from seta.extras import require
+
+        require("the picture of a comparison", "matplotlib", extra="compare")
+        return draw(self.cells, title=self.title, measure=measure)
+
+    def save(self, folder: Path | str) -> list[Path]:
+        """Writes `comparison.md`, `.html` and `.png` into a folder, and returns their paths."""
+        from seta.comparison.picture import save
+
+        to = Path(folder)
+        to.mkdir(parents=True, exist_ok=True)
+        paths = [to / name for name in FILES]
+        paths[0].write_text(self.to_markdown(), encoding="utf-8")
+        figure = self.figure()
+        paths[1].write_text(self.to_html(_embedded(figure)), encoding="utf-8")
+        save(figure, paths[2])
+        return paths
+
+    def table(self) -> Table:
+        """Returns the table for a terminal, made with rich."""
+        return table.for_terminal(self.cells, self.title)
+
+    def __str__(self) -> str:
+        parts = [self.title, table.for_text(self.cells), *self._said("  ")]
+        return "\n\n".join(parts)
+
+    def _repr_html_(self) -> str:
+        return self.to_html()
+
+    def _sections(self) -> list[tuple[str, list[str]]]:
+        failures = [f"{name}: {reason}" for name, reason in self.failures.items()]
+        found = [
+            ("Verdict", self.verdict),
+            ("What the run is like", sentences(self.regime)),
+            ("Notes", list(self.notes)),
+            ("Runs that failed", failures),
+        ]
+        return [(heading, texts) for heading, texts in found if texts]
+
+    def _said(self, bullet: str) -> list[str]:
+        sections = self._sections()
+        return ["\n".join([f"{name}:", *(bullet + t for t in said)]) for name, said in sections]
+
+
+_STYLE = (
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:76rem;margin:2rem auto;padding:0 1rem;"
+    "color:#1a1a1a;background:#fff}table{border-collapse:collapse;font-size:.9rem}"
+    "th,td{padding:.25rem .7rem;border-bottom:1px solid #ddd;text-align:right;white-space:nowrap}"
+    "th[scope=row],th:first-child{text-align:left}.wide{overflow-x:auto}img{max-width:100%}"
+)
+
+
+def _embedded(figure: Figure) -> str:
+    """Returns a picture as a source that holds it whole."""
+    from base64 import b64encode
+    from io import BytesIO
+
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=150)
+    return "data:image/png;base64," + b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,185 @@
+"""The table of a comparison: one set of texts, for the terminal, for Markdown and for HTML.
+
+Figures come from `Cells`; here they are only written down. What is clearly better or worse is bold
+and says so in a word, so that nothing hangs on colour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from seta.comparison.cells import Cell, Cells
+from seta.comparison.contenders import EQUAL_COST, FULL
+from seta.comparison.statistics import Difference
+from seta.comparison.verdict import digits_of, interval, number
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+NONE = "–"  # noqa: RUF001
+
+
+def rows(cells: Cells) -> list[dict[str, Any]]:
+    """Returns the figures of each contender as plain data, for a data frame.
+
+    Columns: `method`, `budget`, `seeds`, `visits` and `seconds` (of a run), `cost` (share of full
+    training's visits), and for each measure `NAME`, `NAME_spread`, and `NAME_to_full`,
+    `NAME_to_equal_cost` with `_low`, `_high` and `_clear`: 1 better, -1 worse, 0 not told apart.
+    """
+    return [_row(cells, cell) for cell in cells.cells.values()]
+
+
+def _row(cells: Cells, cell: Cell) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "method": cell.method,
+        "budget": cell.budget,
+        "seeds": len(cell.lines),
+        "visits": cell.visits,
+        "cost": cell.cost,
+        "seconds": cell.seconds,
+    }
+    for measure in cells.measures:
+        mean, spread = cell.mean_and_spread(measure) or (None, None)
+        row |= {measure: mean, f"{measure}_spread": spread}
+        ways = {
+            "to_full": cells.to_full(cell, measure),
+            "to_equal_cost": cells.to_equal_cost(cell, measure),
+        }
+        for name, way in ways.items():
+            at = f"{measure}_{name}"
+            row |= {
+                at: way and way.mean,
+                f"{at}_low": way and way.low,
+                f"{at}_high": way and way.high,
+                f"{at}_clear": cells.better(way, measure),
+            }
+    return row
+
+
+def texts(cells: Cells) -> tuple[list[str], list[list[str]]]:
+    """Returns the headings, and a row of texts for each contender."""
+    several = len(cells.measures) > 1
+    headings = ["method", "seeds", "visits", "cost %"]
+    for measure in cells.measures:
+        prefix = f"{measure}: " if several else ""
+        headings += [measure, f"{prefix}to {FULL}", f"{prefix}to {EQUAL_COST}"]
+    headings.append("seconds")
+    return headings, [_texts(cells, cell) for cell in cells.cells.values()]
+
+
+def _texts(cells: Cells, cell: Cell) -> list[str]:
+    found = [
+        cell.name,
+        str(len(cell.lines)),
+        f"{cell.visits:,.0f}",
+        f"{100 * cell.cost:.1f}",
+    ]
+    for measure in cells.measures:
+        digits = digits_of(cells, measure)
+        found.append(_level(cell, measure, digits))
+        found.append(_way(cells, cells.to_full(cell, measure), measure, digits))
+        found.append(_way(cells, cells.to_equal_cost(cell, measure), measure, digits))
+    return [*found, f"{cell.seconds:.1f}"]
+
+
+def _level(cell: Cell, measure: str, digits: int) -> str:
+    """Returns mean and standard deviation, such as `81.70 ± 0.20`."""
+    found = cell.mean_and_spread(measure)
+    if found is None:
+        return NONE
+    mean, spread = found
+    text = number(mean, digits)
+    return text if spread is None else f"{text} ± {number(spread, digits)}"
+
+
+def _way(cells: Cells, way: Difference | None, measure: str, digits: int) -> str:
+    if way is None:
+        return NONE
+    word = {0: "", 1: " better", -1: " worse"}[cells.better(way, measure)]
+    return interval(way, digits) + word
+
+
+def for_terminal(cells: Cells, title: str) -> Table:
+    """Returns the table for a terminal, made with rich."""
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    headings, body = texts(cells)
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE)
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading == headings[0] else "right")
+    for row in body:
+        table.add_row(*row, style="bold" if any(map(_clear, row)) else None)
+    return table
+
+
+def for_text(cells: Cells) -> str:
+    """Returns the table as plain text."""
+    headings, body = texts(cells)
+    widths = [max(map(len, column)) for column in zip(headings, *body, strict=True)]
+    lines = []
+    for first, *others in (headings, *body):
+        pairs = zip(others, widths[1:], strict=True)
+        padded = [first.ljust(widths[0]), *(text.rjust(width) for text, width in pairs)]
+        lines.append("  ".join(padded).rstrip())
+    return "\n".join(lines)
+
+
+def for_markdown(cells: Cells) -> str:
+    """Returns the table in Markdown, ending in a line break."""
+    headings, body = texts(cells)
+    return markdown(headings, [[_bold(text) for text in row] for row in body])
+
+
+def for_html(cells: Cells) -> str:
+    """Returns the table in HTML."""
+    headings, body = texts(cells)
+    head = "".join(f'<th scope="col">{escape(text)}</th>' for text in headings)
+    lines = [f"<tr>{head}</tr>"]
+    for first, *others in body:
+        data = "".join(
+            f"<td><strong>{escape(text)}</strong></td>"
+            if _clear(text)
+            else f"<td>{escape(text)}</td>"
+            for text in others
+        )
+        lines.append(f'<tr><th scope="row">{escape(first)}</th>{data}</tr>')
+    return "<table>\n" + "\n".join(lines) + "\n</table>\n"
+
+
+def _clear(text: str) -> bool:
+    return text.endswith((" better", " worse"))
+
+
+def _strong(text: str) -> str:
+    return f"<strong>{escape(text)}</strong>" if _clear(text) else escape(text)
+
+
+def _bold(text: str) -> str:
+    return f"**{text}**" if _clear(text) else text
+
+
+def markdown(headings: Sequence[str], body: Iterable[Sequence[str]], *, words: int = 1) -> str:
+    """Returns a Markdown table with aligned pipes, ending in a line break.
+
+    Args:
+        headings: One per column.
+        body: One text per heading and row; pipes are escaped.
+        words: How many columns, from the left, are words; the others are figures, to the right.
+    """
+    lines = [[_escaped(text) for text in row] for row in (headings, *body)]
+    widths = [max(3, *map(len, column)) for column in zip(*lines, strict=True)]
+
+    def line(row: Sequence[str]) -> str:
+        pairs = zip(row, widths, strict=True)
+        padded = [t.ljust(w) if i < words else t.rjust(w) for i, (t, w) in enumerate(pairs)]
+        return f"| {' | '.join(padded)} |\n"
+
+    rule = ["-" * w if i < words else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
+    return "".join(line(row) for row in (lines[0], rule, *lines[1:]))
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

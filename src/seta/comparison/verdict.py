@@ -1,0 +1,201 @@
+"""What a comparison comes to, in words: rules over its intervals, each of them written down here.
+
+A difference is *clear* where its whole interval lies on one side of zero (`Cells.better`). The
+first sentence says what to do; those after it say of what it is made.
+
+1. One seed, or none in common: no interval, no verdict.
+2. Some method is clearly better than Full at equal cost: use the best of them; whether it is as
+   good as Full, which costs more, is said beside it.
+3. None is, and Full at equal cost is nowhere clearly worse than Full: cut epochs, down to the
+   smallest budget of which that holds.
+4. None is, and Full at equal cost is clearly worse than Full at every budget: train in full, unless
+   the loss is worth the saving.
+5. None is, and fewer epochs cost clearly at some budgets alone: cut epochs down to the others.
+6. Methods that are not told apart are named with the width of their intervals, and with the number
+   of seeds that would tell the largest of these differences from zero, if it is what it seems.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import floor, log10
+from typing import NamedTuple
+
+from seta.comparison.cells import Cell, Cells
+from seta.comparison.statistics import Difference
+
+
+class Way(NamedTuple):
+    """A contender, and how far it is from Full at equal cost."""
+
+    cell: Cell
+    way: Difference
+
+
+def verdict(cells: Cells) -> list[str]:
+    """Returns the verdict on the figure that counts, the first sentence saying what to do."""
+    return _Verdict(cells).sentences()
+
+
+def digits_of(cells: Cells, measure: str) -> int:
+    """Returns how many digits behind the point tell two figures apart: two of the least spread."""
+    spreads = [
+        found[1]
+        for cell in cells.cells.values()
+        if (found := cell.mean_and_spread(measure)) is not None and found[1]
+    ]
+    figures = [
+        abs(value) for cell in cells.cells.values() for value in cell.values(measure).values()
+    ]
+    least = min(spreads, default=max(figures, default=1.0) / 1000)
+    return max(0, min(8, 1 - floor(log10(least)))) if least > 0 else 2
+
+
+def number(value: float, digits: int, *, signed: bool = False) -> str:
+    """Returns a figure with so many digits behind the point; nothing is written as -0.00."""
+    rounded = round(value, digits) + 0.0
+    return f"{rounded:{'+' if signed and rounded else ''}.{digits}f}"
+
+
+def interval(way: Difference, digits: int) -> str:
+    """Returns a difference and its interval, such as `+0.35 (-0.11 to +0.81)`."""
+    text = number(way.mean, digits, signed=True)
+    if way.low is None or way.high is None:
+        return text
+    low, high = (number(end, digits, signed=True) for end in (way.low, way.high))
+    return f"{text} ({low} to {high})"
+
+
+class _Verdict:
+    def __init__(self, cells: Cells) -> None:
+        self.cells = cells
+        self.measure = cells.measures[0] if cells.measures else ""
+        self.digits = digits_of(cells, self.measure)
+        ways = ((cell, cells.to_equal_cost(cell)) for cell in cells.contenders)
+        self.ways = [Way(cell, way) for cell, way in ways if way is not None]
+        sign = -1 if self.measure in cells.lower else 1
+        self.ways.sort(key=lambda one: -sign * one.way.mean)  # the best first
+        costs = ((cell, cells.to_full(cell)) for cell in cells.curve)
+        self.costs = [Way(cell, way) for cell, way in costs if way is not None]
+
+    def sentences(self) -> list[str]:
+        told = [one for one in (*self.ways, *self.costs) if one.way.half is not None]
+        if not told:
+            return [
+                "No verdict: an interval needs two seeds of a method and of Full at equal cost, "
+                "and says little before three."
+            ]
+        return [
+            self._what_to_do(),
+            *self._epochs(),
+            *self._clear(1),
+            *self._clear(-1),
+            *self._open(),
+        ]
+
+    def _what_to_do(self) -> str:
+        winners = self._of(1)
+        if winners:
+            best = winners[0].cell
+            return (
+                f"Use {best.name}: clearly better than Full at equal cost, {self._to_full(best)}."
+            )
+        clear = [one.cell for one in self.costs if self.cells.better(one.way) < 0]
+        free = [one.cell for one in self.costs if one.cell not in clear]
+        nothing = "nothing here is clearly better than Full at equal cost"
+        if not self.costs:
+            return f"Full was not run: {nothing}." if self.ways else "Nothing can be compared yet."
+        if not free:
+            return (
+                f"Train in full, unless the loss is worth the saving: {nothing}, and fewer epochs "
+                "are clearly worse."
+            )
+        least = free[0]
+        way = self.cells.to_full(least)
+        width = "" if way is None or way.half is None else f" (±{number(way.half, self.digits)})"
+        return (
+            f"Cut epochs: {nothing}, and {_share(least)} of the epochs are as good as all of them, "
+            f"as far as {_seeds(way)} can tell{width}."
+        )
+
+    def _epochs(self) -> list[str]:
+        """What fewer epochs cost."""
+        said = []
+        for cell, way in self.costs:
+            sign, text = self.cells.better(way), interval(way, self.digits)
+            if sign < 0:
+                said.append(
+                    f"{_share(cell)} of the epochs cost {text}: the run still gains by them."
+                )
+            elif sign > 0:
+                said.append(
+                    f"{_share(cell)} of the epochs are better than all of them, {text}: longer runs "
+                    "may learn wrong labels by heart."
+                )
+            else:
+                said.append(f"{_share(cell)} of the epochs: {text} to all, not told apart.")
+        return said
+
+    def _clear(self, sign: int) -> list[str]:
+        """Methods that are clearly better (1) or worse (-1)."""
+        word = {1: "better", -1: "worse"}[sign]
+        return [
+            f"{cell.name} is clearly {word} than Full at equal cost, {interval(way, self.digits)}, "
+            f"and {self._to_full(cell)}."
+            for cell, way in self._of(sign)
+        ]
+
+    def _open(self) -> list[str]:
+        """Methods that are not told apart, and what it would take."""
+        some = [one for one in self.ways if one.way.half is not None and one in self._of(0)]
+        if not some:
+            return []
+        seeds = max(one.way.seeds for one in some)
+        named = ", ".join(
+            f"{cell.name} {number(way.mean, self.digits, signed=True)} "
+            f"±{number(way.half or 0.0, self.digits)}"
+            for cell, way in some
+        )
+        said = [f"Not told apart from Full at equal cost by {seeds} seeds: {named}."]
+        largest = max(some, key=lambda one: abs(one.way.mean))
+        needed = largest.way.seeds_needed
+        if needed is not None:
+            mean = number(abs(largest.way.mean), self.digits)
+            said.append(
+                f"To tell {mean} from zero, the largest of these, takes about {needed} seeds."
+            )
+        by_chance = (1 - self.cells.confidence) * len(self.ways)
+        if len(self.ways) >= 4:
+            said.append(
+                f"Of {len(self.ways)} intervals about {by_chance:.1f} leave out zero by chance."
+            )
+        return said
+
+    def _of(self, sign: int) -> list[Way]:
+        return [one for one in self.ways if self.cells.better(one.way) == sign]
+
+    def _to_full(self, cell: Cell) -> str:
+        """How a cell stands to Full."""
+        way = self.cells.to_full(cell)
+        if way is None or way.half is None:
+            return "not compared with Full"
+        sign = self.cells.better(way)
+        if sign:
+            word = "better" if sign > 0 else "worse"
+            return f"clearly {word} than Full, {interval(way, self.digits)}"
+        return f"not told apart from Full, {interval(way, self.digits)}"
+
+
+def _share(cell: Cell) -> str:
+    return f"{100 * (cell.budget or cell.cost):.3g} %"
+
+
+def _seeds(way: Difference | None) -> str:
+    count = 0 if way is None else way.seeds
+    return f"{count} seed{'' if count == 1 else 's'}"
+
+
+def joined(texts: Sequence[str]) -> str:
+    """Returns texts as a person lists them: "A, B and C"."""
+    *first, last = texts
+    return f"{', '.join(first)} and {last}" if first else last
