@@ -38,8 +38,14 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """What a person reads: the method, and its share of the visits."""
-        return self.method if self.budget in (None, 1.0) else f"{self.method} at {self.budget:.3g}"
+        """What a person reads in a table: the method, and its share of the visits."""
+        return self.method if self.budget in (None, 1.0) else f"{self.method} {self.budget:g}"
+
+    @property
+    def words(self) -> str:
+        """The same in a sentence: "SeTa at 50 %"."""
+        at = self.budget
+        return self.method if at in (None, 1.0) else f"{self.method} at {100 * at:.4g} %"
 
     @property
     def reference(self) -> bool:

@@ -49,6 +49,7 @@ class Group:
             for rank, other in enumerate(self.all(fault)):
                 if other is not None:
                     raise RuntimeError(f"rank {rank}: {other}")
-            return self.of_first(line)  # type: ignore[return-value]
+            lines = self.all(line or {})
+            return lines[0]
 
         return made

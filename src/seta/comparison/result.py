@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seta.comparison import table
+from seta.comparison import table as tables
 from seta.comparison.cells import Cells
 from seta.comparison.lines import Line
 from seta.comparison.regime import regime_of, sentences
@@ -17,7 +17,7 @@ from seta.comparison.verdict import verdict
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from rich.table import Table
+    from rich.console import Group
 
 FILES = ("comparison.md", "comparison.html", "comparison.png")
 
@@ -54,7 +54,7 @@ class Comparison:
 
     def rows(self) -> list[dict[str, Any]]:
         """Returns the figures of each contender as plain data; see `seta.comparison.table.rows`."""
-        return table.rows(self.cells)
+        return tables.rows(self.cells)
 
     def to_pandas(self) -> Any:
         """Returns the same as a data frame.
@@ -74,7 +74,7 @@ class Comparison:
         said = [
             f"## {name}\n\n" + "\n".join(f"- {t}" for t in some) for name, some in self._sections()
         ]
-        parts = [f"# {self.title}", table.for_markdown(self.cells).rstrip(), *said]
+        parts = [f"# {self.title}", tables.for_markdown(self.cells).rstrip(), *said]
         return "\n\n".join(parts) + "\n"
 
     def to_html(self, picture: str | None = None) -> str:
@@ -92,7 +92,7 @@ class Comparison:
         return (
             f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(self.title)}'
             f"</title><style>{_STYLE}</style><h1>{escape(self.title)}</h1>{said}"
-            f'<div class="wide">{table.for_html(self.cells)}</div><img src="{source}" alt="{alt}">'
+            f'<div class="wide">{tables.for_html(self.cells)}</div><img src="{source}" alt="{alt}">'
         )
 
     def figure(self, measure: str | None = None) -> Figure:
@@ -123,12 +123,12 @@ class Comparison:
         save(figure, paths[2])
         return paths
 
-    def table(self) -> Table:
-        """Returns the table for a terminal, made with rich."""
-        return table.for_terminal(self.cells, self.title)
+    def table(self) -> Group:
+        """Returns the tables for a terminal, made with rich."""
+        return tables.for_terminal(self.cells, self.title)
 
     def __str__(self) -> str:
-        parts = [self.title, table.for_text(self.cells), *self._said("  ")]
+        parts = [self.title, tables.for_text(self.cells), *self._said("  ")]
         return "\n\n".join(parts)
 
     def _repr_html_(self) -> str:

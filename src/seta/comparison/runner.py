@@ -97,12 +97,17 @@ def make_here(jobs: Iterable[Any], orders: Orders) -> list[Failure]:
         def tell(done: int, visits: int, figure: float | None, of: Any = job) -> None:
             watcher.epoch(0, of, done, visits, figure)
 
-        try:
-            told = ("line", orders.make(job, tell))
-        except Exception:
-            told = ("failed", traceback.format_exc())
-        failures += _ended(0, job, *told, orders)
+        kind, told = _made(orders.make, job, tell)
+        failures += _ended(0, job, kind, told, orders)
     return failures
+
+
+def _made(make: Make, job: Any, tell: Tell) -> tuple[str, Any]:
+    """Makes a run; returns its line, or why it failed."""
+    try:
+        return "line", make(job, tell)
+    except Exception:
+        return "failed", traceback.format_exc()
 
 
 def _ended(number: int, job: Any, kind: str, told: Any, orders: Orders) -> list[Failure]:
@@ -215,10 +220,7 @@ def _work(pipe: Connection, make: Make, threads: int | None) -> None:
         _limit(threads)
     while True:
         job = pipe.recv()
-        try:
-            pipe.send(("line", make(job, lambda *told: pipe.send(("epoch", told)))))
-        except Exception:
-            pipe.send(("failed", traceback.format_exc()))
+        pipe.send(_made(make, job, lambda *told: pipe.send(("epoch", told))))
 
 
 def _limit(threads: int) -> None:

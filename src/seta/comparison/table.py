@@ -16,7 +16,7 @@ from seta.comparison.statistics import Difference
 from seta.comparison.verdict import digits_of, interval, number
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Group
 
 NONE = "–"  # noqa: RUF001
 
@@ -58,30 +58,32 @@ def _row(cells: Cells, cell: Cell) -> dict[str, Any]:
     return row
 
 
-def texts(cells: Cells) -> tuple[list[str], list[list[str]]]:
-    """Returns the headings, and a row of texts for each contender."""
-    several = len(cells.measures) > 1
-    headings = ["method", "seeds", "visits", "cost %"]
-    for measure in cells.measures:
-        prefix = f"{measure}: " if several else ""
-        headings += [measure, f"{prefix}to {FULL}", f"{prefix}to {EQUAL_COST}"]
-    headings.append("seconds")
-    return headings, [_texts(cells, cell) for cell in cells.cells.values()]
-
-
-def _texts(cells: Cells, cell: Cell) -> list[str]:
-    found = [
-        cell.name,
-        str(len(cell.lines)),
-        f"{cell.visits:,.0f}",
-        f"{100 * cell.cost:.1f}",
+def texts(cells: Cells, measure: str) -> tuple[list[str], list[list[str]]]:
+    """Returns the headings for a measure, and a row of texts for each contender."""
+    headings = ["method", "seeds", "visits", "cost %", measure, f"to {FULL}", f"to {EQUAL_COST}"]
+    digits = digits_of(cells, measure)
+    body = [
+        [
+            cell.name,
+            str(len(cell.lines)),
+            f"{cell.visits:,.0f}",
+            f"{100 * cell.cost:.1f}",
+            _level(cell, measure, digits),
+            _way(cells, cells.to_full(cell, measure), measure, digits),
+            _way(cells, cells.to_equal_cost(cell, measure), measure, digits),
+            f"{cell.seconds:.1f}",
+        ]
+        for cell in cells.cells.values()
     ]
-    for measure in cells.measures:
-        digits = digits_of(cells, measure)
-        found.append(_level(cell, measure, digits))
-        found.append(_way(cells, cells.to_full(cell, measure), measure, digits))
-        found.append(_way(cells, cells.to_equal_cost(cell, measure), measure, digits))
-    return [*found, f"{cell.seconds:.1f}"]
+    return [*headings, "seconds"], body
+
+
+def legend(cells: Cells) -> str:
+    """Returns what the figures of the table are."""
+    return (
+        "Means over the seeds and their standard deviation; differences are paired by seed, with "
+        f"half of the width of their {100 * cells.confidence:.4g} % interval."
+    )
 
 
 def _level(cell: Cell, measure: str, digits: int) -> str:
@@ -101,23 +103,30 @@ def _way(cells: Cells, way: Difference | None, measure: str, digits: int) -> str
     return interval(way, digits) + word
 
 
-def for_terminal(cells: Cells, title: str) -> Table:
-    """Returns the table for a terminal, made with rich."""
+def for_terminal(cells: Cells, title: str) -> Group:
+    """Returns the tables for a terminal, one for each measure, made with rich."""
     from rich.box import SIMPLE
+    from rich.console import Group
     from rich.table import Table
 
-    headings, body = texts(cells)
-    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE)
-    for heading in headings:
-        table.add_column(heading, justify="left" if heading == headings[0] else "right")
-    for row in body:
-        table.add_row(*row, style="bold" if any(map(_clear, row)) else None)
-    return table
+    tables = []
+    for measure in cells.measures:
+        headings, body = texts(cells, measure)
+        table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE)
+        for heading in headings:
+            table.add_column(heading, justify="left" if heading == headings[0] else "right")
+        for row in body:
+            table.add_row(*row, style="bold" if any(map(_clear, row)) else None)
+        tables.append(table)
+    return Group(*tables, legend(cells))
 
 
 def for_text(cells: Cells) -> str:
-    """Returns the table as plain text."""
-    headings, body = texts(cells)
+    """Returns the tables as plain text."""
+    return "\n\n".join([*(_text(*texts(cells, one)) for one in cells.measures), legend(cells)])
+
+
+def _text(headings: list[str], body: list[list[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(headings, *body, strict=True)]
     lines = []
     for first, *others in (headings, *body):
@@ -128,25 +137,27 @@ def for_text(cells: Cells) -> str:
 
 
 def for_markdown(cells: Cells) -> str:
-    """Returns the table in Markdown, ending in a line break."""
-    headings, body = texts(cells)
-    return markdown(headings, [[_bold(text) for text in row] for row in body])
+    """Returns the tables in Markdown, ending in a line break."""
+    parts = []
+    for measure in cells.measures:
+        headings, body = texts(cells, measure)
+        parts.append(markdown(headings, [[_bold(text) for text in row] for row in body]))
+    return "\n".join([*parts, legend(cells)]) + "\n"
 
 
 def for_html(cells: Cells) -> str:
-    """Returns the table in HTML."""
-    headings, body = texts(cells)
+    """Returns the tables in HTML."""
+    tables = (_html(*texts(cells, measure)) for measure in cells.measures)
+    return "\n".join(tables) + f"\n<p>{escape(legend(cells))}</p>\n"
+
+
+def _html(headings: list[str], body: list[list[str]]) -> str:
     head = "".join(f'<th scope="col">{escape(text)}</th>' for text in headings)
     lines = [f"<tr>{head}</tr>"]
     for first, *others in body:
-        data = "".join(
-            f"<td><strong>{escape(text)}</strong></td>"
-            if _clear(text)
-            else f"<td>{escape(text)}</td>"
-            for text in others
-        )
+        data = "".join(f"<td>{_strong(text)}</td>" for text in others)
         lines.append(f'<tr><th scope="row">{escape(first)}</th>{data}</tr>')
-    return "<table>\n" + "\n".join(lines) + "\n</table>\n"
+    return "<table>\n" + "\n".join(lines) + "\n</table>"
 
 
 def _clear(text: str) -> bool:

@@ -58,12 +58,9 @@ def number(value: float, digits: int, *, signed: bool = False) -> str:
 
 
 def interval(way: Difference, digits: int) -> str:
-    """Returns a difference and its interval, such as `+0.35 (-0.11 to +0.81)`."""
+    """Returns a difference and half of the width of its interval, such as `+0.35 ± 0.46`."""
     text = number(way.mean, digits, signed=True)
-    if way.low is None or way.high is None:
-        return text
-    low, high = (number(end, digits, signed=True) for end in (way.low, way.high))
-    return f"{text} ({low} to {high})"
+    return text if way.half is None else f"{text} ± {number(way.half, digits)}"
 
 
 class _Verdict:
@@ -76,7 +73,7 @@ class _Verdict:
         sign = -1 if self.measure in cells.lower else 1
         self.ways.sort(key=lambda one: -sign * one.way.mean)  # the best first
         costs = ((cell, cells.to_full(cell)) for cell in cells.curve)
-        self.costs = [Way(cell, way) for cell, way in costs if way is not None]
+        self.costs = [Way(cell, way) for cell, way in costs if way is not None][::-1]
 
     def sentences(self) -> list[str]:
         told = [one for one in (*self.ways, *self.costs) if one.way.half is not None]
@@ -98,7 +95,7 @@ class _Verdict:
         if winners:
             best = winners[0].cell
             return (
-                f"Use {best.name}: clearly better than Full at equal cost, {self._to_full(best)}."
+                f"Use {best.words}: clearly better than Full at equal cost, {self._to_full(best)}."
             )
         clear = [one.cell for one in self.costs if self.cells.better(one.way) < 0]
         free = [one.cell for one in self.costs if one.cell not in clear]
@@ -110,12 +107,11 @@ class _Verdict:
                 f"Train in full, unless the loss is worth the saving: {nothing}, and fewer epochs "
                 "are clearly worse."
             )
-        least = free[0]
+        least = free[-1]
         way = self.cells.to_full(least)
-        width = "" if way is None or way.half is None else f" (±{number(way.half, self.digits)})"
         return (
-            f"Cut epochs: {nothing}, and {_share(least)} of the epochs are as good as all of them, "
-            f"as far as {_seeds(way)} can tell{width}."
+            f"Cut epochs: {nothing}, and {_share(least)} of the epochs are not told apart from all "
+            f"of them by {_seeds(way)}, {'' if way is None else interval(way, self.digits)}."
         )
 
     def _epochs(self) -> list[str]:
@@ -129,8 +125,8 @@ class _Verdict:
                 )
             elif sign > 0:
                 said.append(
-                    f"{_share(cell)} of the epochs are better than all of them, {text}: longer runs "
-                    "may learn wrong labels by heart."
+                    f"{_share(cell)} of the epochs are better than all of them, {text}: longer "
+                    "runs may learn wrong labels by heart."
                 )
             else:
                 said.append(f"{_share(cell)} of the epochs: {text} to all, not told apart.")
@@ -140,7 +136,7 @@ class _Verdict:
         """Methods that are clearly better (1) or worse (-1)."""
         word = {1: "better", -1: "worse"}[sign]
         return [
-            f"{cell.name} is clearly {word} than Full at equal cost, {interval(way, self.digits)}, "
+            f"{cell.words} is clearly {word} than Full at equal cost, {interval(way, self.digits)}, "
             f"and {self._to_full(cell)}."
             for cell, way in self._of(sign)
         ]
@@ -151,11 +147,7 @@ class _Verdict:
         if not some:
             return []
         seeds = max(one.way.seeds for one in some)
-        named = ", ".join(
-            f"{cell.name} {number(way.mean, self.digits, signed=True)} "
-            f"±{number(way.half or 0.0, self.digits)}"
-            for cell, way in some
-        )
+        named = ", ".join(f"{cell.words} {interval(way, self.digits)}" for cell, way in some)
         said = [f"Not told apart from Full at equal cost by {seeds} seeds: {named}."]
         largest = max(some, key=lambda one: abs(one.way.mean))
         needed = largest.way.seeds_needed
