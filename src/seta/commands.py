@@ -223,6 +223,90 @@ def plan(
             print_plan(planned, calibration, console)
 
 
+@app.command()
+def compare(
+    run: Annotated[
+        str,
+        typer.Argument(
+            help="Your training, run(loader, seed), which returns what it measured: "
+            "my_training.py:run."
+        ),
+    ],
+    data: Annotated[
+        str,
+        typer.Option(
+            help="The data set, or a function that makes it: my_training.py:train_set, or a name "
+            "beside the function."
+        ),
+    ],
+    epochs: Annotated[int, typer.Option(help="Epochs of full training.")],
+    batch_size: Annotated[int, typer.Option(help="Samples per batch, on each rank.")],
+    methods: Annotated[
+        str, typer.Option(help="Methods, with commas: see `seta methods`.")
+    ] = "Learnable,SeTa",
+    budgets: Annotated[
+        str, typer.Option(help="Shares of full training's sample visits, with commas.")
+    ] = "0.5",
+    seeds: Annotated[int, typer.Option(help="Runs of each method.")] = 3,
+    out: Annotated[
+        Path, typer.Option(help="Folder of the runs; those that are there are not made again.")
+    ] = Path("seta-compare"),
+    strata: Annotated[
+        str | None,
+        typer.Option(help="The class of each sample, named as --data, for methods that need it."),
+    ] = None,
+    loader: Annotated[
+        str | None,
+        typer.Option(help="What makes the loader of a run, named as --data. [PrunedDataLoader]"),
+    ] = None,
+    lower_is_better: Annotated[
+        str | None,
+        typer.Option(metavar="NAMES", help="Figures that are better when lower, or `all`."),
+    ] = None,
+    until_told_apart: Annotated[
+        bool,
+        typer.Option("--until-told-apart", help="End a method once its interval leaves out zero."),
+    ] = False,
+    fraction: Annotated[
+        float | None, typer.Option(help="Part of the data set, for a pilot: 0.1.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs at a time, a process each.")] = 1,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that load, of each loader.")] = 0,
+) -> None:
+    """Compare methods on your own training, beside full training for fewer epochs.
+
+    Stop it and give the same command again: it goes on.
+    """
+    with _told_kindly():
+        require("seta compare", "torch", "scipy", "matplotlib", extra="compare")
+        from seta.comparison import command
+
+        lower: bool | list[str] = lower_is_better == "all" or split(lower_is_better or "")
+        code = command.run(
+            run,
+            data,
+            strata,
+            loader,
+            out=out,
+            epochs=epochs,
+            batch_size=batch_size,
+            methods=split(methods),
+            budgets=[float(one) for one in split(budgets)],
+            seeds=seeds,
+            lower_is_better=lower,
+            until="told apart" if until_told_apart else None,
+            fraction=fraction,
+            jobs=jobs,
+            num_workers=workers,
+        )
+    raise typer.Exit(code)
+
+
+def split(text: str) -> list[str]:
+    """Returns what is typed with commas in between."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
 def heed_interrupts() -> None:
     """Lets `kill -INT` stop a background job, which a shell starts with interrupts ignored."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -232,13 +316,14 @@ def heed_interrupts() -> None:
 @contextmanager
 def _told_kindly() -> Iterator[None]:
     """Turn errors that the user can mend into a line on standard error and exit code 2."""
+    from seta.comparison.target import TargetError
     from seta.demo.settings import DemoError
     from seta.plan.request import PlanError
 
     heed_interrupts()
     try:
         yield
-    except (DemoError, PlanError, MissingExtra) as error:
+    except (TargetError, DemoError, PlanError, MissingExtra) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
     except KeyboardInterrupt:

@@ -127,9 +127,14 @@ class Comparison:
         """Returns the tables for a terminal, made with rich."""
         return tables.for_terminal(self.cells, self.title)
 
-    def __str__(self) -> str:
-        parts = [self.title, tables.for_text(self.cells), *self._said("  ")]
+    def said(self) -> str:
+        """Returns verdict, regime, notes and failures as plain text."""
+        sections = self._sections()
+        parts = ["\n".join([f"{name}:", *(f"  {t}" for t in texts)]) for name, texts in sections]
         return "\n\n".join(parts)
+
+    def __str__(self) -> str:
+        return "\n\n".join([self.title, tables.for_text(self.cells), self.said()])
 
     def _repr_html_(self) -> str:
         return self.to_html()
@@ -143,10 +148,6 @@ class Comparison:
             ("Runs that failed", failures),
         ]
         return [(heading, texts) for heading, texts in found if texts]
-
-    def _said(self, bullet: str) -> list[str]:
-        sections = self._sections()
-        return ["\n".join([f"{name}:", *(bullet + t for t in said)]) for name, said in sections]
 
 
 _STYLE = (

@@ -3,7 +3,7 @@
 A difference is *clear* where its whole interval lies on one side of zero (`Cells.better`). The
 first sentence says what to do; those after it say of what it is made.
 
-1. One seed, or none in common: no interval, no verdict.
+1. Fewer than three seeds in common: no verdict.
 2. Some method is clearly better than Full at equal cost: use the best of them; whether it is as
    good as Full, which costs more, is said beside it.
 3. None is, and Full at equal cost is nowhere clearly worse than Full: cut epochs, down to the
@@ -23,6 +23,8 @@ from typing import NamedTuple
 
 from seta.comparison.cells import Cell, Cells
 from seta.comparison.statistics import Difference
+
+LEAST_SEEDS = 3
 
 
 class Way(NamedTuple):
@@ -76,11 +78,10 @@ class _Verdict:
         self.costs = [Way(cell, way) for cell, way in costs if way is not None][::-1]
 
     def sentences(self) -> list[str]:
-        told = [one for one in (*self.ways, *self.costs) if one.way.half is not None]
-        if not told:
+        if max((one.way.seeds for one in (*self.ways, *self.costs)), default=0) < LEAST_SEEDS:
             return [
-                "No verdict: an interval needs two seeds of a method and of Full at equal cost, "
-                "and says little before three."
+                f"No verdict before {LEAST_SEEDS} seeds: two make an interval that is wider than "
+                "any difference worth knowing."
             ]
         return [
             self._what_to_do(),
@@ -109,10 +110,18 @@ class _Verdict:
             )
         least = free[-1]
         way = self.cells.to_full(least)
+        text = "" if way is None else interval(way, self.digits)
         return (
-            f"Cut epochs: {nothing}, and {_share(least)} of the epochs are not told apart from all "
-            f"of them by {_seeds(way)}, {'' if way is None else interval(way, self.digits)}."
+            f"Cut epochs: {nothing}, and {_share(least)} of the epochs lose nothing that "
+            f"{_seeds(way)} can tell, {text}; {number(self._worst(way), self.digits)} less than "
+            "with all of them cannot be ruled out."
         )
+
+    def _worst(self, way: Difference | None) -> float:
+        """How much worse than a reference a contender may be, at the far end of its interval."""
+        if way is None or way.low is None or way.high is None:
+            return 0.0
+        return max(0.0, way.high if self.measure in self.cells.lower else -way.low)
 
     def _epochs(self) -> list[str]:
         """What fewer epochs cost."""
@@ -136,8 +145,8 @@ class _Verdict:
         """Methods that are clearly better (1) or worse (-1)."""
         word = {1: "better", -1: "worse"}[sign]
         return [
-            f"{cell.words} is clearly {word} than Full at equal cost, {interval(way, self.digits)}, "
-            f"and {self._to_full(cell)}."
+            f"{cell.words} is clearly {word} than Full at equal cost, "
+            f"{interval(way, self.digits)}, and {self._to_full(cell)}."
             for cell, way in self._of(sign)
         ]
 

@@ -1,0 +1,50 @@
+"""`seta compare`: finds what the command line names, compares, and prints what came of it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from rich.console import Console
+
+from seta.comparison.group import Group
+from seta.comparison.make import compare
+from seta.comparison.result import FILES
+from seta.comparison.target import TargetError, find, made
+
+STOPPED = 130
+
+
+def run(
+    training: str, data: str, strata: str | None, loader: str | None, *, out: Path, **options: Any
+) -> int:
+    """Compares, and returns the exit code: 1 if runs have failed, 130 after Ctrl-C.
+
+    Raises:
+        TargetError: Something that was asked for does not exist, or is not allowed.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        function = find(training, option="run")
+        dataset = made(find(data, option="--data", beside=training))
+        if strata is not None:
+            options["strata"] = made(find(strata, option="--strata", beside=training))
+        if loader is not None:
+            options["loader"] = find(loader, option="--loader", beside=training)
+        found = compare(function, dataset, out=out, **options)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TargetError(str(error)) from error
+    except KeyboardInterrupt:
+        Console(stderr=True).print("stopped: the same command goes on", highlight=False)
+        return STOPPED
+    if Group().first:
+        console = Console(highlight=False)
+        console.print(found.table())
+        console.print(found.said(), markup=False)
+        for name in FILES:
+            console.print(f"{out / name}", markup=False, soft_wrap=True)
+    return 1 if found.failures else 0

@@ -1,0 +1,62 @@
+"""What a command line names: `my_training.py:run`, a function or an object of the user's own."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+
+class TargetError(ValueError):
+    """What was asked for does not exist, or is not allowed; the message says what to do."""
+
+
+def find(text: str, *, option: str, beside: str | None = None) -> Any:
+    """Returns what `module:name` or `file.py:name` names.
+
+    Args:
+        text: As it is typed; a name alone is looked for where `beside` is.
+        option: For messages.
+        beside: Another target.
+
+    Raises:
+        TargetError: There is no such module, or nothing of that name in it.
+    """
+    module, colon, name = text.partition(":")
+    if not colon and beside is not None:
+        module, name = beside.partition(":")[0], text
+    if not module or not name:
+        raise TargetError(
+            f"{option} must name a file or module and what is in it, my_training.py:run; got "
+            f"{text!r}"
+        )
+    found = _module(module, option)
+    for part in name.split("."):
+        if not hasattr(found, part):
+            raise TargetError(f"{option}: {module} has no {name!r}")
+        found = getattr(found, part)
+    return found
+
+
+def made(found: Any) -> Any:
+    """Returns a data set, or what its function returns."""
+    return found if hasattr(found, "__len__") or not callable(found) else found()
+
+
+def _module(text: str, option: str) -> Any:
+    path = Path(text)
+    folder, name = (path.parent, path.stem) if path.suffix == ".py" else (Path(), text)
+    if path.suffix == ".py" and not path.is_file():
+        raise TargetError(f"{option}: there is no file {text}")
+    where = str(folder.resolve())
+    if where not in sys.path:
+        sys.path.insert(0, where)  # stays: worker processes import it from there, too
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise  # what it needs itself
+        raise TargetError(
+            f"{option}: there is no module {name!r} here; a file is named as {name}.py:..."
+        ) from error
