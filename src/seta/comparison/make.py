@@ -33,7 +33,7 @@ from seta.comparison.early import Rounds, confidence_of
 from seta.comparison.group import Group
 from seta.comparison.lines import Line
 from seta.comparison.pilot import part_of
-from seta.comparison.result import Comparison
+from seta.comparison.result import FILES, Comparison
 from seta.comparison.runner import Failure, Orders, Watcher, make_apart, make_here
 from seta.comparison.trial import Job, Run, Training
 from seta.engine import Policy
@@ -195,7 +195,8 @@ class _Runs:
                     else:
                         self.failures = make_here(missing, orders)
             finally:
-                self._save()
+                if self.out is not None and self.lines:
+                    self.result().save(self.out)
         return self.result()
 
     def result(self) -> Comparison:
@@ -261,9 +262,10 @@ class _Runs:
         known = list(self.lines[0]["metrics"]) if self.lines else measured
         if measured != known:
             return f"run must return the same figures each time: {known}, and then {measured}"
+        self.lines.append(line)
         if self.out is not None:
             files.append(self.out / RUNS, line)
-        self.lines.append(line)
+            (self.out / FILES[0]).write_text(self.result().to_markdown(), encoding="utf-8")
         unknown = set() if isinstance(self.lower, bool) else set(self.lower) - set(known)
         if unknown:
             raise ValueError(
@@ -271,17 +273,12 @@ class _Runs:
             )
         if self._whole(line["seed"]):
             self.show(self.result())
-            self._save()
         return None
 
     def _whole(self, seed: int) -> bool:
         """Whether all runs of a seed are there."""
         there = {_at(line) for line in self.lines}
         return all(job.at in there for job in self.planned if job.seed == seed)
-
-    def _save(self) -> None:
-        if self.out is not None and self.lines:
-            self.result().save(self.out)
 
     def _wanted(self, job: Job) -> bool:
         return self.rounds is None or self.rounds.wanted(job, self.result().cells)
