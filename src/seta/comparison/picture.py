@@ -183,7 +183,7 @@ def draw(cells: Cells, *, title: str, measure: str | None = None) -> Figure:
     left = min(max(row * chart.slots, LOW), HIGH)
     right = chart.slots * max(row, min(ROOMY, left / max(chart.slots, 1)))
     above = 0.42 + 0.22 * len(heading)
-    below = 0.37 + LINE * (max(len(_differences(chart)), 1) + len(notes))
+    below = 0.43 + LINE * (max(len(_differences(chart)), 1) + len(notes))
     height = above + max(left, right) + below
 
     figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
@@ -215,7 +215,7 @@ def save(figure: Figure, path: Path) -> None:
     if kind not in (".png", ".svg"):
         raise ValueError(f"path must end in .png or .svg, got {path.name!r}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, format=kind[1:], dpi=DPI, facecolor="white", bbox_inches=None)
+    figure.savefig(path, format=kind[1:], dpi=DPI, facecolor="white")
 
 
 def _chart(cells: Cells, measure: str | None) -> _Chart:
@@ -329,7 +329,8 @@ def _row_panel(axes: Axes, chart: _Chart, *, wide: float) -> None:
         axes.text(names, at + 0.1, _heading(chart, budget), transform=axes.get_yaxis_transform(),
                   fontsize=TEXT, color=INK, fontweight="bold", va="center", zorder=5,
                   bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5})  # fmt: skip
-        for at, row in enumerate(group, at + 1):  # noqa: B020
+        for row in group:
+            at += 1
             _row(axes, chart, row, at)
             places.append(at)
         at += 1
@@ -427,6 +428,7 @@ def _notes(chart: _Chart) -> str:
 def _frame(axes: Axes, title: str, at: float = 0.0) -> None:
     """What all panels have: no frame above and at the right, a title that begins at the left."""
     axes.set_axisbelow(True)
+    axes.grid(False)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(INK)
     axes.tick_params(labelsize=SMALL, colors=INK)
