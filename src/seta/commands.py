@@ -291,7 +291,7 @@ def compare(
             epochs=epochs,
             batch_size=batch_size,
             methods=split(methods),
-            budgets=[float(one) for one in split(budgets)],
+            budgets=_numbers("--budgets", budgets),
             seeds=seeds,
             lower_is_better=lower,
             until="told apart" if until_told_apart else None,
@@ -300,6 +300,15 @@ def compare(
             num_workers=workers,
         )
     raise typer.Exit(code)
+
+
+def _numbers(option: str, text: str) -> list[float]:
+    from seta.comparison.target import TargetError
+
+    try:
+        return [float(part) for part in split(text)]
+    except ValueError as error:
+        raise TargetError(f"{option} must be numbers with commas, 0.7,0.5; got {text!r}") from error
 
 
 def split(text: str) -> list[str]:

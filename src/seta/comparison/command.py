@@ -43,8 +43,9 @@ def run(
         return STOPPED
     if Group().first:
         console = Console(highlight=False)
-        console.print(found.table())
+        if found.lines:
+            console.print(found.table())
         console.print(found.said(), markup=False)
-        for name in FILES:
+        for name in FILES if found.lines else ():
             console.print(f"{out / name}", markup=False, soft_wrap=True)
     return 1 if found.failures else 0

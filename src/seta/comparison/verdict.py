@@ -130,7 +130,8 @@ class _Verdict:
             sign, text = self.cells.better(way), interval(way, self.digits)
             if sign < 0:
                 said.append(
-                    f"{_share(cell)} of the epochs cost {text}: the run still gains by them."
+                    f"{_share(cell)} of the epochs are clearly worse than all of them, {text}: the "
+                    "run still gains by the rest."
                 )
             elif sign > 0:
                 said.append(

@@ -1,0 +1,94 @@
+"""`seta compare`: what a command line names, and what a person sees."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from seta.commands import app
+from seta.comparison.target import TargetError, find, made
+from tests.comparison import training
+
+BASE = ["--epochs", "4", "--batch-size", "32", "--seeds", "1", "--methods", "SeTa"]
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A folder with a training script, as a user has one."""
+    text = Path(training.__file__).read_text(encoding="utf-8")
+    (tmp_path / "my_training.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "my_training", raising=False)
+    yield tmp_path
+    sys.modules.pop("my_training", None)
+
+
+def command(*arguments):
+    return CliRunner().invoke(app, ["compare", *arguments], env={"COLUMNS": "160"})
+
+
+def test_a_script_is_compared_and_files_are_named(project):
+    found = command("my_training.py:run", "--data", "points", *BASE, "--lower-is-better", "all")
+    assert found.exit_code == 0, found.output
+    assert "Full at equal cost 0.5" in found.stdout and "No verdict before 3 seeds" in found.stdout
+    for name in ("comparison.md", "comparison.html", "comparison.png"):
+        assert os.path.join("seta-compare", name) in found.stdout
+        assert (project / "seta-compare" / name).stat().st_size > 100
+    assert len((project / "seta-compare" / "runs.jsonl").read_text().splitlines()) == 3
+    assert "[3/3] SeTa 0.5, seed 0" in found.stderr
+
+
+def test_what_is_given_is_what_runs(project):
+    found = command(
+        "my_training:run", "--data", "my_training:points", "--strata", "classes", *BASE[:-2],
+        "--methods", "RCAP,Random", "--budgets", "0.5, 0.25", "--fraction", "0.5", "--out", "here",
+    )  # fmt: skip
+    assert found.exit_code == 0, found.output
+    rows = [json.loads(line) for line in (project / "here" / "runs.jsonl").read_text().splitlines()]
+    assert [(row["method"], row["budget"]) for row in rows] == [
+        ("Full", 1.0),
+        *((m, b) for b in (0.5, 0.25) for m in ("Full at equal cost", "RCAP", "Random")),
+    ]
+    assert {row["n"] for row in rows} == {256} and rows[0]["settings"]["strata"] is True
+    assert "A pilot, on 50 %" in found.stdout
+
+
+def test_runs_that_fail_make_the_exit_code(project):
+    (project / "my_training.py").write_text("def run(loader, seed): return None\nset = [1] * 64\n")
+    found = command("my_training.py:run", "--data", "set", *BASE[:2], "--batch-size", "8")
+    assert found.exit_code == 1 and "Runs that failed" in found.stdout, found.output
+    assert "Full, seed 0: RuntimeError: run trained 0 of the 4 epochs" in found.stdout
+    assert "comparison.md" not in found.stdout
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["my_training.py", "--data", "points"], "run must name a file or module and what is in it"),
+    (["nothing.py:run", "--data", "points"], "run: there is no file nothing.py"),
+    (["nothing:run", "--data", "points"], "run: there is no module 'nothing' here"),
+    (["my_training.py:walk", "--data", "points"], "run: my_training.py has no 'walk'"),
+    (["my_training.py:run", "--data", "pointz"], "--data: my_training.py has no 'pointz'"),
+    (["my_training.py:run", "--data", "points", "--budgets", "2"], "budgets must lie in (0, 1)"),
+    (["my_training.py:run", "--data", "points", "--budgets", "half"], "--budgets must be numbers"),
+])  # fmt: skip
+def test_what_is_not_there_is_told_in_a_line(project, arguments, message):
+    found = command(*arguments, *BASE)
+    assert found.exit_code == 2 and message in found.stderr, found.output
+    assert "Traceback" not in found.stderr
+
+
+def test_a_fault_of_the_script_itself_is_not_hidden(project):
+    (project / "broken.py").write_text("import no_such_module_of_mine\n")
+    with pytest.raises(ModuleNotFoundError, match="no_such_module_of_mine"):
+        find("broken.py:run", option="run")
+
+
+def test_a_function_that_makes_the_data_is_called_and_a_data_set_is_not():
+    assert len(made(training.points)) == training.N
+    data = training.Points()
+    assert made(data) is data
+    with pytest.raises(TargetError, match="--data must name"):
+        find("points", option="--data")

@@ -1,0 +1,184 @@
+"""The rules of the verdict, each on results made up for it; table and seeds that end early."""
+
+import numpy as np
+import pytest
+
+from seta.comparison import regime, table
+from seta.comparison.cells import cells_of
+from seta.comparison.contenders import Contender
+from seta.comparison.early import Rounds, confidence_of
+from seta.comparison.trial import Job
+from seta.comparison.verdict import digits_of, interval, number, verdict
+
+FULL, EQUAL = "Full", "Full at equal cost"
+NOISE = np.array([0.0, 0.3, -0.3, 0.2, -0.2])
+
+
+def made_up(values, *, lower=(), seeds=5, confidence=0.95):
+    """Cells of these means, {(method, budget): mean}; each contender has noise of its own."""
+    lines = [
+        {
+            "method": method,
+            "budget": budget,
+            "seed": seed,
+            "metrics": {"figure": mean + float(np.roll(NOISE, turn)[seed])},
+            "visits": 1000 * budget,
+            "full_visits": 1000,
+            "seconds": 1.0,
+        }
+        for turn, ((method, budget), mean) in enumerate(values.items())
+        for seed in range(seeds)
+    ]
+    return cells_of(lines, measures=["figure"], lower=lower, confidence=confidence)
+
+
+def test_a_method_that_wins_is_to_be_used_and_stands_beside_full():
+    found = verdict(made_up({(FULL, 1.0): 80, (EQUAL, 0.5): 75, ("RCAP", 0.5): 80.1}))
+    assert found[0].startswith(
+        "Use RCAP at 50 %: clearly better than Full at equal cost, not told apart from Full, +0.10"
+    )
+    assert any(text.startswith("RCAP at 50 % is clearly better") for text in found)
+    better = verdict(made_up({(FULL, 1.0): 80, (EQUAL, 0.5): 75, ("RCAP", 0.5): 84}))
+    assert "clearly better than Full, +4.00 ±" in better[0]
+    worse = verdict(made_up({(FULL, 1.0): 80, (EQUAL, 0.5): 70, ("RCAP", 0.5): 75}))
+    assert worse[0].startswith("Use RCAP") and "clearly worse than Full, -5.00 ±" in worse[0]
+
+
+def test_the_best_of_several_winners_is_named_and_losers_are_told():
+    values = {(FULL, 1.0): 80, (EQUAL, 0.5): 75, ("SeTa", 0.5): 77, ("RCAP", 0.5): 79}
+    found = verdict(made_up({**values, ("UCB", 0.5): 60}))
+    assert found[0].startswith("Use RCAP at 50 %")
+    assert any(text.startswith("UCB at 50 % is clearly worse than Full at") for text in found)
+
+
+def test_where_nothing_wins_and_fewer_epochs_cost_nothing_epochs_are_cut_to_the_least():
+    values = {(FULL, 1.0): 80, (EQUAL, 0.5): 80, (EQUAL, 0.3): 80.05, ("SeTa", 0.3): 80}
+    found = verdict(made_up(values))
+    assert found[0].startswith("Cut epochs: nothing here is clearly better than Full at equal cost")
+    assert "30 % of the epochs lose nothing that 5 seeds can tell" in found[0]
+    part = verdict(made_up({**values, (EQUAL, 0.3): 70, ("SeTa", 0.3): 70}))
+    assert "50 % of the epochs lose nothing" in part[0]
+    assert any(
+        "30 % of the epochs are clearly worse than all of them, -10.00 ±" in text for text in part
+    )
+
+
+def test_what_cannot_be_ruled_out_is_the_far_end_of_the_interval():
+    cells = made_up({(FULL, 1.0): 80, (EQUAL, 0.5): 79.8})
+    way = cells.to_full(cells.equal_cost(0.5))
+    assert f"{number(-way.low, 2)} less than with all of them" in verdict(cells)[0]
+
+
+def test_where_nothing_wins_and_fewer_epochs_cost_training_is_in_full():
+    found = verdict(made_up({(FULL, 1.0): 80, (EQUAL, 0.5): 75, ("SeTa", 0.5): 75}))
+    assert found[0].startswith("Train in full, unless the loss is worth the saving")
+    assert found[2].startswith("Not told apart") and "SeTa at 50 % 0.00 ±" in found[2]
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_before_three_seeds_there_is_no_verdict(seeds):
+    values = {(FULL, 1.0): 80, (EQUAL, 0.5): 75, ("RCAP", 0.5): 90}
+    (only,) = verdict(made_up(values, seeds=seeds))
+    assert only.startswith("No verdict before 3 seeds")
+
+
+def test_lower_is_better_turns_all_of_it():
+    values = {(FULL, 1.0): 1.0, (EQUAL, 0.5): 4.0, ("good", 0.5): 2.0, ("bad", 0.5): 6.0}
+    found = verdict(made_up(values, lower=["figure"]))
+    assert found[0].startswith("Use good at 50 %") and "clearly worse than Full" in found[0]
+    assert any(text.startswith("bad at 50 % is clearly worse") for text in found)
+
+
+def test_seeds_that_would_tell_are_those_that_would():
+    cells = made_up({(FULL, 1.0): 80, (EQUAL, 0.5): 80, ("SeTa", 0.5): 80.2})
+    needed = cells.to_equal_cost(cells.contenders[0]).seeds_needed
+    assert any(f"takes about {needed} seeds" in text for text in verdict(cells))
+    assert 5 < needed < 100
+
+
+def test_better_because_of_shorter_training_is_told():
+    found = verdict(made_up({(FULL, 1.0): 60, (EQUAL, 0.5): 65, ("SeTa", 0.5): 65}))
+    assert any(
+        "50 % of the epochs are clearly better than all of them, +5.00" in text for text in found
+    )
+
+
+def test_chance_is_counted_where_there_are_many():
+    values = {(FULL, 1.0): 80, (EQUAL, 0.5): 80, **{(f"m{i}", 0.5): 80 for i in range(10)}}
+    assert any("Of 10 intervals about 0.5 leave out zero" in t for t in verdict(made_up(values)))
+
+
+def test_without_runs_there_is_nothing_to_say():
+    assert verdict(cells_of([]))[0].startswith("No verdict")
+    assert table.for_text(cells_of([]))
+
+
+def test_figures_have_two_digits_of_their_spread():
+    assert digits_of(made_up({(FULL, 1.0): 80}), "figure") == 2
+    assert number(-0.001, 2) == "0.00" and number(0.25, 1, signed=True) == "+0.2"
+    cells = made_up({(FULL, 1.0): 80, (EQUAL, 0.5): 79})
+    assert interval(cells.to_full(cells.equal_cost(0.5)), 2).startswith("-1.00 ± 0.")
+
+
+def test_tables_hold_what_cells_say():
+    cells = made_up({(FULL, 1.0): 80, (EQUAL, 0.5): 75, ("a|b", 0.5): 80})
+    text, page, marked = table.for_text(cells), table.for_html(cells), table.for_markdown(cells)
+    assert [line.split("  ")[0] for line in text.splitlines()[1:4]] == [
+        "Full", "Full at equal cost 0.5", "a|b 0.5",
+    ]  # fmt: skip
+    won = interval(cells.to_equal_cost(cells.contenders[0]), 2) + " better"
+    assert won.startswith("+5.00 ±") and won in text and f"<strong>{won}</strong>" in page
+    assert "a\\|b" in marked and f"**{won}**" in marked
+    assert len({line.count("|") for line in marked.splitlines()[:4]} - {9}) <= 1
+
+
+def job(method, budget=0.5):
+    return Job(Contender(method, budget), 3, 1, 1)
+
+
+def test_rounds_end_what_is_told_apart_and_what_will_not_be():
+    values = {(FULL, 1.0): 80, (EQUAL, 0.5): 75, ("SeTa", 0.5): 90, ("RS2", 0.5): 75.01}
+    rounds, cells = Rounds(5), made_up(values, seeds=3)
+    assert not rounds.wanted(job("SeTa"), cells) and not rounds.wanted(job("RS2"), cells)
+    assert [note.split(":")[0] for note in rounds.notes] == ["SeTa 0.5", "RS2 0.5"]
+    assert not rounds.wanted(job(FULL, 1.0), cells)  # nobody needs it any more
+    open_ended = made_up({**values, ("RS2", 0.5): 75.4}, seeds=3)
+    rounds = Rounds(50)
+    assert rounds.wanted(job("RS2"), open_ended) and rounds.wanted(job(EQUAL), open_ended)
+    few = Rounds(5)
+    assert few.wanted(job("SeTa"), made_up(values, seeds=2))
+
+
+def test_looks_share_the_chance_of_a_false_alarm():
+    assert confidence_of(10, early=False) == 0.95
+    assert confidence_of(10, early=True) == pytest.approx(1 - 0.05 / 8)
+    assert confidence_of(2, early=True) == 0.95
+
+
+def test_the_regime_tells_planted_runs_apart():
+    rng, n, epochs = np.random.default_rng(0), 5000, 20
+    level = rng.gamma(3, 0.5, n) + 0.5
+    hard = np.arange(n) < 0.3 * n
+
+    def figures(rate, stuck=0.0, strata=None):
+        watch = regime.Observer(n, epochs, strata)
+        for epoch in range(epochs):
+            fall = np.where(hard & (stuck > 0), 1.0, np.exp(-rate * epoch))
+            losses = level * np.where(hard & (stuck > 0), 4, 1) * fall
+            watch.look((losses * rng.lognormal(0, 0.2, n)).astype(np.float32))
+        return watch.figures()
+
+    quick, slow = figures(1.0), figures(0.1)
+    assert quick["falling"] < regime.SATURATED < regime.FALLING < slow["falling"]
+    assert quick["learned"] > 0.9 > slow["learned"]
+    assert figures(0.5)["in_doubt"] < regime.DOUBTED < figures(0.5, stuck=1)["in_doubt"]
+    assert figures(0.5, strata=np.arange(n) // 4000)["imbalance"] == 4
+    said = " ".join(regime.sentences(figures(0.5, stuck=1, strata=np.arange(n) // 4000)))
+    assert "wrong labels are likely" in said and "4 times as many" in said
+
+
+def test_a_regime_needs_four_epochs():
+    watch = regime.Observer(10, 3, None)
+    for _ in range(3):
+        watch.look(np.ones(10, np.float32))
+    assert watch.figures() is None and regime.regime_of([None]) == {} == regime.regime_of([])
