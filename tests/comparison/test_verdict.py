@@ -98,6 +98,7 @@ def test_seeds_that_would_tell_are_those_that_would():
 
 def test_better_because_of_shorter_training_is_told():
     found = verdict(made_up({(FULL, 1.0): 60, (EQUAL, 0.5): 65, ("SeTa", 0.5): 65}))
+    assert "50 % of the epochs gain, +5.00 ±" in found[0]
     assert any(
         "50 % of the epochs are clearly better than all of them, +5.00" in text for text in found
     )

@@ -111,6 +111,8 @@ class _Verdict:
         least = free[-1]
         way = self.cells.to_full(least)
         text = "" if way is None else interval(way, self.digits)
+        if self.cells.better(way) > 0:
+            return f"Cut epochs: {nothing}, and {_share(least)} of the epochs gain, {text}."
         return (
             f"Cut epochs: {nothing}, and {_share(least)} of the epochs lose nothing that "
             f"{_seeds(way)} can tell, {text}; {number(self._worst(way), self.digits)} less than "
@@ -135,8 +137,8 @@ class _Verdict:
                 )
             elif sign > 0:
                 said.append(
-                    f"{_share(cell)} of the epochs are better than all of them, {text}: longer "
-                    "runs may learn wrong labels by heart."
+                    f"{_share(cell)} of the epochs are clearly better than all of them, {text}: "
+                    "longer runs may learn wrong labels by heart."
                 )
             else:
                 said.append(f"{_share(cell)} of the epochs: {text} to all, not told apart.")
