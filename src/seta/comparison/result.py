@@ -17,9 +17,22 @@ from seta.comparison.verdict import verdict
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from rich.console import Group
+    from rich.console import Console, Group
+    from rich.text import Text
 
 FILES = ("comparison.md", "comparison.html", "comparison.png")
+
+
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C has ended a comparison; the same call goes on.
+
+    Attributes:
+        comparison: What there is.
+    """
+
+    def __init__(self, comparison: Comparison) -> None:
+        super().__init__("the same call goes on")
+        self.comparison = comparison
 
 
 @dataclass(frozen=True)
@@ -123,8 +136,12 @@ class Comparison:
         save(figure, paths[2])
         return paths
 
-    def table(self) -> Group:
-        """Returns the tables for a terminal, made with rich."""
+    def table(self, console: Console | None = None) -> Group | Text:
+        """Returns the tables for a terminal, made with rich; plain text for a file or a pipe."""
+        if console is not None and not console.is_terminal:
+            from rich.text import Text
+
+            return Text(f"{self.title}\n\n{tables.for_text(self.cells)}\n")
         return tables.for_terminal(self.cells, self.title)
 
     def said(self) -> str:

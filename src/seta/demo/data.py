@@ -75,7 +75,7 @@ def load_digits() -> ImageData:
         test=test,
         test_labels=labels[held_out],
         classes=10,
-        epochs=40,
+        epochs=10,
     )
 
 
