@@ -7,7 +7,6 @@ run failed, 2 if what was asked for does not exist, 130 after Ctrl-C.
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -116,10 +115,14 @@ def _make(
     console: Console, missing: list[Job], planned: int, maker: Maker, path: Path, threads: int
 ) -> int:
     """Makes the runs and returns the exit status."""
+
+    def write(line: lines.Line) -> None:
+        lines.append(path, line)  # of a run that another call has made by now, its line stays
+
     heed_interrupts()
     try:
         with display(console, missing, planned - len(missing)) as watcher:
-            orders = Orders(maker, partial(lines.append, path), watcher)
+            orders = Orders(maker, write, watcher)
             failures = make_apart(missing, orders, workers=maker.workers, threads=threads)
     except KeyboardInterrupt:
         typer.echo("stopped: the same command goes on", err=True)
