@@ -14,11 +14,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.accuracy import lines, suites
-from seta.comparison.display import display
+from benchmarks.accuracy import suites
+from benchmarks.accuracy.maker import Maker
 from benchmarks.accuracy.plan import Choice, Job, jobs, left
-from seta.comparison.runner import Circumstances, make_runs
 from seta.commands import heed_interrupts
+from seta.comparison import lines
+from seta.comparison.display import display
+from seta.comparison.runner import Orders, make_apart
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "accuracy"
@@ -85,8 +87,8 @@ def run(
         _show(console, missing, len(planned) - len(missing))
         return
     command = _command(chosen, data, epochs, device, jobs_at_a_time, threads)
-    circumstances = Circumstances(chosen, data, device, threads, jobs_at_a_time, command)
-    raise typer.Exit(_make(console, missing, len(planned), circumstances, path))
+    maker = Maker(chosen, data, device, jobs_at_a_time, command)
+    raise typer.Exit(_make(console, missing, len(planned), maker, path, threads))
 
 
 @app.command()
@@ -110,15 +112,18 @@ def report(
 
 
 def _make(
-    console: Console, missing: list[Job], planned: int, circumstances: Circumstances, path: Path
+    console: Console, missing: list[Job], planned: int, maker: Maker, path: Path, threads: int
 ) -> int:
     """Makes the runs and returns the exit status."""
+
+    def write(line: lines.Line) -> None:
+        lines.append(path, line)  # of a run that another call has made by now, its line stays
+
     heed_interrupts()
     try:
         with display(console, missing, planned - len(missing)) as watcher:
-            failures = make_runs(
-                missing, circumstances, lambda line: lines.append(path, line), watcher
-            )
+            orders = Orders(maker, write, watcher)
+            failures = make_apart(missing, orders, workers=maker.workers, threads=threads)
     except KeyboardInterrupt:
         typer.echo("stopped: the same command goes on", err=True)
         return 130
@@ -137,7 +142,7 @@ def _show(console: Console, missing: list[Job], already: int) -> None:
     for job in missing:
         one = job.contender
         budget = "as published" if one.budget is None else f"{one.budget:g}"
-        figures = (str(job.seed), str(one.epochs(job.epochs)), f"{job.visits:,}")
+        figures = (str(job.seed), str(job.epochs), f"{job.visits:,}")
         table.add_row(job.variant, one.method, budget, *figures)
     console.print(table)
     console.print(f"{sum(job.visits for job in missing):,} visits at most")

@@ -10,37 +10,45 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.accuracy.suites import Suite, Variant
 from seta.comparison.contenders import METHODS, Contender, contenders
 from seta.comparison.lines import Key, key
-from benchmarks.accuracy.suites import Suite, Variant
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run that is to be made."""
+    """One run that is to be made.
+
+    Args:
+        suite: Name of the suite.
+        variant: Which task of it.
+        contender: What is run.
+        seed: Of the run.
+        full_epochs: Epochs of full training.
+        samples: Size of the training data.
+    """
 
     suite: str
     variant: str
     contender: Contender
     seed: int
-    epochs: int
+    full_epochs: int
     samples: int
 
     @property
     def key(self) -> Key:
         """The key of its line."""
-        return (
-            self.suite,
-            self.variant,
-            self.contender.method,
-            self.contender.budget,
-            self.seed,
-        )
+        return self.suite, self.variant, self.contender.method, self.contender.budget, self.seed
 
     @property
     def visits(self) -> int:
         """The most samples that it can train."""
-        return self.contender.visits(self.samples, self.epochs)
+        return self.contender.visits(self.samples, self.full_epochs)
+
+    @property
+    def epochs(self) -> int:
+        """The epochs that it has itself."""
+        return self.contender.epochs(self.full_epochs)
 
     @property
     def name(self) -> str:
@@ -114,9 +122,9 @@ def left(planned: Iterable[Job], lines: Iterable[Mapping[str, Any]]) -> list[Job
         line = by_key.get(job.key)
         if line is None:
             missing.append(job)
-        elif line["full_epochs"] != job.epochs:
+        elif line["full_epochs"] != job.full_epochs:
             raise ValueError(
-                f"epochs is {job.epochs}, but the file has a run of {line['full_epochs']} "
+                f"epochs is {job.full_epochs}, but the file has a run of {line['full_epochs']} "
                 f"({job.name}): choose another folder by --out, or the same epochs"
             )
     return missing

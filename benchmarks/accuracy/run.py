@@ -19,10 +19,10 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.accuracy.clock import Clock
-from seta.comparison.contenders import Contender
-from seta.comparison.lines import Line
 from benchmarks.accuracy.task import Task, Trial
 from benchmarks.measure import machine, source, versions
+from seta.comparison.contenders import Contender
+from seta.comparison.lines import Line
 from seta.engine import LossHistogram, difficulty_groups
 from seta.engine.curves.policy import takes_strata
 from seta.engine.steps import Steps

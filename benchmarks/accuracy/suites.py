@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from seta.comparison.contenders import METHODS
 from benchmarks.accuracy.task import Task
+from seta.comparison.contenders import METHODS
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from seta.policies import REGISTRY as _METHODS
 from seta.policies.methods import *  # noqa: F403
 
 if TYPE_CHECKING:
-    from seta.comparison import Comparison as Comparison
-    from seta.comparison import compare as compare
+    from seta.comparison.make import compare as compare
+    from seta.comparison.result import Comparison as Comparison
     from seta.compat import Log as Log
     from seta.compat import prune as prune
     from seta.torch import ProgressSchedule as ProgressSchedule
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _NEEDS_TORCH = {
-    "Comparison": "seta.comparison",
+    "Comparison": "seta.comparison.result",
     "Log": "seta.compat",
-    "compare": "seta.comparison",
+    "compare": "seta.comparison.make",
     "prune": "seta.compat",
     "ProgressSchedule": "seta.torch",
     "PrunedDataLoader": "seta.torch",

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.accuracy import lines
-from seta.comparison.contenders import METHODS, PUBLISHED
 from benchmarks.accuracy.report import write
 from benchmarks.accuracy.suites import SUITES
+from seta.comparison import lines
+from seta.comparison.contenders import METHODS, PUBLISHED
 
 ROOT = Path(__file__).resolve().parents[2]
 FULL = 3 * (1078 - 1078 % 32)  # visits: every batch is full

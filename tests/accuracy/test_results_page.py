@@ -4,10 +4,10 @@ import re
 
 import pytest
 
-from seta.comparison.contenders import AT_BUDGET
 from benchmarks.accuracy.report import LINES, check, write
 from benchmarks.accuracy.report.page import HERE
 from benchmarks.accuracy.report.questions import QUESTIONS
+from seta.comparison.contenders import AT_BUDGET
 from tests.accuracy.synthetic import lines, store
 
 TEMPLATES = {path.name: path.read_text() for path in HERE.glob("*.jinja")}

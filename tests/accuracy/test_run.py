@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from seta.comparison.contenders import AT_BUDGET, EQUAL_COST, SMALLER, Contender
 from benchmarks.accuracy.run import hardest_group, make_line
+from seta.comparison.contenders import AT_BUDGET, EQUAL_COST, SMALLER, Contender
 from seta.policies import REGISTRY
 from tests.accuracy.fake_task import FakeTask
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks.accuracy import lines
 from benchmarks.accuracy.__main__ import app
 from benchmarks.accuracy.plan import Choice, jobs
 from benchmarks.accuracy.run import make_line
 from benchmarks.accuracy.suites import get, make_task
+from seta.comparison import lines
 from tests.accuracy.fake_task import BROKEN, SUITE
 from tests.accuracy.test_run import timeless
 
@@ -89,7 +89,7 @@ def uninterrupted(line):
         suite=job.suite,
         variant=job.variant,
         seed=job.seed,
-        full_epochs=job.epochs,
+        full_epochs=job.full_epochs,
     )
     call = {name: line[name] for name in ("jobs", "command", "threads")}
     return timeless(again | call)

@@ -19,7 +19,8 @@ SHOW = """
 import contextlib, io, json, sys
 import seta, seta.policies
 import benchmarks.methods
-from benchmarks.accuracy import contenders, plan, suites
+from benchmarks.accuracy import plan, suites
+from seta.comparison import contenders
 from seta.demo import settings
 from seta.commands import app
 from typer.testing import CliRunner

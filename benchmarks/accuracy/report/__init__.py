@@ -12,11 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seta.comparison.contenders import EQUAL_COST, FULL
 from benchmarks.accuracy.report import heatmap, page, plots
 from benchmarks.accuracy.report.figures import Figures
 from benchmarks.accuracy.report.studies import distinct, read, slug
 from benchmarks.accuracy.suites import SUITES, Suite
+from seta.comparison.contenders import EQUAL_COST, FULL
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -10,11 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from seta.comparison.contenders import EQUAL_COST, FULL, REFERENCES
 from benchmarks.accuracy.report.measures import ACCURACY
-from benchmarks.accuracy.report.statistics import CONFIDENCE
 from benchmarks.accuracy.report.studies import (
-    Key,
     Study,
     missing,
     planned,
@@ -33,6 +30,9 @@ from benchmarks.accuracy.report.verdicts import (
     verdicts,
 )
 from benchmarks.accuracy.suites import Suite
+from seta.comparison.cells import Key
+from seta.comparison.contenders import EQUAL_COST, FULL, REFERENCES
+from seta.comparison.statistics import CONFIDENCE
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from seta.comparison.contenders import REFERENCES
 from benchmarks.accuracy.report.studies import distinct
 from benchmarks.accuracy.report.tables import number, saved
 from benchmarks.accuracy.report.verdicts import Verdict, standing
+from seta.comparison.contenders import REFERENCES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,11 +9,11 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from seta.comparison.contenders import SMALLER
 from benchmarks.accuracy.report import tables, topics
 from benchmarks.accuracy.report.figures import Figures
 from benchmarks.accuracy.report.questions import QUESTIONS
 from benchmarks.accuracy.report.studies import Study, distinct
+from seta.comparison.contenders import SMALLER
 
 HERE = Path(__file__).resolve().parent
 READING = "how-to-read.md"

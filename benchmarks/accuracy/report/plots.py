@@ -12,9 +12,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
 
+from benchmarks.accuracy.report.statistics import share, to_curve, values_of
+from benchmarks.accuracy.report.studies import CURVE, Cell, Study
+from seta.comparison.cells import Key
 from seta.comparison.contenders import EQUAL_COST, SMALLER
-from benchmarks.accuracy.report.statistics import mean_and_spread, share, to_curve, values_of
-from benchmarks.accuracy.report.studies import CURVE, Cell, Key, Study
+from seta.comparison.statistics import mean_and_spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

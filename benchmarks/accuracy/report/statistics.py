@@ -1,23 +1,17 @@
-"""Means, spreads, and differences between methods, paired by seed.
+"""What is computed of a study: how far a cell lies from Full and its curve, and its times.
 
-A run and its reference share a seed: the net that they begin with, the order, the augmentation. So
-the difference is taken seed by seed, and its interval is Student's t over these differences: as
-narrow as the pairing makes it, and wide where there are few seeds.
+The means, spreads and paired differences themselves are those of `seta.comparison.statistics`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
-from math import sqrt
-from statistics import fmean, median, stdev
+from statistics import median
 from typing import Any
 
-from scipy.stats import t as student
-
+from benchmarks.accuracy.report.studies import Cell, Study
 from seta.comparison.contenders import EQUAL_COST, FULL
-from benchmarks.accuracy.report.studies import Cell, Line, Study
+from seta.comparison.lines import Line
+from seta.comparison.statistics import Difference, between, paired_difference
 
 
 def values_of(cell: Cell, key: str) -> dict[int, float]:

@@ -9,17 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from benchmarks.accuracy import lines as files
-from seta.comparison.contenders import EQUAL_COST, FULL, METHODS, contenders
+from benchmarks.accuracy.plan import Choice, jobs
 from benchmarks.accuracy.suites import Suite
+from seta.comparison import lines as files
+from seta.comparison.cells import WHOLE, Key
+from seta.comparison.contenders import EQUAL_COST, FULL, METHODS
+from seta.comparison.lines import Line
 
-Line = Mapping[str, Any]
 Cell = Mapping[int, Line]
-Key = tuple[str, "float | None"]
 
-WHOLE: Key = (FULL, 1.0)
 CURVE = (FULL, EQUAL_COST)
 """Full training for more or fewer epochs: together, full training's own curve."""
 
@@ -141,15 +140,11 @@ NO_RUNS = "no runs yet"
 
 def planned(suite: Suite) -> dict[str, dict[Key, set[int]]]:
     """By variant, the seeds of each cell that a suite plans."""
-    every = contenders(suite.methods, suite.budgets, suite.curve)
-    return {
-        name: {
-            (one.method, one.budget): set(suite.seeds_of())
-            for one in every
-            if variant.classes or not one.needs_classes
-        }
-        for name, variant in suite.variants.items()
-    }
+    found: dict[str, dict[Key, set[int]]] = {name: {} for name in suite.variants}
+    for job in jobs(suite, Choice()):
+        cell = (job.contender.method, job.contender.budget)
+        found[job.variant].setdefault(cell, set()).add(job.seed)
+    return found
 
 
 def _absent(cells: Mapping[Key, set[int]], study: Study | None) -> str:

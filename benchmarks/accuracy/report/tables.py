@@ -9,17 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from statistics import fmean, median
 
-from seta.comparison.contenders import EQUAL_COST, FULL, REFERENCES
 from benchmarks.accuracy.report.measures import ACCURACY, EXTRA, Measure
 from benchmarks.accuracy.report.statistics import (
-    Difference,
-    mean_and_spread,
     saved_time,
     share,
     to_reference,
     values_of,
 )
-from benchmarks.accuracy.report.studies import CURVE, WHOLE, Cell, Key, Study
+from benchmarks.accuracy.report.studies import CURVE, Cell, Study
+from seta.comparison.cells import WHOLE, Key
+from seta.comparison.contenders import EQUAL_COST, FULL, REFERENCES
+from seta.comparison.statistics import Difference, mean_and_spread
 
 NONE = "–"  # noqa: RUF001
 

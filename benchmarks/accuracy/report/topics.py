@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from statistics import median
 
-from seta.comparison.contenders import REFERENCES
 from benchmarks.accuracy.report.measures import ACCURACY
-from benchmarks.accuracy.report.statistics import mean_and_spread, time_ratios, values_of
-from benchmarks.accuracy.report.studies import WHOLE, Cell, Key, Study, ordered
+from benchmarks.accuracy.report.statistics import time_ratios, values_of
+from benchmarks.accuracy.report.studies import Cell, Study, ordered
 from benchmarks.accuracy.report.tables import (
     NONE,
     hardest,
@@ -18,6 +17,9 @@ from benchmarks.accuracy.report.tables import (
     spread_of,
     table,
 )
+from seta.comparison.cells import WHOLE, Key
+from seta.comparison.contenders import REFERENCES
+from seta.comparison.statistics import mean_and_spread
 
 PROPORTIONAL = 0.03
 HALF = 0.5

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from seta.comparison.contenders import EQUAL_COST, REFERENCES
-from benchmarks.accuracy.report.statistics import Difference, to_reference
+from benchmarks.accuracy.report.statistics import to_reference
 from benchmarks.accuracy.report.studies import CURVE, Study, ordered
+from seta.comparison.contenders import EQUAL_COST, REFERENCES
+from seta.comparison.statistics import Difference
 
 
 class Verdict(NamedTuple):

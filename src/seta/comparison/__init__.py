@@ -4,10 +4,3 @@
 
 Needs torch and scipy; rich to show progress, matplotlib for the picture.
 """
-
-from __future__ import annotations
-
-from seta.comparison.make import compare as compare
-from seta.comparison.result import Comparison as Comparison
-
-__all__ = ["Comparison", "compare"]
