@@ -116,7 +116,10 @@ def demo(
     epochs: Annotated[
         int | None, typer.Option(help="Epochs of full training. By default 10; files: 15.")
     ] = None,
-    seeds: Annotated[int, typer.Option(help="Runs per method and budget.")] = 3,
+    seeds: Annotated[
+        int | None,
+        typer.Option(help="Runs per method and budget. By default 5; files: 3."),
+    ] = None,
     limit: Annotated[
         int | None,
         typer.Option(

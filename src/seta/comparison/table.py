@@ -108,7 +108,7 @@ def _way(cells: Cells, way: Difference | None, measure: str, digits: int) -> str
 
 NARROW: tuple[frozenset[str], ...] = tuple(
     frozenset(left_out)
-    for left_out in ((), ("visits",), ("visits", "seconds"), ("visits", "seconds", "seeds"))
+    for left_out in ((), ("visits",), ("visits", "seconds"), ("visits", "seconds", "cost %"))
 )
 """The columns that a terminal goes without: as few of them as its width allows."""
 

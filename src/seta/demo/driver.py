@@ -16,9 +16,9 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from seta.comparison import Comparison, compare
 from seta.comparison.command import show, stopped
-from seta.comparison.result import Stopped
+from seta.comparison.make import compare
+from seta.comparison.result import Comparison, Stopped
 from seta.demo.data import ImageData, load_digits, load_file
 from seta.demo.settings import DemoError, DemoSettings
 from seta.demo.snapshots import KeepCurves
@@ -52,6 +52,7 @@ def run_demo(settings: DemoSettings, console: Console) -> int:
         found = _compare(settings, data, recipe, curves)
     except Stopped as error:
         found, code = error.comparison, stopped()
+        found = replace(found, notes=("Stopped before all runs were made.", *found.notes))
     except (ValueError, RuntimeError) as error:
         raise DemoError(str(error)) from error
     _report(found, settings.out, data, curves, console)
@@ -73,7 +74,7 @@ def _compare(
             batch_size=recipe.batch_size,
             methods=[name for name in settings.methods if name != "Full"],  # always there
             budgets=settings.budgets,
-            seeds=settings.seeds,
+            seeds=settings.seeds or data.seeds,
             strata=np.unique(data.train_labels, return_inverse=True)[1],
             out=settings.out,
             settings=_identity(data, recipe),

@@ -34,7 +34,7 @@ class DemoSettings:
         methods: Names of `METHODS`; Full, and Full at equal cost, are always there.
         budgets: Shares of full training's sample visits, in (0, 1).
         epochs: Epochs of full training; None: the data's default.
-        seeds: Runs per method and budget.
+        seeds: Runs per method and budget; None: the data's default.
         limit: Images to train on at most; None: chosen by their size; 0: all.
         device: A torch device ("cpu", "cuda"); None: a GPU if there is one.
 
@@ -48,7 +48,7 @@ class DemoSettings:
     methods: Sequence[str] = DEFAULT_METHODS
     budgets: Sequence[float] = (0.5,)
     epochs: int | None = None
-    seeds: int = 3
+    seeds: int | None = None
     limit: int | None = None
     device: str | None = None
 
