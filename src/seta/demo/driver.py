@@ -23,6 +23,7 @@ from seta.demo.data import ImageData, load_digits, load_file
 from seta.demo.settings import DemoError, DemoSettings
 from seta.demo.snapshots import KeepCurves
 from seta.demo.train import ImageTraining, Recipe, batch_as_is, tensors
+from seta.report.units import many
 
 __all__ = ["CURVES", "run_demo"]
 
@@ -118,7 +119,7 @@ def _announced(data: ImageData, recipe: Recipe) -> tuple[str, ...]:
     """What is going to happen."""
     channels, height, width = data.shape
     return (
-        f"{data.name}: {len(data.train):,} images to train on, {len(data.test):,} held out, "
+        f"{data.name}: {many(len(data.train), 'image')} to train on, {len(data.test):,} held out, "
         f"{height} x {width} x {channels}, {data.classes} labels, on {recipe.device}",
         *data.notes,
         "Ctrl-C ends the runs and shows what there is; the same command goes on.",
