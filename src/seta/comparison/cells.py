@@ -59,7 +59,7 @@ class Cell:
     @property
     def seconds(self) -> float:
         """Wall time of a run, the median over the seeds."""
-        return median(line["seconds"] for line in self.lines.values())
+        return float(median(line["seconds"] for line in self.lines.values()))
 
     def values(self, measure: str) -> dict[int, float]:
         """A figure by seed; without those that are not known."""
@@ -113,7 +113,9 @@ class Cells:
 
     def to_equal_cost(self, cell: Cell, measure: str | None = None) -> Difference | None:
         """How far a cell lies from Full at equal cost; None for references."""
-        return None if cell.reference else self._between(cell, self.equal_cost(cell.budget), measure)
+        if cell.reference:
+            return None
+        return self._between(cell, self.equal_cost(cell.budget), measure)
 
     def better(self, way: Difference | None, measure: str | None = None) -> int:
         """1 or -1 where a difference is clearly for the better or the worse; 0 otherwise."""
@@ -124,9 +126,7 @@ class Cells:
         if beside is None:
             return None
         name = measure or self.measures[0]
-        return paired_difference(
-            cell.values(name), beside.values(name), confidence=self.confidence
-        )
+        return paired_difference(cell.values(name), beside.values(name), confidence=self.confidence)
 
 
 def cells_of(
@@ -141,23 +141,22 @@ def cells_of(
     Args:
         lines: Of runs.
         measures: The figures that count, in order; without, all that runs have measured, in the
-            order of the first.
+            order of Full's first seed, or else of the first run that is listed.
         lower: Those that are better when they are lower.
         confidence: Of the intervals.
     """
     found: dict[Key, dict[int, Line]] = {}
-    names: dict[str, None] = dict.fromkeys(measures)
     for line in lines:
         found.setdefault((line["method"], line["budget"]), {})[line["seed"]] = line
-        if not measures:
-            names.update(dict.fromkeys(line["metrics"]))
     ordered = sorted(found, key=_place)
     cells = {at: Cell(*at, dict(sorted(found[at].items()))) for at in ordered}
+    listed = (line for cell in cells.values() for line in cell.lines.values())
+    names = measures or dict.fromkeys(name for line in listed for name in line["metrics"])
     return Cells(cells, list(names), frozenset(lower), confidence)
 
 
-def _place(key: Key) -> tuple[bool, float, int]:
-    """Full, then by budget, the largest first, in the order of the methods; own ones last."""
+def _place(key: Key) -> tuple[bool, float, int, str]:
+    """Full, then by budget, the largest first, in the order of the methods; own ones by name."""
     method, budget = key
     place = METHODS.index(method) if method in METHODS else len(METHODS)
-    return (key != WHOLE, -(budget or 0.0), place)
+    return (key != WHOLE, -(budget or 0.0), place, method)
