@@ -102,7 +102,8 @@ def compare(
         jobs: Runs at a time, each in a process of its own if more than one: then `run`, `loader`
             and the data set are sent there.
         loader: Makes what `run` is given, called as `seta.PrunedDataLoader`: for frameworks that
-            have a loader of their own. It has to hand on `on_epoch`.
+            have a loader of their own. It has to hand on all that it is given; where the result
+            has a `pruner`, its losses are looked at.
         settings: What else makes a run what it is, such as a learning rate: noticed if it changes.
         progress: Whether to show, on standard error, how far the runs are and how long they take.
         **options: Of the loader, such as `num_workers`.
