@@ -27,6 +27,8 @@ def run(
         TargetError: Something that was asked for does not exist, or is not allowed.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+        if torch.cuda.is_available():  # NCCL refuses two processes on one device
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     try:
         function = find(training, option="run")
@@ -41,11 +43,13 @@ def run(
     except KeyboardInterrupt:
         Console(stderr=True).print("stopped: the same command goes on", highlight=False)
         return STOPPED
-    if Group().first:
+    group = Group()
+    if group.first:
         console = Console(highlight=False)
         if found.lines:
-            console.print(found.table())
-        console.print(found.said(), markup=False)
+            console.print(found.table(console), soft_wrap=not console.is_terminal)
+        console.print(found.said(), markup=False, soft_wrap=not console.is_terminal)
         for name in FILES if found.lines else ():
             console.print(f"{out / name}", markup=False, soft_wrap=True)
+    group.of_first(None)  # torchrun ends all processes when one has left with a failure
     return 1 if found.failures else 0

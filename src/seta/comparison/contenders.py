@@ -102,7 +102,7 @@ class Contender:
             full: Epochs of full training.
         """
         if self.method not in (EQUAL_COST, SMALLER):
-            return {"budget": None if self.method == FULL else self.budget, "epochs": full}
+            return {"budget": self.budget, "epochs": full}  # of Full 1.0: its steps are known
         steps = int(self._exact() * full * sizes.batches(sizes.most))
         if self.method == SMALLER:
             smaller = self.batch_size(sizes.batch_size)

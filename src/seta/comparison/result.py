@@ -17,7 +17,8 @@ from seta.comparison.verdict import verdict
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from rich.console import Group
+    from rich.console import Console, Group
+    from rich.text import Text
 
 FILES = ("comparison.md", "comparison.html", "comparison.png")
 
@@ -123,8 +124,12 @@ class Comparison:
         save(figure, paths[2])
         return paths
 
-    def table(self) -> Group:
-        """Returns the tables for a terminal, made with rich."""
+    def table(self, console: Console | None = None) -> Group | Text:
+        """Returns the tables for a terminal, made with rich; plain text for a file or a pipe."""
+        if console is not None and not console.is_terminal:
+            from rich.text import Text
+
+            return Text(f"{self.title}\n\n{tables.for_text(self.cells)}\n")
         return tables.for_terminal(self.cells, self.title)
 
     def said(self) -> str:
