@@ -23,7 +23,7 @@ SOURCES := $(shell find src -not -name '__pycache__' -not -name '*.pyc') README.
 help: ## show this list
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 14
 
-demo: $(PACKAGE) ## train on real data, pruned beside full, in a few minutes; prints where the results are
+demo: $(PACKAGE) ## compare methods with full training on real data, in a minute; prints where the results are
 	$(BIN)/seta demo
 
 test: $(PACKAGE) ## run the tests and doctests against the installed wheel; no frameworks

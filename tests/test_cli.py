@@ -48,18 +48,18 @@ def test_the_methods_are_listed_with_their_settings_and_sources():
 
 def test_without_a_command_the_help_is_shown():
     assert "demo" in call().output
-    assert "--prune-ratio" in call("demo", "--help").output
+    assert "--budget" in call("demo", "--help").output
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--methods", "full,magic"], "error: --methods: 'magic' is not one of full, "),
-        (["--methods", "equal-cost"], "equal-cost takes its cost from SeTa: add seta"),
+        (["--method", "seta", "--method", "magic"], "error: --method magic: is none of SeTa, "),
+        (["--budget", 0.5, "--budget", 50], "error: --budget must lie in (0, 1), got 50: "),
+        (["--epochs", 1, "--budget", 0.001], "error: budgets must leave at least one batch"),
         (["--epochs", 0], "error: --epochs must lie between 1 and 10,000, got 0"),
         (["--seeds", 0], "error: --seeds must lie between 1 and 1,000, got 0"),
         (["--limit", 5], "error: --test and --limit go with --data FILE"),
-        (["--prune-ratio", 1.5], "error: --prune-ratio: prune_ratio "),
         (["--data", "nowhere.npz"], "error: nowhere.npz: no such file"),
         (["--data", "."], "error: .: is a folder; needed: a .parquet or .npz file"),
         (["--data", "a" * 300], "cannot be opened ("),

@@ -19,7 +19,7 @@ from rich.table import Table
 
 import seta
 from seta import policies
-from seta.demo.settings import typed_methods
+from seta.demo.settings import DEFAULT_METHODS, METHODS
 from seta.extras import MissingExtra, require
 
 __all__ = ["app"]
@@ -32,7 +32,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-_NEEDED = ("torch", "sklearn", "matplotlib")
+_NEEDED = ("torch", "sklearn", "scipy", "matplotlib")
 _INTERRUPTED = 130
 
 
@@ -94,16 +94,32 @@ def demo(
             help="Labelled images to measure on. By default a part of --data is held out."
         ),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("seta-demo"),
-    methods: Annotated[
-        str,
-        typer.Option(help=f"Methods to compare, with commas: {typed_methods()}."),
-    ] = "full,equal-cost,random,infobatch,seta",
-    epochs: Annotated[
-        int | None, typer.Option(help="Epochs of full training. By default 40; files: 15.")
+    out: Annotated[
+        Path, typer.Option(help="Folder of the results; runs that are there are not made again.")
+    ] = Path("seta-demo"),
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help=f"A method to compare; may be repeated. One of {', '.join(METHODS)}. By default "
+            f"{', '.join(DEFAULT_METHODS)}. Full, and Full at equal cost, are always there.",
+        ),
     ] = None,
-    seeds: Annotated[int, typer.Option(help="Runs per method.")] = 3,
-    prune_ratio: Annotated[float, typer.Option(help="SeTa's prune ratio.")] = 0.1,
+    budget: Annotated[
+        list[float] | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Share of full training's sample visits to train; may be repeated. By default "
+            "0.5.",
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Epochs of full training. By default 10; files: 15.")
+    ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(help="Runs per method and budget. By default 5; files: 3."),
+    ] = None,
     limit: Annotated[
         int | None,
         typer.Option(
@@ -114,22 +130,25 @@ def demo(
         str | None, typer.Option(help="cpu or cuda. By default a GPU if there is one.")
     ] = None,
 ) -> None:
-    """Train a small net with and without pruning, and compare accuracy and cost."""
+    """Train a small net with and without pruning, and compare: `seta compare`, ready to run.
+
+    Stop it and give the same command again: it goes on.
+    """
     with _told_kindly():
         require("seta demo", *_NEEDED)
         console = Console(highlight=False)
         with console.status("loading torch") if console.is_terminal else nullcontext():
             from seta.demo.driver import run_demo
-        from seta.demo.settings import DemoSettings, parse_methods
+        from seta.demo.settings import DemoSettings, named
 
         settings = DemoSettings(
             out=out,
             data=data,
             test=test,
-            methods=parse_methods(methods),
+            methods=named(method or DEFAULT_METHODS),
+            budgets=tuple(dict.fromkeys(budget or (0.5,))),
             epochs=epochs,
             seeds=seeds,
-            prune_ratio=prune_ratio,
             limit=limit,
             device=device,
         )

@@ -1,14 +1,19 @@
 """`seta compare`: what a command line names, and what a person sees."""
 
+import io
 import json
 import os
 import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
+import seta
 from seta.commands import app
+from seta.comparison import table as tables
+from seta.comparison.result import Stopped
 from seta.comparison.target import TargetError, find, made
 from tests.comparison import training
 
@@ -92,3 +97,58 @@ def test_a_function_that_makes_the_data_is_called_and_a_data_set_is_not():
     assert made(data) is data
     with pytest.raises(TargetError, match="--data must name"):
         find("points", option="--data")
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 120, 200])
+def test_a_table_leaves_columns_out_where_a_terminal_is_narrow(width):
+    found = seta.compare(
+        training.run, training.Points(), epochs=4, batch_size=32, methods=["Learnable", "SeTa"],
+        seeds=2, progress=False,
+    )  # fmt: skip
+    out = io.StringIO()
+    console = Console(file=out, width=width, force_terminal=True, color_system=None)
+    console.print(found.table(console))
+    shown = out.getvalue()
+    assert "Full at equal cost 0.5" in shown and "Learnable 0.5" in shown
+    assert max(map(len, shown.splitlines())) <= width
+    assert ("seconds" in shown) == (width >= 120) and ("visits" in shown) == (width >= 120)
+    assert width < 80 or "…" not in shown
+
+
+def test_a_pipe_gets_whole_lines():
+    found = seta.compare(
+        training.run, training.Points(), epochs=4, batch_size=32, methods=["SeTa"], seeds=1,
+        progress=False,
+    )  # fmt: skip
+    shown = found.table(Console(file=io.StringIO(), width=20))
+    assert str(shown).splitlines() == [found.title, "", *tables.for_text(found.cells).splitlines()]
+
+
+def test_ctrl_c_hands_over_what_there_is(tmp_path):
+    calls = []
+
+    def third(loader, seed):
+        calls.append(seed)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return training.run(loader, seed)
+
+    options = {"epochs": 4, "batch_size": 32, "seeds": 2, "out": tmp_path, "progress": False}
+    with pytest.raises(Stopped) as stop:
+        seta.compare(third, training.Points(), methods=["SeTa"], **options)
+    assert [line["method"] for line in stop.value.comparison.lines] == [
+        "Full", "Full at equal cost",
+    ]  # fmt: skip
+    assert (tmp_path / "comparison.png").stat().st_size > 0
+    assert len(seta.compare(third, training.Points(), methods=["SeTa"], **options).lines) == 6
+
+
+def test_ctrl_c_shows_what_there_is(project):
+    (project / "my_training.py").write_text(
+        (project / "my_training.py").read_text()
+        + "\ndef stops(loader, seed):\n    if seed: raise KeyboardInterrupt\n"
+        "    return run(loader, seed)\n"
+    )
+    found = command("my_training.py:stops", "--data", "points", *BASE[:4], "--seeds", "3")
+    assert found.exit_code == 130 and "stopped: the same command goes on" in found.stderr
+    assert "SeTa 0.5" in found.stdout and "comparison.md" in found.stdout

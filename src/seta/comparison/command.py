@@ -9,10 +9,12 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
 
 from seta.comparison.group import Group
 from seta.comparison.make import compare
-from seta.comparison.result import FILES
+from seta.comparison.result import FILES, Comparison, Stopped
 from seta.comparison.target import TargetError, find, made
 
 STOPPED = 130
@@ -40,16 +42,35 @@ def run(
         found = compare(function, dataset, out=out, **options)
     except (TypeError, ValueError, RuntimeError) as error:
         raise TargetError(str(error)) from error
+    except Stopped as error:
+        show(error.comparison, out)
+        return stopped()
     except KeyboardInterrupt:
-        Console(stderr=True).print("stopped: the same command goes on", highlight=False)
-        return STOPPED
-    group = Group()
-    if group.first:
-        console = Console(highlight=False)
-        if found.lines:
-            console.print(found.table(console), soft_wrap=not console.is_terminal)
-        console.print(found.said(), markup=False, soft_wrap=not console.is_terminal)
-        for name in FILES if found.lines else ():
-            console.print(f"{out / name}", markup=False, soft_wrap=True)
-    group.of_first(None)  # torchrun ends all processes when one has left with a failure
+        return stopped()
+    show(found, out)
+    Group().of_first(None)  # torchrun ends all processes when one has left with a failure
     return 1 if found.failures else 0
+
+
+def show(found: Comparison, out: Path) -> None:
+    """Prints what a comparison came to, and where its files are; on the first of the processes."""
+    if not Group().first:
+        return
+    console = Console(highlight=False)
+    if found.lines:
+        console.print(found.table(console), soft_wrap=not console.is_terminal)
+    if console.is_terminal:
+        for line in found.said().splitlines():
+            text = line.lstrip()  # indented in whole, where it is folded
+            indent = len(line) - len(text)
+            console.print(Padding(Text(text), (0, 0, 0, indent), expand=False) if text else "")
+    else:
+        console.print(found.said(), markup=False, soft_wrap=True)
+    for name in FILES if found.lines else ():
+        console.print(f"{out / name}", markup=False, soft_wrap=True)
+
+
+def stopped() -> int:
+    """Says that the runs were stopped; returns the exit code of Ctrl-C."""
+    Console(stderr=True).print("stopped: the same command goes on", highlight=False)
+    return STOPPED

@@ -33,7 +33,7 @@ from seta.comparison.early import Rounds, confidence_of
 from seta.comparison.group import Group
 from seta.comparison.lines import Line
 from seta.comparison.pilot import part_of
-from seta.comparison.result import FILES, Comparison
+from seta.comparison.result import FILES, Comparison, Stopped
 from seta.comparison.runner import Failure, Orders, Watcher, make_apart, make_here
 from seta.comparison.trial import Job, Run, Training
 from seta.engine import Policy
@@ -200,6 +200,8 @@ class _Runs:
                         self.failures = make_apart(missing, orders, workers=jobs)
                     else:
                         self.failures = make_here(missing, orders)
+            except KeyboardInterrupt:
+                raise Stopped(self.result()) from None
             finally:
                 if self.out is not None and self.lines:
                     self.result().save(self.out)
@@ -261,7 +263,8 @@ class _Runs:
             if other:
                 raise ValueError(
                     f"out holds runs that were made otherwise: {'; '.join(other)} "
-                    f"({line['method']}, seed {line['seed']}). Give another out=, or remove {RUNS}"
+                    f"({line['method']}, seed {line['seed']}). Give another folder, or remove "
+                    f"{RUNS}"
                 )
             self.lines.append(line)
 
@@ -284,7 +287,7 @@ class _Runs:
             raise ValueError(
                 f"lower_is_better must be of {known}, which run returns; got {sorted(unknown)}"
             )
-        if self._whole(line["seed"]):
+        if self._whole(line["seed"]) and len(self.lines) < len(self.planned):
             self.show(self.result())
         return None
 

@@ -23,6 +23,18 @@ if TYPE_CHECKING:
 FILES = ("comparison.md", "comparison.html", "comparison.png")
 
 
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C has ended a comparison; the same call goes on.
+
+    Attributes:
+        comparison: What there is.
+    """
+
+    def __init__(self, comparison: Comparison) -> None:
+        super().__init__("the same call goes on")
+        self.comparison = comparison
+
+
 @dataclass(frozen=True)
 class Comparison:
     """The runs of a comparison, and what they say.

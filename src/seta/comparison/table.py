@@ -6,8 +6,10 @@ and says so in a word, so that nothing hangs on colour.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from html import escape
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 from seta.comparison.cells import Cell, Cells
@@ -16,7 +18,8 @@ from seta.comparison.statistics import Difference
 from seta.comparison.verdict import digits_of, interval, number
 
 if TYPE_CHECKING:
-    from rich.console import Group
+    from rich.console import Console, ConsoleOptions, Group
+    from rich.table import Table
 
 NONE = "–"  # noqa: RUF001
 
@@ -103,22 +106,50 @@ def _way(cells: Cells, way: Difference | None, measure: str, digits: int) -> str
     return interval(way, digits) + word
 
 
+NARROW: tuple[frozenset[str], ...] = tuple(
+    frozenset(left_out)
+    for left_out in ((), ("visits",), ("visits", "seconds"), ("visits", "seconds", "cost %"))
+)
+"""The columns that a terminal goes without: as few of them as its width allows."""
+
+
 def for_terminal(cells: Cells, title: str) -> Group:
     """Returns the tables for a terminal, one for each measure, made with rich."""
-    from rich.box import SIMPLE
     from rich.console import Group
-    from rich.table import Table
 
-    tables = []
-    for measure in cells.measures:
-        headings, body = texts(cells, measure)
-        table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE)
-        for heading in headings:
-            table.add_column(heading, justify="left" if heading == headings[0] else "right")
-        for row in body:
-            table.add_row(*row, style="bold" if any(map(_clear, row)) else None)
-        tables.append(table)
+    tables = (_Fitting(title, *texts(cells, measure)) for measure in cells.measures)
     return Group(*tables, legend(cells))
+
+
+@dataclass(frozen=True)
+class _Fitting:
+    """A table of as many columns as there is room for."""
+
+    title: str
+    headings: Sequence[str]
+    body: Sequence[Sequence[str]]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
+        """Makes the table: asked by rich, when it is printed."""
+        for left_out in NARROW:
+            table = self._without(left_out)
+            if console.measure(table, options=options.update(width=1000)).maximum <= console.width:
+                break
+        yield table
+
+    def _without(self, left_out: Collection[str]) -> Table:
+        from rich.box import SIMPLE
+        from rich.table import Table
+
+        table = Table(box=SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
+        table.title, table.title_justify, table.title_style = self.title, "left", "bold"
+        kept = [heading not in left_out for heading in self.headings]
+        for place, heading in enumerate(compress(self.headings, kept)):
+            text = heading.replace(EQUAL_COST, EQUAL_COST.replace(" equal", "\nequal"))
+            table.add_column(text, justify="right" if place else "left", no_wrap=not place)
+        for row in self.body:
+            table.add_row(*compress(row, kept), style="bold" if any(map(_clear, row)) else None)
+        return table
 
 
 def for_text(cells: Cells) -> str:

@@ -1,107 +1,129 @@
-"""The demo from beginning to end: data, runs, rows, table, plot.
+"""The demo from beginning to end: data, training, `seta.compare`, and what came of it.
 
-Top of `seta.demo`. Ctrl-C ends the runs, not the reporting: the rows are on disk already, and table
-and plot are made of what there is.
+Top of `seta.demo`. All that compares is `seta.compare`'s: the runs, their lines, the progress, the
+table, the verdict, and that Ctrl-C ends the runs and not the reporting.
 """
 
-import os
-import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
+from zlib import crc32
 
+import numpy as np
 import torch
 from rich.console import Console
+from rich.progress import Progress
 
-import seta
-from seta.demo.comparison import Comparison
+from seta.comparison.command import show, stopped
+from seta.comparison.make import compare
+from seta.comparison.result import Comparison, Stopped
 from seta.demo.data import ImageData, load_digits, load_file
-from seta.demo.display import decoding, make_display
-from seta.demo.outcome import report
-from seta.demo.rows import RowWriter
-from seta.demo.settings import EQUAL_COST, DemoError, DemoSettings
-from seta.demo.train import Recipe, warm_up
+from seta.demo.settings import DemoError, DemoSettings
+from seta.demo.snapshots import KeepCurves
+from seta.demo.train import ImageTraining, Recipe, batch_as_is, tensors
 from seta.report.units import many
 
-__all__ = ["INTERRUPTED", "run_demo"]
+__all__ = ["CURVES", "run_demo"]
 
-INTERRUPTED = 130
+CURVES = "keep-curves.png"
 _SMALL = 32 * 32  # pixels; nets on such images gain little from threads and suffer from neighbours
+_FEWEST_BATCHES = 8  # of an epoch, where there are few images
 
 
 def run_demo(settings: DemoSettings, console: Console) -> int:
     """Run the demo and leave its results in `settings.out`.
 
     Returns:
-        The exit code: 0, or 130 if the runs were stopped by Ctrl-C.
+        The exit code: 0; 1 if runs have failed; 130 if they were stopped by Ctrl-C.
 
     Raises:
         DemoError: Something that was asked for cannot be done.
     """
     recipe = Recipe(device=_device(settings.device))
-    _make_folder(settings)
-    comparison = Comparison(settings, _load(settings, recipe, console), recipe)
-    warm_up(comparison.data, recipe)
-    stopped = _make_runs(comparison, console)
-    report(comparison, console, stopped=stopped)
-    return INTERRUPTED if stopped else 0
-
-
-def _make_runs(comparison: Comparison, console: Console) -> bool:
-    """Make the runs; returns whether Ctrl-C ended them."""
-    path = comparison.settings.out / "rows.jsonl"
-    with RowWriter(path) as rows, _threads(comparison.data):
-        try:
-            rows.write("setup", _setup(comparison))
-            _announce(comparison, console)
-            with make_display(console, comparison.runs) as display:
-                comparison.make_all(rows, display)
-        except KeyboardInterrupt:
-            rows.write("stopped", {"finished_runs": comparison.finished})
-            return True
-    return False
-
-
-def _setup(comparison: Comparison) -> dict[str, Any]:
-    """What is run on what: the first line of the rows."""
-    data, settings = comparison.data, comparison.settings
-    return {
-        "seta": seta.__version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "system": platform.platform(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "data": data.name,
-        "train_images": len(data.train),
-        "held_out_images": len(data.test),
-        "image_shape": data.shape,
-        "classes": data.classes,
-        "methods": settings.methods,
-        "seeds": settings.seeds,
-        "epochs": comparison.epochs,
-        "prune_ratio": settings.prune_ratio,
-        "recipe": asdict(comparison.recipe),
-    }
-
-
-def _announce(comparison: Comparison, console: Console) -> None:
-    """Say what is going to happen."""
-    data = comparison.data
-    channels, height, width = data.shape
-    plan = f"{many(len(comparison.runs), 'run')} of {many(comparison.epochs, 'epoch')}"
-    if EQUAL_COST in comparison.settings.methods:
-        plan += f" ({EQUAL_COST.lower()}: fewer)"
-    lines = (
-        f"{data.name}: {many(len(data.train), 'image')} to train on, {len(data.test):,} held out, "
-        f"{height} x {width} x {channels}, {data.classes} labels",
-        *data.notes,
-        f"{plan} on {comparison.recipe.device}, threads: {torch.get_num_threads()}; Ctrl-C ends "
-        "them and keeps what was measured",
-    )
-    for line in lines:
+    _make_folder(settings.out)
+    data = _load(settings, recipe, console)
+    recipe = replace(recipe, batch_size=_batch_size(len(data.train), recipe.batch_size))
+    curves = KeepCurves(settings.methods)
+    for line in _announced(data, recipe):
         console.print(line, markup=False, highlight=False)
+    code = 0
+    try:
+        found = _compare(settings, data, recipe, curves)
+    except Stopped as error:
+        found, code = error.comparison, stopped()
+        found = replace(found, notes=("Stopped before all runs were made.", *found.notes))
+    except (ValueError, RuntimeError) as error:
+        raise DemoError(str(error)) from error
+    _report(found, settings.out, data, curves, console)
+    return code or int(bool(found.failures))
+
+
+def _compare(
+    settings: DemoSettings, data: ImageData, recipe: Recipe, curves: KeepCurves
+) -> Comparison:
+    """Make the runs that are missing; return all."""
+    images, held_out = tensors(data, recipe.device)
+    training = ImageTraining(data.shape, data.classes, held_out, recipe, curves.look)
+    with _threads(data):
+        training.warm_up()
+        return compare(
+            training,
+            images,
+            epochs=settings.epochs or data.epochs,
+            batch_size=recipe.batch_size,
+            methods=[name for name in settings.methods if name != "Full"],  # always there
+            budgets=settings.budgets,
+            seeds=settings.seeds or data.seeds,
+            strata=np.unique(data.train_labels, return_inverse=True)[1],
+            out=settings.out,
+            settings=_identity(data, recipe),
+            collate_fn=batch_as_is,
+        )
+
+
+def _identity(data: ImageData, recipe: Recipe) -> dict[str, Any]:
+    """What makes the runs of a folder comparable, beside what `compare` looks at itself."""
+    checksum = 0
+    for part in (data.train, data.train_labels, data.test, data.test_labels):
+        checksum = crc32(np.ascontiguousarray(part).data, checksum)
+    of_data = {"data": data.name, "held_out": len(data.test), "checksum": f"{checksum:08x}"}
+    return {**of_data, **asdict(recipe)}
+
+
+def _report(
+    found: Comparison, out: Path, data: ImageData, curves: KeepCurves, console: Console
+) -> None:
+    """Write and print what there is."""
+    count = len(data.test)
+    measured = (
+        f"Accuracy is that after the last epoch, on {count:,} held-out images: one image is "
+        f"{100 / count:.2g} %."
+    )
+    found = replace(
+        found,
+        title=f"seta demo: {data.name}, {found.title}",
+        notes=(measured, *data.notes, *found.notes),
+    )
+    if found.lines:
+        found.save(out)
+        if not (out / CURVES).exists():
+            curves.save(out / CURVES)
+    show(found, out)
+    if (out / CURVES).exists():
+        console.print(f"{out / CURVES}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _announced(data: ImageData, recipe: Recipe) -> tuple[str, ...]:
+    """What is going to happen."""
+    channels, height, width = data.shape
+    return (
+        f"{data.name}: {many(len(data.train), 'image')} to train on, {len(data.test):,} held out, "
+        f"{height} x {width} x {channels}, {data.classes} labels, on {recipe.device}",
+        *data.notes,
+        "Ctrl-C ends the runs and shows what there is; the same command goes on.",
+    )
 
 
 def _load(settings: DemoSettings, recipe: Recipe, console: Console) -> ImageData:
@@ -113,14 +135,31 @@ def _load(settings: DemoSettings, recipe: Recipe, console: Console) -> ImageData
         return load_file(settings.data, settings.test, settings.limit, progress, batch_size=here)
 
 
-def _make_folder(settings: DemoSettings) -> None:
+@contextmanager
+def decoding(console: Console, name: str) -> Iterator[Callable[[int, int], None]]:
+    """Show how far the decoding of a file is; yields what to call with (done, total)."""
+    if not console.is_terminal or console.is_dumb_terminal:
+        console.print(f"decoding {name} ...", markup=False, highlight=False)
+        yield lambda done, total: None
+        return
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task(f"decoding {name}", total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def _batch_size(images: int, usual: int) -> int:
+    """The images of a step: fewer where there are few, so that a share of an epoch is some."""
+    return max(1, min(usual, images // _FEWEST_BATCHES))
+
+
+def _make_folder(out: Path) -> None:
     """Make the folder of the results, and see that it can be written to."""
     try:
-        settings.out.mkdir(parents=True, exist_ok=True)
-        (settings.out / "rows.jsonl").open("a", encoding="utf-8").close()
+        out.mkdir(parents=True, exist_ok=True)
+        (out / ".lock").open("a", encoding="utf-8").close()
     except OSError as error:
         raise DemoError(
-            f"--out {settings.out}: cannot be written to ({error.strerror}); give a folder that can"
+            f"--out {out}: cannot be written to ({error.strerror}); give a folder that can"
         ) from error
 
 

@@ -56,8 +56,7 @@ def learning_rate(progress: float, peak: float, warmup: float = 0.2) -> float:
     """One cycle: up in a line over the first fifth of the run, then down a cosine to zero.
 
     Args:
-        progress: Share of the run that lies behind, 0..1, counted in epochs: the epochs of a
-            pruned run differ in length, so a schedule counted in steps would stop half-way.
+        progress: Share of the run's steps that lie behind, 0..1.
         peak: Highest learning rate.
         warmup: Share of the run that rises.
     """

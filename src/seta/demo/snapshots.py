@@ -1,48 +1,62 @@
 """Four epochs to look at: an early one, two in the middle, and the last.
 
-A listener on one run, that of SeTa with the first seed, which keeps the histogram and the curve of
-these epochs for the plot. Holds at most four of each, some megabytes.
+Looks on while one run trains, and keeps the histogram and the curve of these epochs for a picture.
+Holds at most four of each, some megabytes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 
-from seta.demo.settings import EQUAL_COST
+from seta.comparison.picture import save
 from seta.engine import Pruner
-from seta.report.curves import Snapshot
-from seta.report.results import Run
+from seta.engine.curves.policy import score_of
+from seta.report.curves import Snapshot, curves_figure
 
-__all__ = ["SnapshotTaker"]
+__all__ = ["KeepCurves"]
 
 
-class SnapshotTaker:
-    """Takes the snapshots of the first run of one method.
+class KeepCurves:
+    """What the first whole run of one method trains on.
 
     Args:
         methods: The methods of the demo; SeTa is looked at, or else the first that prunes.
-        epochs: Epochs of its runs.
     """
 
-    def __init__(self, methods: Sequence[str], epochs: int) -> None:
-        pruning = [name for name in methods if name not in ("Full", EQUAL_COST)]
-        self.method = "SeTa" if "SeTa" in pruning else (*pruning, "Full")[0]
-        self.taken: list[Snapshot] = []
+    def __init__(self, methods: Sequence[str]) -> None:
+        pruning = [name for name in methods if name != "Full"]
+        self.method = "SeTa" if "SeTa" in pruning else (*pruning, None)[0]
+        self._taken: list[Snapshot] = []
+        self._title = ""
+
+    def look(self, pruner: Pruner) -> None:
+        """Looks at an epoch that has just begun."""
+        epoch, epochs = pruner.epoch, pruner.epochs
+        if epoch is None or type(pruner.policy).__name__ != self.method or self._title:
+            return
+        if epoch == 0:
+            self._taken = []  # an earlier run was not whole
         # Of SeTa's defaults, odd epochs leave out the easiest group and even ones the hardest.
         middle = epochs // 2 - epochs // 2 % 2
-        names = {middle: "Middle", middle + 1: "The next one", 1: "Early", epochs - 1: "Annealing"}
-        self._names = {epoch: name for epoch, name in names.items() if epoch < epochs}
-        self._epochs = epochs
+        names = {middle: "Middle", middle + 1: "The next one", 1: "Early", epochs - 1: "Last"}
+        if epoch in names:
+            self._take(names[epoch], pruner)
+        if epoch == epochs - 1:
+            trained = sum(pruner.lengths or [])
+            self._title = (
+                f"What a run of {self.method} trains on: {trained:,} sample visits in {epochs} "
+                "epochs"
+            )
 
-    def listener(self, run: Run) -> Callable[[Pruner], None] | None:
-        """What to call when the epochs of this run begin; None if it is not the one looked at."""
-        return self._look if run.method == self.method and run.seed == 0 else None
-
-    def _look(self, pruner: Pruner) -> None:
-        epoch, histogram, curve = pruner.epoch, pruner.histogram, pruner.curve
-        if epoch not in self._names or histogram is None or curve is None or not histogram.seen:
+    def _take(self, name: str, pruner: Pruner) -> None:
+        histogram, curve = pruner.histogram, pruner.curve
+        if histogram is None or curve is None or not histogram.seen:
             return
-        name = self._names[epoch]
-        if name == "Annealing" and (curve.window or not hasattr(pruner.policy, "delta")):
-            name = "Last"
-        kept = f"{curve.expected(histogram):,.0f} of {histogram.total:,}"
-        title = f"{name}: epoch {epoch + 1} of {self._epochs}\n{kept} samples expected"
-        self.taken.append(Snapshot(title, histogram, curve))
+        kept = f"trains {pruner.kept:,} of {pruner.n:,} samples"
+        title = f"{name}: epoch {(pruner.epoch or 0) + 1} of {pruner.epochs}\n{kept}"
+        scored = score_of(pruner.policy, pruner.epochs) is not None
+        self._taken.append(Snapshot(title, histogram, curve, "score" if scored else "loss"))
+
+    def save(self, path: Path) -> None:
+        """Draws the run into a PNG, if one was whole and knew any losses."""
+        if self._title and self._taken:
+            save(curves_figure(self._taken, title=self._title), path)

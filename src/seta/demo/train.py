@@ -1,31 +1,23 @@
-"""One training run: a net, a policy, and the loop of any user of `PrunedDataLoader`.
+"""The training of a demo: a net, and the loop of any user of `seta.compare`.
 
-Between the data and the rows: `train` yields one row per epoch and holds nothing else back. Three
-lines of its loop are seta's (the loader, `set_epoch`, `update`); the rest is ordinary PyTorch. A
-run of 40 epochs on the digits takes about two seconds on one core.
+Between the data and the comparison, which calls it once a run. Three lines of the loop are seta's
+(the loader, `set_epoch`, `update`); the rest is ordinary PyTorch. A run of 40 epochs on the digits
+takes some seconds on one core.
 """
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from seta import Pruner
 from seta.demo.data import ImageData
-from seta.demo.files import Labels
 from seta.demo.net import learning_rate, make_net
-from seta.engine import Policy
-from seta.engine.curves.policy import is_stratified
-from seta.engine.steps import Steps
 from seta.torch import PrunedDataLoader
 
-__all__ = ["Recipe", "TensorImages", "accuracy", "batch_as_is", "sizes", "train", "warm_up"]
+__all__ = ["ImageTraining", "Recipe", "TensorImages", "accuracy", "batch_as_is", "tensors"]
 
 Batch = tuple[Tensor, Tensor]
 
@@ -76,99 +68,54 @@ def tensors(data: ImageData, device: str) -> tuple[TensorImages, TensorImages]:
     return first, second
 
 
-def sizes(data: ImageData, recipe: Recipe) -> Steps:
-    """What fills batches: a smaller last one, which takes as large a step, is left to no method."""
-    n = len(data.train)
-    return Steps(n, recipe.batch_size, drop_last=n >= recipe.batch_size)
+@dataclass(frozen=True)
+class ImageTraining:
+    """Trains a net and measures it; called as `seta.compare` calls the function of a user.
 
-
-def train(
-    data: ImageData,
-    policy: Policy,
-    recipe: Recipe,
-    *,
-    epochs: int,
-    seed: int,
-    budget: float | None = None,
-    on_begin: Callable[[Pruner], None] | None = None,
-) -> Iterator[dict[str, Any]]:
-    """Train one net, epoch by epoch.
-
-    Args:
-        data: The images.
-        policy: Chooses the samples of every epoch.
+    Attributes:
+        shape: Channels, height and width of an image.
+        classes: Number of labels.
+        held_out: The images to measure on.
         recipe: What all runs have in common.
-        epochs: Number of epochs; the learning rate is fitted to them.
-        seed: Seed of the initial weights, and of what is drawn in which order.
-        budget: Share of full training's visits; None: as many as the policy keeps.
-        on_begin: Called when an epoch's selection has been made, with the pruner to look at.
-
-    Yields:
-        A row per epoch: `epoch` (from 0), `accuracy` (0..1, held-out images), `visits` (samples
-        trained up to now), `seconds` (of training up to now, without measuring), `pruning` (the
-        pruner's own row of this epoch).
+        look: Called with the pruner when an epoch has begun.
     """
-    images, held_out = tensors(data, recipe.device)
-    net = make_net(data.shape, data.classes, seed, recipe.width).to(recipe.device)
-    optimizer = torch.optim.AdamW(net.parameters(), weight_decay=recipe.weight_decay)
-    loader = PrunedDataLoader(
-        images,
-        policy,
-        epochs=epochs,
-        seed=seed,
-        budget=budget,
-        batch_size=recipe.batch_size,
-        drop_last=sizes(data, recipe).drop_last,
-        collate_fn=batch_as_is,
-        strata=_classes(data.train_labels) if is_stratified(policy) else None,
-    )
-    visits, seconds = 0, 0.0
-    for epoch in range(epochs):
-        began = time.perf_counter()
-        loader.set_epoch(epoch)
-        if on_begin:
-            on_begin(loader.pruner)
-        visits += _train_epoch(net, optimizer, loader, recipe, epoch, epochs)
-        pruning = loader.end_epoch()
-        seconds += time.perf_counter() - began
-        measured = accuracy(net, held_out)
-        yield {
-            "epoch": epoch,
-            "accuracy": measured,
-            "visits": visits,
-            "seconds": seconds,
-            "pruning": pruning,
-        }
 
+    shape: tuple[int, int, int]
+    classes: int
+    held_out: TensorImages
+    recipe: Recipe
+    look: Callable[[Pruner], None]
 
-def _classes(labels: Labels) -> NDArray[np.intp]:
-    """The labels that are trained on, numbered without gaps: of few images some have none."""
-    classes: NDArray[np.intp] = np.unique(labels, return_inverse=True)[1]
-    return classes
+    def __call__(self, loader: PrunedDataLoader, seed: int) -> dict[str, float]:
+        """Returns the accuracy on the held-out images after the last epoch, in percent."""
+        net, optimizer = self._made(seed)
+        steps, step = loader.total_steps, 0
+        for epoch in range(loader.epochs):
+            loader.set_epoch(epoch)
+            self.look(loader.pruner)
+            for images, labels in loader:
+                for group in optimizer.param_groups:
+                    group["lr"] = learning_rate(step / steps, self.recipe.peak_rate)
+                losses = F.cross_entropy(net(images), labels, reduction="none")
+                loss = loader.update(losses)
+                optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                step += 1
+        return {"accuracy %": 100 * accuracy(net, self.held_out)}
 
+    def warm_up(self) -> None:
+        """Makes a few steps that count for nothing: the first run does not pay for first calls."""
+        net, optimizer = self._made(0)
+        for _ in range(3):
+            optimizer.zero_grad()
+            net(self.held_out.images[: self.recipe.batch_size]).square().mean().backward()
+            optimizer.step()
 
-def _train_epoch(
-    net: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    loader: PrunedDataLoader,
-    recipe: Recipe,
-    epoch: int,
-    epochs: int,
-) -> int:
-    """Train one epoch; returns the number of samples trained."""
-    visits = 0
-    batches = len(loader)
-    for position, (images, labels) in enumerate(loader):
-        rate = learning_rate((epoch + position / batches) / epochs, recipe.peak_rate)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        losses = F.cross_entropy(net(images), labels, reduction="none")
-        loss = loader.update(losses)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        visits += len(labels)
-    return visits
+    def _made(self, seed: int) -> tuple[nn.Module, torch.optim.Optimizer]:
+        recipe = self.recipe
+        net = make_net(self.shape, self.classes, seed, recipe.width).to(recipe.device)
+        return net, torch.optim.AdamW(net.parameters(), weight_decay=recipe.weight_decay)
 
 
 @torch.no_grad()
@@ -183,14 +130,3 @@ def accuracy(net: nn.Module, held_out: TensorImages) -> float:
         right += int((net(images).argmax(1) == labels).sum())
     net.train()
     return right / len(held_out)
-
-
-def warm_up(data: ImageData, recipe: Recipe) -> None:
-    """A few steps that count for nothing, so that the first run does not pay for first calls."""
-    net = make_net(data.shape, data.classes, 0, recipe.width).to(recipe.device)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=0.0)
-    images = torch.as_tensor(data.train[: recipe.batch_size]).to(recipe.device)
-    for _ in range(3):
-        optimizer.zero_grad()
-        net(images).square().mean().backward()
-        optimizer.step()

@@ -1,6 +1,5 @@
-"""What a person looks at: results put together, tables, plots.
+"""What a person looks at: the keep curves of a run in a picture, and the plan of a run as text.
 
-Reads rows, histograms and curves that a `Pruner` tells, and never reaches into it. `results` needs
-the standard library alone; `tables` needs rich and `plots` and `figure` matplotlib, each imported
-when something is drawn.
+Reads histograms and curves that a `Pruner` tells, and never reaches into it. `curves` needs
+matplotlib and `plan` rich, each imported when something is shown.
 """

@@ -1,10 +1,11 @@
-"""The one picture of this package: a loss histogram under the keep curve that a policy made of it.
+"""The picture of a method: loss histograms under the keep curves that a policy made of them.
 
-Draws into axes that it is given, from what a `Pruner` tells (its histogram and its curve); no
-global state of matplotlib is touched. A panel costs a tenth of a second. The colours are those of
-Okabe and Ito, which people with any kind of colour vision can tell apart.
+Draws what a `Pruner` tells (its histogram and its curve), without pyplot and so without a window, a
+display or global state. A panel costs a tenth of a second. The colours are those of Okabe and Ito,
+which people with any kind of colour vision can tell apart.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -16,9 +17,11 @@ from seta.engine.curves.curve import KeepCurve
 from seta.engine.curves.histogram import LossHistogram
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-__all__ = ["Snapshot", "keep_curve_panel"]
+__all__ = ["Snapshot", "curves_figure", "keep_curve_panel"]
 
 Floats = NDArray[np.float64]
 
@@ -35,11 +38,48 @@ class Snapshot:
         title: Which epoch it is.
         histogram: Of the losses before the epoch.
         curve: What the policy made of it.
+        judged: What the histogram is of: the loss of a sample, or its score.
     """
 
     title: str
     histogram: LossHistogram
     curve: KeepCurve
+    judged: str = "loss"
+
+
+def curves_figure(snapshots: Sequence[Snapshot], *, title: str) -> "Figure":
+    """Returns a figure with a panel for each epoch, and one legend below all of them.
+
+    Args:
+        snapshots: At least one; their histograms must have losses.
+        title: Of the figure.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(3.4 * max(2, len(snapshots)), 4.6), dpi=150, layout="constrained")
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
+    entries: dict[str, Artist] = {}
+    panels = list(figure.subplots(1, len(snapshots), squeeze=False)[0])
+    for axes, snapshot in zip(panels, snapshots, strict=True):
+        probability = keep_curve_panel(axes, snapshot)
+        if axes is panels[0]:
+            axes.set_ylabel("samples")
+        if axes is panels[-1]:
+            probability.set_ylabel("keep probability", color=CURVE)
+        else:
+            probability.set_yticklabels([])
+        for drawn in (axes, probability):
+            handles, labels = drawn.get_legend_handles_labels()
+            entries.update(zip(labels, handles, strict=True))
+    figure.legend(
+        list(entries.values()),
+        list(entries),
+        loc="outside lower center",
+        ncols=len(entries),
+        frameon=False,
+        fontsize=10,
+    )
+    return figure
 
 
 def keep_curve_panel(axes: "Axes", snapshot: Snapshot) -> "Axes":
@@ -63,7 +103,7 @@ def keep_curve_panel(axes: "Axes", snapshot: Snapshot) -> "Axes":
     if logarithmic:
         _log_axis(axes, edges)
     axes.set(xlim=(edges[0], edges[-1]), ylim=(0, every.max() * _HEADROOM))
-    axes.set_xlabel("loss of the sample" + (" (log scale)" if logarithmic else ""))
+    axes.set_xlabel(f"{snapshot.judged} of the sample{' (log scale)' if logarithmic else ''}")
     probability = axes.twinx()
     values, borders = _steps(histogram, curve)
     probability.stairs(values, borders, baseline=None, color=CURVE, lw=2, label="keep curve")
@@ -113,8 +153,13 @@ def _heights(histogram: LossHistogram, curve: KeepCurve, edges: Floats) -> tuple
 
 
 def _steps(histogram: LossHistogram, curve: KeepCurve) -> tuple[Floats, Floats]:
-    """The keep curve with a step only where it changes: probabilities and edges in losses."""
-    keep = curve.mean_keep(histogram)
+    """The keep curve with a step only where it changes: probabilities and edges in losses.
+
+    Where no sample lies, it goes on as at the sample before.
+    """
+    occupied = np.flatnonzero(histogram.counts)
+    before = np.searchsorted(occupied, np.arange(histogram.bins), side="right") - 1
+    keep = curve.mean_keep(histogram)[occupied[np.maximum(before, 0)]]
     changes = np.flatnonzero(np.diff(keep)) + 1
     starts = np.concatenate([[0], changes])
     return keep[starts], histogram.edges[np.append(starts, histogram.bins)]

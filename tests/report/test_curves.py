@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -5,10 +7,7 @@ from PIL import Image
 
 import seta
 from seta.engine import KeepCurve, LossHistogram
-from seta.report.curves import LEFT_OUT, Snapshot, keep_curve_panel
-from seta.report.figure import SIZE, comparison_figure, save_figure
-from seta.report.plots import accuracy_panel, last_epoch_panel
-from seta.report.results import Run
+from seta.report.curves import LEFT_OUT, Snapshot, curves_figure, keep_curve_panel
 
 GAMMA = np.random.default_rng(0).gamma(0.5, 1.0, 5000)
 
@@ -16,20 +15,6 @@ GAMMA = np.random.default_rng(0).gamma(0.5, 1.0, 5000)
 def snapshot(losses, policy=None, epoch=1):
     histogram = LossHistogram.from_losses(np.asarray(losses, np.float32), threads=1)
     return Snapshot("Early", histogram, (policy or seta.SeTa())(histogram, epoch, 40))
-
-
-def runs(methods=("Full", "SeTa"), seeds=2, epochs=3):
-    made = []
-    for method in methods:
-        for seed in range(seeds):
-            run = Run(method, seed, epochs)
-            run.rows += [
-                {"accuracy": 0.9 + 0.01 * (epoch + seed), "visits": 100 * (epoch + 1), "saved": 0.0,
-                 "seconds": 1.0}
-                for epoch in range(epochs)
-            ]  # fmt: skip
-            made.append(run)
-    return made
 
 
 def panel(picture):
@@ -90,7 +75,7 @@ def test_any_losses_can_be_drawn(losses, scale, tmp_path):
     axes, _ = panel(picture)
     assert axes.get_xscale() == scale
     assert areas(axes)[1] == picture.histogram.seen
-    save_figure(comparison_figure([picture], [], [], title="any"), tmp_path / "any.png")
+    curves_figure([picture], title="any").savefig(tmp_path / "any.png")
 
 
 def test_a_curve_of_the_users_own_can_be_drawn():
@@ -104,45 +89,25 @@ def test_a_curve_of_the_users_own_can_be_drawn():
     )
 
 
-def test_every_method_with_rows_has_a_line_that_ends_at_its_last_epoch():
-    axes = Figure().subplots()
-    accuracy_panel(axes, runs(), ["Full", "Random", "SeTa"])
-    assert [line.get_label() for line in axes.lines] == ["Full", "SeTa"]
-    assert axes.lines[0].get_xydata()[-1].tolist() == pytest.approx([300, 92.5])
+def test_where_no_sample_lies_the_curve_goes_on_as_before():
+    histogram = LossHistogram.from_losses(GAMMA.astype(np.float32), threads=1)
+    occupied = histogram.counts > 0
+    assert not occupied.all()
+    _, probability = panel(Snapshot("mine", histogram, KeepCurve(np.where(occupied, 0.4, 0.0))))
+    assert probability.patches[0].get_data().values.tolist() == pytest.approx([0.4])
 
 
-def test_methods_differ_in_line_and_marker_and_not_in_colour_alone():
-    methods = ["Full", "Full at equal cost", "Random", "InfoBatch", "SeTa", "Static"]
-    axes = Figure().subplots()
-    accuracy_panel(axes, runs(methods), methods)
-    assert len({line.get_marker() for line in axes.lines}) == len(methods)
-    assert len({line.get_color() for line in axes.lines}) == len(methods)
+def test_the_axis_says_what_samples_are_judged_by():
+    judged = replace(snapshot(GAMMA), judged="score")
+    axes, _ = panel(judged)
+    assert axes.get_xlabel().startswith("score of the sample")
 
 
-def test_a_method_that_was_stopped_is_marked_in_both_panels():
-    stopped = runs(["SeTa"], seeds=1)
-    stopped[0].epochs = 40
-    way, end = Figure().subplots(2)
-    accuracy_panel(way, stopped, ["SeTa"])
-    last_epoch_panel(end, stopped, ["SeTa"])
-    assert way.lines[0].get_label() == "SeTa\n(stopped at 3/40)"
-    assert end.get_yticklabels()[0].get_text() == "SeTa\n(stopped at 3/40)"
-
-
-def test_the_last_epochs_show_a_dot_per_seed():
-    axes = Figure().subplots()
-    last_epoch_panel(axes, runs(seeds=3), ["Full", "SeTa"])
-    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["Full", "SeTa"]
-    assert sorted(axes.lines[0].get_xdata()) == pytest.approx([92, 93, 94])
-
-
-@pytest.mark.parametrize("pictures", [0, 1, 4])
-def test_the_page_is_a_png_of_the_stated_size_and_not_blank(pictures, tmp_path):
-    figure = comparison_figure(
-        [snapshot(GAMMA)] * pictures, runs(), ["Full", "SeTa"], title="a title"
-    )
-    save_figure(figure, tmp_path / "page.png")
+@pytest.mark.parametrize("pictures", [1, 4])
+def test_the_figure_has_a_panel_each_one_legend_and_is_not_blank(pictures, tmp_path):
+    figure = curves_figure([snapshot(GAMMA)] * pictures, title="a title")
+    assert len(figure.axes) == 2 * pictures and len(figure.legends) == 1
+    figure.savefig(tmp_path / "page.png")
     with Image.open(tmp_path / "page.png") as image:
         assert image.format == "PNG"
-        assert image.size == SIZE
         assert len(image.convert("RGB").getcolors(1 << 24)) > 50
