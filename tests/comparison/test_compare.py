@@ -403,3 +403,9 @@ def test_pandas_gets_the_rows():
     pandas = pytest.importorskip("pandas")
     frame = compared(seeds=1).to_pandas()
     assert isinstance(frame, pandas.DataFrame) and list(frame["method"])[2] == "SeTa"
+
+
+def test_a_loss_that_counts_as_better_when_higher_is_told():
+    said = "loss was taken to be better when higher"
+    assert any(note.startswith(said) for note in compared(seeds=1).notes)
+    assert not compared(seeds=1, lower_is_better=["loss"]).notes

@@ -107,11 +107,12 @@ def drawn(pruner, epoch):
     return indices.tolist(), row
 
 
-def test_full_has_no_budget_and_published_runs_have_none():
-    unbound, sizes = {"budget": None, "epochs": 10}, Steps(100, 8)
-    assert Contender("Full", 1.0).length(sizes, 10) == unbound
+def test_full_has_a_budget_of_all_and_published_runs_have_none():
+    sizes = Steps(100, 8)
+    assert Contender("Full", 1.0).length(sizes, 10) == {"budget": 1.0, "epochs": 10}
     published = Contender("InfoBatch as published", None)
-    assert published.length(sizes, 10) == unbound and published.policy() == REGISTRY["InfoBatch"]()
+    assert published.length(sizes, 10) == {"budget": None, "epochs": 10}
+    assert published.policy() == REGISTRY["InfoBatch"]()
 
 
 def test_full_comes_first_and_the_curve_last():

@@ -183,3 +183,10 @@ def test_a_regime_needs_four_epochs():
     for _ in range(3):
         watch.look(np.ones(10, np.float32))
     assert watch.figures() is None and regime.regime_of([None]) == {} == regime.regime_of([])
+
+
+def test_a_run_that_learned_nothing_is_not_said_to_have_wrong_labels():
+    doubted = {"falling": 0.3, "in_doubt": 0.2, "learned": 0.2}
+    assert "wrong labels are likely" in " ".join(regime.sentences(doubted))
+    said = " ".join(regime.sentences({**doubted, "learned": 0.0}))
+    assert "tells nothing of labels" in said and "likely" not in said

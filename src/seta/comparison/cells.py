@@ -147,23 +147,22 @@ def cells_of(
     Args:
         lines: Of runs.
         measures: The figures that count, in order; without, all that runs have measured, in the
-            order of the first.
+            order of Full's first seed, or else of the first run that is listed.
         lower: Those that are better when they are lower.
         confidence: Of the intervals.
     """
     found: dict[Key, dict[int, Line]] = {}
-    names: dict[str, None] = dict.fromkeys(measures)
     for line in lines:
         found.setdefault((line["method"], line["budget"]), {})[line["seed"]] = line
-        if not measures:
-            names.update(dict.fromkeys(line["metrics"]))
     ordered = sorted(found, key=_place)
     cells = {at: Cell(*at, dict(sorted(found[at].items()))) for at in ordered}
+    listed = (line for cell in cells.values() for line in cell.lines.values())
+    names = measures or dict.fromkeys(name for line in listed for name in line["metrics"])
     return Cells(cells, list(names), frozenset(lower), confidence)
 
 
-def _place(key: Key) -> tuple[bool, float, int]:
-    """Full, then by budget, the largest first, in the order of the methods; own ones last."""
+def _place(key: Key) -> tuple[bool, float, int, str]:
+    """Full, then by budget, the largest first, in the order of the methods; own ones by name."""
     method, budget = key
     place = METHODS.index(method) if method in METHODS else len(METHODS)
-    return (key != WHOLE, -(budget or 0.0), place)
+    return (key != WHOLE, -(budget or 0.0), place, method)

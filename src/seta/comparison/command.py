@@ -29,6 +29,8 @@ def run(
         TargetError: Something that was asked for does not exist, or is not allowed.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+        if torch.cuda.is_available():  # NCCL refuses two processes on one device
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     try:
         function = find(training, option="run")
@@ -46,6 +48,7 @@ def run(
     except KeyboardInterrupt:
         return stopped()
     show(found, out)
+    Group().of_first(None)  # torchrun ends all processes when one has left with a failure
     return 1 if found.failures else 0
 
 

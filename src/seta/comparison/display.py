@@ -42,10 +42,10 @@ def display(console: Console, jobs: Sequence[Job], already: int) -> Iterator[Wat
         yield _Lines(console, jobs, already)
         return
     progress = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),  # names may have brackets
         BarColumn(bar_width=24),
         TaskProgressColumn(),
-        TextColumn("{task.fields[state]}"),
+        TextColumn("{task.fields[state]}", markup=False),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=console,
@@ -57,11 +57,20 @@ def display(console: Console, jobs: Sequence[Job], already: int) -> Iterator[Wat
 
 def result(line: Line) -> str:
     """What a run came to, in a few words."""
-    name, figure = next(iter(line["metrics"].items()))
+    measured = [f"{name} {_figure(figure)}, " for name, figure in line["metrics"].items()]
     return (
-        f"{name} {figure:.4g}, {line['visits']:,} visits "
+        f"{''.join(measured[:1])}{line['visits']:,} visits "
         f"({100 * line['saved']:.1f} % saved), {line['seconds']:.1f} s"
     )
+
+
+def _figure(figure: float | None) -> str:
+    return "unknown" if figure is None else f"{figure:.4g}"
+
+
+def _last(reason: str) -> str:
+    """The last line of a traceback: what was raised."""
+    return next(reversed(reason.strip().splitlines()), "no reason given")
 
 
 class _Visits:
@@ -89,6 +98,12 @@ class _Visits:
         self._ended += job.visits
         self.runs += 1
 
+    def fail(self, worker: int, job: Job) -> None:
+        """Notes that a run came to nothing: its visits tell nothing of the speed."""
+        self._open.pop(worker, None)
+        self.total -= job.visits
+        self.runs += 1
+
     def leave(self, job: Job) -> None:
         """Notes that a run is not made."""
         self.total -= job.visits
@@ -111,6 +126,7 @@ class _Bars:
         self._visits = _Visits(jobs, already)
         self._all = progress.add_task("all runs", total=self._visits.total, state="")
         self._tasks: dict[int, TaskID] = {}
+        self._figures: dict[int, str] = {}  # the last of each worker's run
         self._show()
 
     def started(self, worker: int, job: Job) -> None:
@@ -119,19 +135,19 @@ class _Bars:
 
     def epoch(self, worker: int, job: Job, done: int, visits: int, figure: float | None) -> None:
         self._visits.reach(worker, visits)
-        state = f"epoch {done}/{job.epochs}"
-        if figure is None:
-            self._progress.update(self._tasks[worker], completed=done)
-        else:
-            state += f", {figure:.4g}"
-            self._progress.update(self._tasks[worker], completed=done, state=state)
+        if figure is not None:
+            self._figures[worker] = f", {figure:.4g}"
+        state = f"epoch {done}/{job.epochs}{self._figures.get(worker, '')}"
+        self._progress.update(self._tasks[worker], completed=done, state=state)
         self._show()
 
     def finished(self, worker: int, job: Job, line: Line) -> None:
-        self._end(worker, job, f"{job.name}: {result(line)}")
+        self._visits.end(worker, job)
+        self._say(worker, f"{job.name}: {result(line)}")
 
     def failed(self, worker: int, job: Job, reason: str) -> None:
-        self._end(worker, job, f"{job.name}: FAILED, {reason.strip().splitlines()[-1]}")
+        self._visits.fail(worker, job)
+        self._say(worker, f"{job.name}: FAILED, {_last(reason)}")
 
     def left_out(self, job: Job) -> None:
         self._visits.leave(job)
@@ -139,11 +155,11 @@ class _Bars:
 
     def remove(self, worker: int) -> None:
         """Takes the line of a worker off the screen."""
+        self._figures.pop(worker, None)
         if worker in self._tasks:
             self._progress.remove_task(self._tasks.pop(worker))
 
-    def _end(self, worker: int, job: Job, text: str) -> None:
-        self._visits.end(worker, job)
+    def _say(self, worker: int, text: str) -> None:
         self.remove(worker)
         self._progress.console.print(text, markup=False, highlight=False)
         self._show()
@@ -176,8 +192,8 @@ class _Lines:
         self._print(f"{job.name}: {result(line)}; {self._visits.left}")
 
     def failed(self, worker: int, job: Job, reason: str) -> None:
-        self._visits.end(worker, job)
-        self._print(f"{job.name}: FAILED, {reason.strip().splitlines()[-1]}")
+        self._visits.fail(worker, job)
+        self._print(f"{job.name}: FAILED, {_last(reason)}")
 
     def left_out(self, job: Job) -> None:
         self._visits.leave(job)

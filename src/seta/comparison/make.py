@@ -49,6 +49,9 @@ logger = logging.getLogger(__name__)
 
 RUNS = "runs.jsonl"
 
+LOWER = ("loss", "error", "perplexity")
+"""Words in the name of a figure that is likely to be better when lower."""
+
 
 def compare(
     run: Run,
@@ -78,7 +81,9 @@ def compare(
     Args:
         run: `run(loader, seed)` trains a new net over all `loader.epochs` epochs of its loader,
             with `loader.update(losses)` for each batch, and returns what it measured on held-out
-            data: a number, or a dict of them, of which the first is the one that counts.
+            data: a number, or a dict of them, of which the first is the one that counts. A
+            learning-rate schedule has to end with the run, after `loader.total_steps`: one that
+            is made for full training, or goes down by the epoch, makes the comparison unfair.
         dataset: Map-style, what is trained on.
         epochs: Of full training, >= 1.
         batch_size: Samples per batch, on each rank.
@@ -97,7 +102,8 @@ def compare(
         jobs: Runs at a time, each in a process of its own if more than one: then `run`, `loader`
             and the data set are sent there.
         loader: Makes what `run` is given, called as `seta.PrunedDataLoader`: for frameworks that
-            have a loader of their own. It has to hand on `on_epoch`.
+            have a loader of their own. It has to hand on all that it is given; where the result
+            has a `pruner`, its losses are looked at.
         settings: What else makes a run what it is, such as a learning rate: noticed if it changes.
         progress: Whether to show, on standard error, how far the runs are and how long they take.
         **options: Of the loader, such as `num_workers`.
@@ -224,6 +230,13 @@ class _Runs:
             said.append(
                 f"Intervals are looked at after each seed, and hold {100 * self.confidence:.4g} % "
                 "instead of 95 % for that."
+            )
+        measured = list(lines[0]["metrics"]) if lines else []
+        falling = [name for name in measured if any(word in name.lower() for word in LOWER)]
+        if falling and not self.lower:
+            said.append(
+                f"{falling[0]} was taken to be better when higher: if it is not, call it again "
+                f"with lower_is_better={falling!r}, which makes no run again."
             )
         if any(line["source"] != self.training.source for line in lines):
             said.append(

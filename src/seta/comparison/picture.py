@@ -438,16 +438,16 @@ def _frame(axes: Axes, title: str, at: float = 0.0) -> None:
 
 def _names_width(chart: _Chart) -> float:
     """Inches of the names of the rows, and of the room between them and the rows."""
-    return 0.1 + max(_inches(line) for row in chart.rows for line in row.name)
+    return 0.1 + max(map(_inches, {line for row in chart.rows for line in row.name}))
 
 
 def _inches(text: str, *, bold: bool = False) -> float:
-    """The width of a line of text."""
+    """The width of a line of text, between two strokes that see to it that none is empty."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import TextPath
 
     font = FontProperties(size=TEXT, weight="bold" if bold else "normal")
-    return float(TextPath((0, 0), f"|{text}|", prop=font).get_extents().width) / 72
+    return float(TextPath((0, 0), f"|{text}|", prop=font).vertices[:, 0].max()) / 72
 
 
 def _padded(values: Iterable[float], share: float) -> tuple[float, float]:

@@ -32,6 +32,8 @@ LEARNED = 0.1
 """A loss counts as learned below this share of the way from the least loss to the first median."""
 
 MANY = 0.25
+HARDLY = 0.01
+"""Where fewer were learned by half of the run, samples in doubt may be just not learned yet."""
 
 
 class Observer:
@@ -115,7 +117,12 @@ def sentences(regime: Mapping[str, float]) -> list[str]:
             said.append(f"{told}: it was still learning, right labels or wrong ones.")
     if (doubt := regime.get("in_doubt")) is not None:
         told = f"{100 * doubt:.0f} % of the samples came down by chance alone in their first visits"
-        if doubt >= DOUBTED:
+        if doubt >= DOUBTED and regime.get("learned", 1.0) < HARDLY:
+            said.append(
+                f"{told}, which tells nothing of labels: hardly any sample was learned by half of "
+                "the run."
+            )
+        elif doubt >= DOUBTED:
             said.append(
                 f"{told}: wrong labels are likely. Methods that put hard samples first would train "
                 "on them; Learnable leaves as many out."

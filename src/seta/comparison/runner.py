@@ -2,13 +2,15 @@
 
 Each worker is a fresh process with a pipe of its own, which makes one run at a time. The parent
 alone writes. A worker that dies costs the run that it was at; workers end with their parent,
-however that ends, as each watches for its end.
+however that ends, as each watches for its end. A run may start processes of its own, as data
+loaders do.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 import traceback
@@ -19,6 +21,18 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol
 
 from seta.comparison.lines import Line
+
+_SECONDS_BETWEEN_LOOKS = 1.0
+"""At silent workers: what a dead one started may still hold its end of the pipe."""
+
+_SECONDS_TO_END = 5.0
+"""That a process is given before it is killed."""
+
+_CANNOT_START = (
+    "worker processes cannot start. Each is a fresh Python that imports what trains: define that "
+    "in a module or a script, not in a notebook or a shell, and start from a script under "
+    "`if __name__ == '__main__':`; or make the runs without workers. Of the first: "
+)
 
 
 class Job(Protocol):
@@ -133,33 +147,41 @@ def make_apart(
 
     Returns:
         The runs that failed.
+
+    Raises:
+        ValueError: There are no workers.
+        RuntimeError: No worker can start: it cannot load `orders.make`, or the script that calls.
+        Exception: `orders.make` cannot be pickled.
     """
+    if workers < 1:
+        raise ValueError(f"workers must be at least 1, got {workers}: make_here needs none")
     waiting = list(reversed(list(jobs)))
-    crew = {
-        number: _Worker(number, orders.make, threads)
-        for number in range(min(workers, len(waiting)))
-    }
+    make = pickle.dumps(orders.make) if waiting else b""
+    crew: dict[int, _Worker] = {}
     failures: list[Failure] = []
+    proven = False  # that workers can start
     try:
+        for number in range(min(workers, len(waiting))):
+            crew[number] = _Worker(number, threads)
+        for worker in crew.values():
+            worker.load(make)
         while True:
             for worker in crew.values():
-                while worker.job is None and waiting:
-                    job = waiting.pop()
-                    if orders.wanted(job):
-                        worker.take(job)
-                        orders.watcher.started(worker.number, job)
-                    else:
-                        orders.watcher.left_out(job)
+                failures += _hand_out(waiting, worker, orders)
             busy = [worker for worker in crew.values() if worker.job is not None]
             if not busy:
                 return failures
-            ready = wait([worker.pipe for worker in busy])
+            ready = wait([worker.pipe for worker in busy], timeout=_SECONDS_BETWEEN_LOOKS)
             for worker in busy:
-                if worker.pipe not in ready:
+                if worker.pipe not in ready and worker.running:
                     continue
                 failures += _hear(worker, orders)
+                proven = proven or worker.ready
+                if not proven:
+                    raise RuntimeError(_CANNOT_START + failures[-1][1])
                 if not worker.alive:
-                    crew[worker.number] = _Worker(worker.number, orders.make, threads)
+                    crew[worker.number] = _Worker(worker.number, threads)
+                    crew[worker.number].load(make)
     finally:
         for worker in crew.values():
             worker.end()
@@ -168,43 +190,92 @@ def make_apart(
 class _Worker:
     """A process that makes runs, and the run that it is at."""
 
-    def __init__(self, number: int, make: Make, threads: int | None) -> None:
+    def __init__(self, number: int, threads: int | None) -> None:
         context = multiprocessing.get_context("spawn")
         self.number = number
         self.job: Any = None
+        self.ready = False  # it has loaded what it needs
         self.alive = True
         self.pipe, other = context.Pipe()
-        self._process = context.Process(target=_work, args=(other, make, threads), daemon=True)
+        self._process = context.Process(target=_work, args=(other, threads), daemon=True)
         self._process.start()
-        other.close()  # so that reading ends when the process does
+        other.close()  # so that reading and writing end when the process does
 
-    def take(self, job: Any) -> None:
-        """Gives it a run to make."""
-        self.job = job
-        with suppress(BrokenPipeError):  # it died: heard of when it is listened to
+    @property
+    def running(self) -> bool:
+        """Whether there is a process."""
+        return self._process.is_alive()
+
+    def load(self, make: bytes) -> None:
+        """Gives it what makes the runs, which `start` would hang on if the process died."""
+        with suppress(ConnectionError):  # it died: heard of when it is listened to
+            self.pipe.send_bytes(make)
+
+    def take(self, job: Any) -> str | None:
+        """Gives it a run to make; returns why not, where it cannot be sent."""
+        try:
             self.pipe.send(job)
+        except ConnectionError:
+            pass  # it died, as above
+        except Exception:
+            return traceback.format_exc()
+        self.job = job
+        return None
 
     def hear(self) -> tuple[str, Any]:
         """Returns what it has to tell; that it died, where it did."""
         try:
-            told: tuple[str, Any] = self.pipe.recv()
-        except (EOFError, ConnectionResetError):
-            self.alive = False
-            self._process.join()
-            return "failed", f"its process died with exit code {self._process.exitcode}"
+            data = self.pipe.recv_bytes() if self.pipe.poll() else None
+        except (EOFError, OSError):  # the latter in the middle of a message
+            data = None
+        if data is None:
+            self._process.join(_SECONDS_TO_END)
+            code = self._process.exitcode
+            self.end()
+            return "failed", f"its process died with exit code {code}"
+        try:
+            told: tuple[str, Any] = pickle.loads(data)
+        except Exception:
+            self.end()  # who knows what else is under way
+            return "failed", traceback.format_exc()
         return told
 
     def end(self) -> None:
         """Ends the process; the run that it is at is lost."""
+        self.alive = False
         self._process.terminate()
-        self._process.join()
+        self._process.join(_SECONDS_TO_END)
+        if self._process.is_alive():  # a run may have its own way with signals
+            self._process.kill()
+            self._process.join()
         self.pipe.close()
+
+
+def _hand_out(waiting: list[Any], worker: _Worker, orders: Orders) -> list[Failure]:
+    """Gives an idle worker the next run that is wanted; returns those that cannot be sent."""
+    failures: list[Failure] = []
+    while worker.job is None and waiting:
+        job = waiting.pop()
+        if not orders.wanted(job):
+            orders.watcher.left_out(job)
+            continue
+        orders.watcher.started(worker.number, job)
+        reason = worker.take(job)
+        if reason is not None:
+            orders.watcher.failed(worker.number, job, reason)
+            failures.append((job, reason))
+    return failures
 
 
 def _hear(worker: _Worker, orders: Orders) -> list[Failure]:
     """Passes on what a worker tells; returns its run if that failed."""
     job = worker.job
     kind, told = worker.hear()
+    if kind == "unable":
+        worker.end()
+    if kind == "ready":
+        worker.ready = True
+        return []
     if kind == "epoch":
         orders.watcher.epoch(worker.number, job, *told)
         return []
@@ -212,24 +283,42 @@ def _hear(worker: _Worker, orders: Orders) -> list[Failure]:
     return _ended(worker.number, job, kind, told, orders)
 
 
-def _work(pipe: Connection, make: Make, threads: int | None) -> None:
+def _work(pipe: Connection, threads: int | None) -> None:
     """What a worker does: takes runs from the pipe until the parent ends it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends us
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    if threads is not None:
-        _limit(threads)
-    while True:
-        job = pipe.recv()
-        pipe.send(_made(make, job, lambda *told: pipe.send(("epoch", told))))
+    multiprocessing.current_process().daemon = False  # daemons may have no data loaders' workers
+    with suppress(EOFError, ConnectionError):  # the parent is gone
+        data = pipe.recv_bytes()
+        try:
+            make = pickle.loads(data)
+            if threads is not None:
+                _limit(threads)
+        except Exception:
+            pipe.send(("unable", traceback.format_exc()))
+            return
+        pipe.send(("ready", None))
+        while True:
+            _make_run(pipe, make, pipe.recv_bytes())
+
+
+def _make_run(pipe: Connection, make: Make, job: bytes) -> None:
+    """Makes a run, and sends what it came to."""
+    try:
+        pipe.send(("line", make(pickle.loads(job), lambda *told: pipe.send(("epoch", told)))))
+    except Exception:
+        pipe.send(("failed", traceback.format_exc()))
 
 
 def _limit(threads: int) -> None:
-    """Limits the threads of torch; of numpy too, whose idle threads spin."""
+    """Limits the threads of torch; of numpy too, whose idle threads spin, given threadpoolctl."""
     import torch
-    from threadpoolctl import threadpool_limits
 
     torch.set_num_threads(threads)
-    threadpool_limits(threads)
+    with suppress(ImportError):
+        from threadpoolctl import threadpool_limits
+
+        threadpool_limits(threads)
 
 
 def _end_with_parent() -> None:

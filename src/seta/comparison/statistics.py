@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from math import sqrt
 from statistics import fmean, stdev
 
 CONFIDENCE = 0.95
-NO_WIDTH = 1e-9
+ROUNDING = 2.0**-22
+"""Spread of equal differences, as a share of the values, that the rounding of float32 may give."""
+
 MOST_SEEDS = 1000
 """More than these are asked of nobody."""
 
@@ -28,12 +31,14 @@ class Difference:
         half: Half of the width of the interval; None with one pair, which gives no interval.
         seeds: Number of pairs.
         interpolated: Whether the reference lies between two runs, and was not run itself.
+        confidence: Of the interval, in (0, 1).
     """
 
     mean: float
     half: float | None
     seeds: int
     interpolated: bool = False
+    confidence: float = CONFIDENCE
 
     @property
     def low(self) -> float | None:
@@ -52,7 +57,7 @@ class Difference:
         Equal differences, which accuracies counted on few samples may have, give an interval of no
         width, and no verdict: that seeds agree by chance says nothing of the next one.
         """
-        if self.half is None or self.half < NO_WIDTH or abs(self.mean) <= self.half:
+        if not self.half or not abs(self.mean) > self.half:
             return 0
         return 1 if self.mean > 0 else -1
 
@@ -60,13 +65,13 @@ class Difference:
     def seeds_needed(self) -> int | None:
         """How many seeds would tell the mean from zero, if it and the spread stay as they are.
 
-        None with one pair, and where `MOST_SEEDS` do not suffice.
+        None with one pair or an interval of no width, and where `MOST_SEEDS` do not suffice.
         """
-        if self.half is None or self.half < NO_WIDTH:
+        if not self.half:
             return None
-        spread = self.half * sqrt(self.seeds) / quantile(self.seeds)
-        wanted = abs(self.mean)
-        return next((n for n in range(2, MOST_SEEDS) if width(spread, n) < wanted), None)
+        spread = self.half * sqrt(self.seeds) / quantile(self.seeds, self.confidence)
+        wanted, numbers = abs(self.mean), range(2, MOST_SEEDS + 1)
+        return next((n for n in numbers if width(spread, n, self.confidence) < wanted), None)
 
 
 def paired_difference(
@@ -85,28 +90,27 @@ def paired_difference(
         interpolated: Handed on to the result.
 
     Returns:
-        None if they have no seed in common.
+        None if they have no seed in common. Differences that are equal but for the rounding of
+        float32, in which many metrics are counted, have an interval of no width.
     """
     seeds = sorted(values.keys() & reference.keys())
     if not seeds:
         return None
     differences = [values[seed] - reference[seed] for seed in seeds]
-    half = half_width(differences, confidence)
-    return Difference(fmean(differences), half, len(seeds), interpolated)
-
-
-def half_width(values: Sequence[float], confidence: float = CONFIDENCE) -> float | None:
-    """Returns half of the width of Student's interval of a mean; None with a single value."""
-    if len(values) < 2:
-        return None
-    return width(stdev(values), len(values), confidence)
+    half = None
+    if len(seeds) > 1:
+        spread = stdev(differences)
+        largest = max(abs(by_seed[seed]) for seed in seeds for by_seed in (values, reference))
+        half = width(spread, len(seeds), confidence) if spread > ROUNDING * largest else 0.0
+    return Difference(fmean(differences), half, len(seeds), interpolated, confidence)
 
 
 def width(spread: float, seeds: int, confidence: float = CONFIDENCE) -> float:
-    """Returns half of the width of the interval that so many values of a spread have."""
+    """Returns half of the width of Student's interval, for the mean of so many values, >= 2."""
     return quantile(seeds, confidence) * spread / sqrt(seeds)
 
 
+@cache
 def quantile(seeds: int, confidence: float = CONFIDENCE) -> float:
     """Returns Student's quantile for the mean of so many values, >= 2."""
     from scipy.stats import t as student

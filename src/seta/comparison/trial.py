@@ -23,6 +23,7 @@ import torch
 
 import seta
 from seta.comparison.contenders import FULL, Contender
+from seta.comparison.group import Group
 from seta.comparison.lines import Line
 from seta.comparison.regime import Observer
 from seta.comparison.runner import Tell
@@ -126,7 +127,7 @@ class Training:
             "method": contender.method,
             "budget": contender.budget,
             "seed": job.seed,
-            "metrics": figures(found),
+            "metrics": figures(found) if Group().first else {},  # others may measure nothing
             "visits": rows.visits,
             "full_visits": full_visits,
             "saved": 1 - rows.visits / full_visits,
@@ -168,7 +169,7 @@ class Rows:
         """Ends the last epoch, if a `break` has left it open.
 
         Raises:
-            RuntimeError: Epochs are missing.
+            RuntimeError: Epochs are missing, or not as long as planned.
         """
         pruner = getattr(self.loader, "pruner", None)
         if pruner is not None and pruner.epoch == self._job.epochs - 1:
@@ -178,6 +179,13 @@ class Rows:
                 f"run trained {len(self.rows)} of the {self._job.epochs} epochs of its loader: "
                 "walk through it as often as loader.epochs says (for epoch in "
                 "range(loader.epochs)), which is not the same for all methods"
+            )
+        in_parts = pruner is not None and pruner.held is not None  # a batch short now and then
+        if self.visits != self._job.visits and not in_parts:
+            raise RuntimeError(
+                f"the epochs of this run had {self.visits:,} samples, and not the "
+                f"{self._job.visits:,} that make costs equal: loader= has to hand on epochs, "
+                "budget, batch_size and drop_last"
             )
 
 
