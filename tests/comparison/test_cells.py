@@ -74,8 +74,8 @@ def test_cells_come_in_one_order_whatever_that_of_the_lines(seed):
 def test_contenders_are_listed_in_their_order_and_references_by_their_length():
     found = cells_of(shuffled([*made(), *made([(EQUAL_COST, 1.5)])], 1))
     assert [cell.name for cell in found.contenders] == [
-        *("SeTa at 0.7", "Random at 0.7", "my own at 0.7", "other at 0.7"),
-        *("SeTa at 0.3", "Random at 0.3", "InfoBatch as published"),
+        *("SeTa 0.7", "Random 0.7", "my own 0.7", "other 0.7"),
+        *("SeTa 0.3", "Random 0.3", "InfoBatch as published"),
     ]
     assert [(cell.method, cell.budget) for cell in found.curve] == [
         *((EQUAL_COST, 0.3), (EQUAL_COST, 0.7), (FULL, 1.0), (EQUAL_COST, 1.5)),
@@ -152,8 +152,8 @@ def test_full_is_held_against_nothing_and_references_not_against_equal_cost():
     with_equal_cost = [cell.name for cell in found.cells.values() if found.to_equal_cost(cell)]
     assert len(with_full) == len(ORDER) - 1 and FULL not in with_full
     assert with_equal_cost == [
-        *("SeTa at 0.7", "Random at 0.7", "my own at 0.7", "other at 0.7"),
-        *("SeTa at 0.3", "Random at 0.3"),  # as published, there is no equal cost
+        *("SeTa 0.7", "Random 0.7", "my own 0.7", "other 0.7"),
+        *("SeTa 0.3", "Random 0.3"),  # as published, there is no equal cost
     ]
 
 
@@ -174,7 +174,7 @@ def test_budgets_that_are_no_binary_fractions_find_their_reference_again():
     found = cells_of(lines)
     (cell,) = found.contenders
     assert found.to_equal_cost(cell).mean == 1.0
-    assert cell.name == "SeTa at 0.7"
+    assert cell.name == "SeTa 0.7"
     assert cells_of([line(FULL, 1, 0, {"a": 1.0})]).full.budget == 1.0
 
 
@@ -193,7 +193,7 @@ def test_names_say_the_budget_where_there_is_a_choice():
     asked = [(FULL, 1.0), ("SeTa", 0.7), ("SeTa", 1 / 3), ("InfoBatch as published", None)]
     found = cells_of(line(*at, 0, {"a": 1.0}) for at in asked)
     assert [cell.name for cell in found.cells.values()] == [
-        *("Full", "SeTa at 0.7", "SeTa at 0.333", "InfoBatch as published"),
+        *("Full", "SeTa 0.7", "SeTa 0.333", "InfoBatch as published"),
     ]
     assert [cell.reference for cell in found.cells.values()] == [True, False, False, False]
     assert not cells_of([line(SMALLER, 0.5, 0, {"a": 1.0})]).contenders[0].reference

@@ -16,6 +16,7 @@ import torch
 
 import seta
 from seta.comparison import lines
+from seta.comparison.make import source_of
 from tests.comparison import training
 from tests.comparison.training import ByLoss, Points, run
 
@@ -211,7 +212,9 @@ def test_what_fails_is_in_the_table_and_the_others_stay(tmp_path):
         return run(loader, seed)
 
     found = compared(third, out=tmp_path)
-    assert found.failures == {"SeTa 0.5, seed 0": "ZeroDivisionError: of my own"}
+    (name, reason), *_ = found.failures.items()
+    assert name == "SeTa 0.5, seed 0" and "in third" in reason  # the whole traceback
+    assert "  SeTa 0.5, seed 0: ZeroDivisionError: of my own" in str(found).splitlines()
     assert len(found.lines) == 5 and "of my own" in str(found)
     assert "of my own" in (tmp_path / "comparison.md").read_text()
     assert not compared(third, out=tmp_path).failures and len(calls) == 7
@@ -237,7 +240,7 @@ def returning(value):
 def test_what_is_no_figure_is_told(value, message):
     found = compared(returning(value), seeds=1)
     assert len(found.failures) == 3 and not found.lines
-    (reason,) = set(found.failures.values())
+    (reason,) = {text.splitlines()[-1] for text in found.failures.values()}
     assert re.search(message, reason), reason
 
 
@@ -253,7 +256,8 @@ def test_a_training_without_update_is_told():
                 pass
         return 1.0
 
-    reasons = set(compared(forgets, seeds=1).failures.values())
+    failures = compared(forgets, seeds=1).failures
+    reasons = {text.splitlines()[-1] for text in failures.values()}
     assert len(reasons) == 2 and all("call loss = loader.update(losses)" in one for one in reasons)
 
 
@@ -409,3 +413,27 @@ def test_a_loss_that_counts_as_better_when_higher_is_told():
     said = "loss was taken to be better when higher"
     assert any(note.startswith(said) for note in compared(seeds=1).notes)
     assert not compared(seeds=1, lower_is_better=["loss"]).notes
+
+
+def test_a_title_of_ones_own_and_options_of_the_loader_are_known(tmp_path):
+    found = compared(seeds=1, title="mine", out=tmp_path, always_keep=[1, 2])
+    assert found.title.startswith("mine: 512 samples")
+    assert found.lines[0]["settings"]["always_keep"] == "[1, 2]"
+    with pytest.raises(ValueError, match="always_keep was"):
+        compared(seeds=1, out=tmp_path, always_keep=[1, 3])
+    assert not compared(seeds=1, out=tmp_path, always_keep=[1, 2], num_workers=0).failures
+
+
+def test_a_callable_object_has_a_source_too():
+    class Trains:
+        def __call__(self, loader, seed):
+            return run(loader, seed)
+
+    assert source_of(Trains()).startswith("test_a_callable_object") and source_of(run)
+    assert source_of(Trains()) != source_of(run) and source_of(len) == ""
+
+
+def test_one_of_several_processes_alone_is_refused(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(RuntimeError, match=r"before torch\.distributed\.init_process_group"):
+        compared()

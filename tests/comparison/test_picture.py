@@ -274,7 +274,7 @@ def test_what_lies_far_off_is_cut_off_and_pointed_at():
     edge = right.get_xlim()[0]
     assert edge > -0.1
     pointed = [one for one in right.lines if one.get_marker() == "<" and one.get_xdata()[0] == edge]
-    rows = {marks(right)[f"{far} at {budget}"][0][1] for budget in (0.7, 0.5)}
+    rows = {marks(right)[f"{far} {budget}"][0][1] for budget in (0.7, 0.5)}
     assert {one.get_ydata()[0] for one in pointed} == rows
     edge = left.get_ylim()[0]
     assert sum(one.get_marker() == "v" and one.get_ydata()[0] == edge for one in left.lines) == 2

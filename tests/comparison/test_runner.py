@@ -265,7 +265,12 @@ def test_a_dead_worker_is_noticed_though_a_child_of_its_lives_on(tmp_path):
     """What it left has its pipe open: its end cannot be told from the pipe."""
     go, log = tmp_path / "go", Log()
     jobs = [Job(0, "leave_a_child_and_die", go), Job(1)]
-    log.write = lambda line: (Log.write(log, line), go.touch())
+
+    def write(line):
+        Log.write(log, line)
+        go.touch()
+
+    log.write = write
     failures = apart(jobs, log, workers=1)
     assert [job.seed for job, _ in failures] == [0]
     assert "exit code -9" in failures[0][1]

@@ -73,6 +73,21 @@ def _last(reason: str) -> str:
     return next(reversed(reason.strip().splitlines()), "no reason given")
 
 
+class _Reasons:
+    """Why runs have failed: each traceback once, as runs often fail alike."""
+
+    def __init__(self) -> None:
+        self._known: set[str] = set()
+
+    def new(self, reason: str) -> str:
+        """Returns the last line of a reason, and all of it where it is a new one."""
+        last = _last(reason)
+        if last in self._known:
+            return last
+        self._known.add(last)
+        return last if last == reason.strip() else f"{last}\n{reason.rstrip()}"
+
+
 class _Visits:
     """Counts runs and visits done, of all that are to be made."""
 
@@ -127,6 +142,7 @@ class _Bars:
         self._all = progress.add_task("all runs", total=self._visits.total, state="")
         self._tasks: dict[int, TaskID] = {}
         self._figures: dict[int, str] = {}  # the last of each worker's run
+        self._reasons = _Reasons()
         self._show()
 
     def started(self, worker: int, job: Job) -> None:
@@ -147,7 +163,7 @@ class _Bars:
 
     def failed(self, worker: int, job: Job, reason: str) -> None:
         self._visits.fail(worker, job)
-        self._say(worker, f"{job.name}: FAILED, {_last(reason)}")
+        self._say(worker, f"{job.name}: FAILED, {self._reasons.new(reason)}")
 
     def left_out(self, job: Job) -> None:
         self._visits.leave(job)
@@ -176,6 +192,7 @@ class _Lines:
     def __init__(self, console: Console, jobs: Sequence[Job], already: int) -> None:
         self._console = console
         self._visits = _Visits(jobs, already)
+        self._reasons = _Reasons()
         self._last = time.monotonic()
 
     def started(self, worker: int, job: Job) -> None:
@@ -193,7 +210,7 @@ class _Lines:
 
     def failed(self, worker: int, job: Job, reason: str) -> None:
         self._visits.fail(worker, job)
-        self._print(f"{job.name}: FAILED, {_last(reason)}")
+        self._print(f"{job.name}: FAILED, {self._reasons.new(reason)}")
 
     def left_out(self, job: Job) -> None:
         self._visits.leave(job)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import os
 import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -48,6 +49,12 @@ from seta.torch.arguments import check_dataset
 logger = logging.getLogger(__name__)
 
 RUNS = "runs.jsonl"
+LOADING = (
+    "num_workers", "pin_memory", "timeout", "worker_init_fn", "multiprocessing_context",
+    "prefetch_factor", "persistent_workers", "pin_memory_device", "threads", "process_group",
+    "collate_fn", "on_epoch", "reorder", "generator",
+)  # fmt: skip
+"""Options of the loader that change no result, or that no text tells apart."""
 
 LOWER = ("loss", "error", "perplexity")
 """Words in the name of a figure that is likely to be better when lower."""
@@ -70,6 +77,7 @@ def compare(
     jobs: int = 1,
     loader: Callable[..., Any] = PrunedDataLoader,
     settings: Mapping[str, Any] | None = None,
+    title: str = "",
     progress: bool = True,
     **options: Any,
 ) -> Comparison:
@@ -105,6 +113,7 @@ def compare(
             have a loader of their own. It has to hand on all that it is given; where the result
             has a `pruner`, its losses are looked at.
         settings: What else makes a run what it is, such as a learning rate: noticed if it changes.
+        title: What the table and the picture begin with.
         progress: Whether to show, on standard error, how far the runs are and how long they take.
         **options: Of the loader, such as `num_workers`.
 
@@ -116,6 +125,7 @@ def compare(
         RuntimeError: Another comparison is at work in `out`.
         MissingExtra: scipy, or rich or matplotlib where they are needed, is not installed.
     """
+    _refuse_ungrouped()
     require("seta.compare", "scipy", *(["rich"] if progress else []), extra="compare")
     if out is not None:
         require("seta.compare with out=", "matplotlib", extra="compare")
@@ -150,13 +160,14 @@ def compare(
             "ranks": sizes.ranks,
             "fraction": fraction,
             "strata": classes is not None,
+            **{name: _plain(value) for name, value in options.items() if name not in LOADING},
             **{name: _plain(value) for name, value in (settings or {}).items()},
         },
         source=source_of(run),
     )
     if jobs > 1:
         _check_sent(run, loader)
-    runs = _Runs(training, planned, lower_is_better, until, fraction)
+    runs = _Runs(training, planned, lower_is_better, until, fraction, title)
     return runs.make(None if out is None else Path(out), jobs, progress)
 
 
@@ -170,11 +181,12 @@ class _Runs:
         lower: bool | Collection[str],
         until: str | None,
         fraction: float | None,
+        title: str,
     ) -> None:
         if until not in (None, "told apart"):
             raise ValueError(f'until must be "told apart" or None, got {until!r}')
         self.training, self.planned, self.lower = training, planned, lower
-        self.fraction = fraction
+        self.fraction, self.title = fraction, title
         count = len({job.seed for job in planned})
         self.confidence = confidence_of(count, early=until is not None)
         self.rounds = Rounds(count) if until else None
@@ -195,7 +207,7 @@ class _Runs:
             try:
                 with self._watching(missing, progress and self.group.first) as watcher:
                     make = self.group.together(self.training)
-                    orders = Orders(make, self._write, watcher, self._wanted)
+                    orders = Orders(make, self._write, watcher, self._wanted, self._after)
                     if jobs > 1:
                         self.failures = make_apart(missing, orders, workers=jobs)
                     else:
@@ -213,9 +225,10 @@ class _Runs:
         measures = list(lines[0]["metrics"]) if lines else []
         lower = measures if self.lower is True else self.lower or ()
         cells = cells_of(lines, measures=measures, lower=lower, confidence=self.confidence)
-        failures = {job.name: reason.strip().splitlines()[-1] for job, reason in self.failures}
+        failures = {job.name: reason.strip() for job, reason in self.failures}
         epochs, n = self.training.epochs, self.training.sizes.n
         title = f"{n:,} samples, {epochs} epochs of full training"
+        title = f"{self.title}: {title}" if self.title else title
         return Comparison(cells, lines, failures, self._notes(lines), title)
 
     def _notes(self, lines: Sequence[Line]) -> list[str]:
@@ -287,9 +300,12 @@ class _Runs:
             raise ValueError(
                 f"lower_is_better must be of {known}, which run returns; got {sorted(unknown)}"
             )
+        return None
+
+    def _after(self, line: Line) -> None:
+        """Shows the table after the last run of a seed."""
         if self._whole(line["seed"]) and len(self.lines) < len(self.planned):
             self.show(self.result())
-        return None
 
     def _whole(self, seed: int) -> bool:
         """Whether all runs of a seed are there."""
@@ -470,12 +486,30 @@ def _check_sent(run: Run, loader: Callable[..., Any]) -> None:
 
 
 def source_of(run: Run) -> str:
-    """Returns what changes when the text of a function does; empty where it has none."""
+    """Returns what changes when the text of a function, or of an object's class, does.
+
+    Empty where it has none.
+    """
+    told = run if hasattr(run, "__qualname__") else type(run)
     try:
-        text = inspect.getsource(run)
+        text = inspect.getsource(told)
     except (OSError, TypeError):
         return ""
-    return f"{getattr(run, '__qualname__', 'run')} {zlib.crc32(text.encode()):08x}"
+    return f"{told.__qualname__} {zlib.crc32(text.encode()):08x}"
+
+
+def _refuse_ungrouped() -> None:
+    """Refuses to run under torchrun before the process group is there.
+
+    Raises:
+        RuntimeError: Each process would take itself for the only one.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and Group().size == 1:
+        raise RuntimeError(
+            "seta.compare was called by one of several processes (WORLD_SIZE is "
+            f"{os.environ['WORLD_SIZE']}) before torch.distributed.init_process_group(): call that "
+            "first, in all of them"
+        )
 
 
 def _plain(value: Any) -> Any:

@@ -110,11 +110,11 @@ def sentences(regime: Mapping[str, float]) -> list[str]:
         part = f"{100 * falling:.0f} % of the fall of its loss"
         told = f"The last fifth of full training brought {part}"
         if falling < SATURATED:
-            said.append(f"{told}: it has learned what it can, and shorter runs are worth a try.")
+            said.append(f"{told}: its training loss hardly falls any more.")
         elif falling < FALLING:
-            said.append(f"{told}: it is close to its end.")
+            said.append(f"{told}: its training loss is close to its end.")
         else:
-            said.append(f"{told}: it was still learning, right labels or wrong ones.")
+            said.append(f"{told}: it was still learning its training data, right labels or wrong.")
     if (doubt := regime.get("in_doubt")) is not None:
         told = f"{100 * doubt:.0f} % of the samples came down by chance alone in their first visits"
         if doubt >= DOUBTED and regime.get("learned", 1.0) < HARDLY:

@@ -44,7 +44,7 @@ class Comparison:
     Attributes:
         cells: The runs by contender, with their means and differences.
         lines: All runs, as they are in the file of lines.
-        failures: Runs that failed in this call, each with its reason.
+        failures: Runs that failed in this call, each with its traceback.
         notes: What else has to be known: a pilot, runs that were ended early.
         title: Of table and picture.
     """
@@ -157,7 +157,7 @@ class Comparison:
         return self.to_html()
 
     def _sections(self) -> list[tuple[str, list[str]]]:
-        failures = [f"{name}: {reason}" for name, reason in self.failures.items()]
+        failures = [f"{name}: {reason.splitlines()[-1]}" for name, reason in self.failures.items()]
         found = [
             ("Verdict", self.verdict),
             ("What the run is like", sentences(self.regime)),

@@ -90,12 +90,14 @@ class Orders:
             does: then the run has failed.
         watcher: Is told how the runs go.
         wanted: Asked before each run; those that nobody wants any more are left out.
+        after: Called after each run that was written, when the watcher has been told.
     """
 
     make: Make
     write: Callable[[Line], str | None]
     watcher: Watcher
     wanted: Callable[[Any], bool] = lambda job: True
+    after: Callable[[Line], object] = lambda line: None
 
 
 def make_here(jobs: Iterable[Any], orders: Orders) -> list[Failure]:
@@ -129,6 +131,7 @@ def _ended(number: int, job: Any, kind: str, told: Any, orders: Orders) -> list[
     reason = orders.write(told) if kind == "line" else told
     if reason is None:
         orders.watcher.finished(number, job, told)
+        orders.after(told)
         return []
     orders.watcher.failed(number, job, reason)
     return [(job, reason)]

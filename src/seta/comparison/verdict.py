@@ -7,7 +7,8 @@ first sentence says what to do; those after it say of what it is made.
 2. Some method is clearly better than Full at equal cost: use the best of them; whether it is as
    good as Full, which costs more, is said beside it.
 3. None is, and Full at equal cost is nowhere clearly worse than Full: cut epochs, down to the
-   smallest budget of which that holds.
+   smallest budget of which that holds. Undecided, where it looks worse by more than half of the
+   half-width of its interval.
 4. None is, and Full at equal cost is clearly worse than Full at every budget: train in full, unless
    the loss is worth the saving.
 5. None is, and fewer epochs cost clearly at some budgets alone: cut epochs down to the others.
@@ -110,13 +111,20 @@ class _Verdict:
             )
         least = free[-1]
         way = self.cells.to_full(least)
-        text = "" if way is None else interval(way, self.digits)
+        if way is None or way.half is None:
+            return f"No verdict on epochs: {nothing}."
+        text, share = interval(way, self.digits), _share(least)
         if self.cells.better(way) > 0:
-            return f"Cut epochs: {nothing}, and {_share(least)} of the epochs gain, {text}."
+            return f"Cut epochs: {nothing}, and {share} of the epochs gain, {text}."
+        worst = f"{number(self._worst(way), self.digits)} less than with all of them"
+        if self._worst(way) > 1.5 * way.half:
+            return (
+                f"Undecided: {nothing}, and {share} of the epochs look worse than all of them, "
+                f"{text}, which {_seeds(way)} do not tell from zero. More seeds would."
+            )
         return (
-            f"Cut epochs: {nothing}, and {_share(least)} of the epochs lose nothing that "
-            f"{_seeds(way)} can tell, {text}; {number(self._worst(way), self.digits)} less than "
-            "with all of them cannot be ruled out."
+            f"Cut epochs: {nothing}, and {share} of the epochs lose nothing that {_seeds(way)} can "
+            f"tell, {text}; {worst} cannot be ruled out."
         )
 
     def _worst(self, way: Difference | None) -> float:
