@@ -36,6 +36,7 @@ from seta.engine.state.curves import unpack_curve
 from seta.engine.state.formats import name_of
 from seta.engine.state.parts import part_of, parts_of
 from seta.engine.steps import Budget, Steps
+from seta.engine.table import tracked
 from seta.engine.table.exchange import agree, digest_of, equally_long, refuse_dealt_again
 from seta.engine.table.ranks import Ranks
 from seta.engine.table.table import Reopened, Sharding, State
@@ -102,6 +103,8 @@ class Pruner:
         on_epoch: Called with each epoch's row when it ends; or several such.
         count_kept: Whether to count how often each sample was kept, in `kept_counts`, for 4 more
             bytes per sample.
+        track: Whether to keep how many losses each sample had, their mean and their spread, for
+            `table()`: 12 more bytes per sample, 16 where the policy keeps a score.
         threads: Threads to use; by default all cores. The selection does not depend on it.
         ranks: The processes that train together, each its share of every epoch; None: this one
             alone. All of them make the pruner with the same arguments.
@@ -142,6 +145,7 @@ class Pruner:
         reorder: Reorder | None = None,
         on_epoch: Listener | Iterable[Listener] | None = None,
         count_kept: bool = False,
+        track: bool = False,
         threads: int | None = None,
         ranks: Ranks | None = None,
         sharding: Sharding | None = None,
@@ -159,6 +163,7 @@ class Pruner:
             strata=strata,
             reorder=reorder,
             count_kept=count_kept,
+            track=track,
             threads=threads,
             ranks=ranks,
             sharding=sharding,
@@ -729,7 +734,7 @@ class Pruner:
             settings.identity(),
             arguments.changed(changed),
             strata=settings.kinds,
-            columns=self._table.columns.memory.keys(),
+            columns=self._table.columns.own,
         )
         states: list[State] = [root.value for root in roots]
         history, full = states[0]["run"]["history"], states[0]["run"]["full"]
@@ -740,6 +745,8 @@ class Pruner:
             own = 0 if self.ranks is None or self.sharding != "sharded" else self.ranks.process
             if reopened.same_order:
                 self._check_order(run, states[own]["open"]["order"])
+        if settings.track and tracked.VISITS not in states[0]["table"]["columns"]:
+            logger.warning("the losses of samples are tracked from here on: the state was not")
         for holder in self._holders:
             holder.clear()
         self._torn, self._change = "load_state_dict()", None
