@@ -141,7 +141,7 @@ def test_why_says_what_happens_to_a_sample_in_words():
     ), text
     assert f"(the window is {first} to {past - 1}), its like are not trained: left out." in text
     times = table["visits"][left_out]
-    assert f"It was trained {times} times in 4 epochs, last in epoch" in text, text
+    assert f"It had {times} loss" in text and "in 4 epochs, and was last trained in" in text
     for sample in range(40):
         assert pruner.why(sample).count(": kept.") == (sample in chosen)
 
@@ -170,3 +170,14 @@ def test_why_tells_chance_weight_and_score():
 def test_why_of_no_sample_is_refused(index):
     with pytest.raises(IndexError, match=f"that there is, got {index}"):
         trained("SeTa").why(index)
+
+
+def test_a_pruner_says_in_a_line_what_it_is_and_where_it_stands():
+    pruner = pruner_of("SeTa")
+    assert repr(pruner).startswith("Pruner(600 samples, SeTa(")
+    assert repr(pruner).endswith(", epoch 0 of 6 to come)")
+    train(pruner, 2)
+    pruner.begin_epoch()
+    assert repr(pruner).endswith(", epoch 2 of 6 open, 50.0 % saved)")
+    pruner.forget_epoch()
+    assert repr(train(pruner, 4)).endswith(", all 6 epochs over, 50.0 % saved)")

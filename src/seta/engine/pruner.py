@@ -185,6 +185,17 @@ class Pruner:
             told = None if losses is None else digest_of(np.ascontiguousarray(losses).data)
             agree(ranks, {**self._settings.agreed(), "losses": told}, "the making of a Pruner")
 
+    def __repr__(self) -> str:
+        run, epochs = self._run, self.epochs
+        if run.open is not None:
+            where = f"epoch {run.open.epoch} of {epochs} open"
+        elif run.next_epoch < epochs:
+            where = f"epoch {run.next_epoch} of {epochs} to come"
+        else:
+            where = f"all {epochs} epochs over"
+        saved = f", {100 * self._history[-1]['saved']:.1f} % saved" if self._history else ""
+        return f"Pruner({self.n:,} samples, {self.policy!r}, {where}{saved})"
+
     # What it was made with.
 
     @property

@@ -72,9 +72,8 @@ def _past(known: dict[str, Any], epochs_over: int) -> str:
     last = epochs_over - 1 - known["left_out"]
     if "visits" not in known:
         return f"It was last trained in epoch {last}."
-    text = f"It was trained {known['visits']} times in {epochs_over} epochs, last in epoch {last}"
+    losses = f"{known['visits']} loss{'' if known['visits'] == 1 else 'es'}"
+    text = f"It had {losses} in {epochs_over} epochs, and was last trained in epoch {last}"
     if known["visits"] > 1:
-        text += (
-            f"; its losses had a mean of {known['mean']:.4g} and a spread of {known['spread']:.2g}"
-        )
+        text += f"; mean {known['mean']:.4g}, spread {known['spread']:.2g}"
     return text + "."
