@@ -110,9 +110,11 @@ class LossColumns:
 
     def begin_columns(self, rows: slice) -> None:
         """Makes the policy's columns of rows, if any, as if their losses had been the first."""
+        if self._scored is None:
+            return
         for name in self.own:
             self.memory[name][rows] = np.nan
-        for block in parallel.blocks(range(*rows.indices(len(self)) if self.own else ())):
+        for block in parallel.blocks(range(*rows.indices(len(self)))):
             seen = block.start + np.flatnonzero(~np.isnan(self.values[block]))
             for column, values in self._folded(seen, self.values[seen]):
                 column[seen] = values
