@@ -84,6 +84,7 @@ MEANS = {
     "reorder": "order within an epoch",
     "on_epoch": "gets each epoch's row",
     "count_kept": "count how often each was kept",
+    "track": "keep visits, mean and spread of the losses",
     "threads": "that choose an epoch's samples",
     "process_group": "who trains together",
     "sharding": "losses whole in each process, or in parts",

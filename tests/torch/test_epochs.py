@@ -539,3 +539,8 @@ def test_a_look_at_the_pruner_between_two_updates_ends_nothing():
             loader.update(part.float(), indices=part)
             assert loader.pruner.epoch == 0
     assert loader.pruner.history[0]["trained"] == loader.pruner.history[0]["kept"]
+
+
+def test_a_loader_says_in_a_line_what_it_is():
+    assert repr(make()).startswith("PrunedDataLoader(batches of ")
+    assert "Pruner(" in repr(make()) and "to come" in repr(make())

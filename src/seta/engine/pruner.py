@@ -25,20 +25,24 @@ from seta.engine.arguments import Listener, Reorder
 from seta.engine.curves.curve import KeepCurve
 from seta.engine.curves.histogram import Binning, LossHistogram
 from seta.engine.curves.policy import Policy, SeesBatch, curve_of, in_batch
+from seta.engine.draw.choose import Choice
 from seta.engine.draw.mask import count_bits
 from seta.engine.draw.selection import Listed, Order, Selection
 from seta.engine.open_epoch import OpenEpoch, Weights
 from seta.engine.rows import Row, open_row
 from seta.engine.run import Run, Tally
+from seta.engine.samples import SampleTable, table_of
 from seta.engine.settings import Settings
 from seta.engine.state.checked import check
 from seta.engine.state.curves import unpack_curve
 from seta.engine.state.formats import name_of
 from seta.engine.state.parts import part_of, parts_of
 from seta.engine.steps import Budget, Steps
+from seta.engine.table import tracked
 from seta.engine.table.exchange import agree, digest_of, equally_long, refuse_dealt_again
 from seta.engine.table.ranks import Ranks
 from seta.engine.table.table import Reopened, Sharding, State
+from seta.engine.why import why
 
 logger = logging.getLogger(__name__)
 
@@ -102,6 +106,8 @@ class Pruner:
         on_epoch: Called with each epoch's row when it ends; or several such.
         count_kept: Whether to count how often each sample was kept, in `kept_counts`, for 4 more
             bytes per sample.
+        track: Whether to keep how many losses each sample had, their mean and their spread, for
+            `table()`: 12 more bytes per sample, 16 where the policy keeps a score.
         threads: Threads to use; by default all cores. The selection does not depend on it.
         ranks: The processes that train together, each its share of every epoch; None: this one
             alone. All of them make the pruner with the same arguments.
@@ -142,6 +148,7 @@ class Pruner:
         reorder: Reorder | None = None,
         on_epoch: Listener | Iterable[Listener] | None = None,
         count_kept: bool = False,
+        track: bool = False,
         threads: int | None = None,
         ranks: Ranks | None = None,
         sharding: Sharding | None = None,
@@ -159,6 +166,7 @@ class Pruner:
             strata=strata,
             reorder=reorder,
             count_kept=count_kept,
+            track=track,
             threads=threads,
             ranks=ranks,
             sharding=sharding,
@@ -176,6 +184,17 @@ class Pruner:
         if ranks is not None:
             told = None if losses is None else digest_of(np.ascontiguousarray(losses).data)
             agree(ranks, {**self._settings.agreed(), "losses": told}, "the making of a Pruner")
+
+    def __repr__(self) -> str:
+        run, epochs = self._run, self.epochs
+        if run.open is not None:
+            where = f"epoch {run.open.epoch} of {epochs} open"
+        elif run.next_epoch < epochs:
+            where = f"epoch {run.next_epoch} of {epochs} to come"
+        else:
+            where = f"all {epochs} epochs over"
+        saved = f", {100 * self._history[-1]['saved']:.1f} % saved" if self._history else ""
+        return f"Pruner({self.n:,} samples, {self.policy!r}, {where}{saved})"
 
     # What it was made with.
 
@@ -372,6 +391,70 @@ class Pruner:
             raise RuntimeError("kept counts were not taken: make the Pruner with count_kept=True")
         return counts
 
+    def table(self) -> SampleTable:
+        """Returns what the run knows of each sample: loss, visits, group, keep probability, ...
+
+        `keep`, `weight` and `group` are those of the coming epoch: of the open one, by the losses
+        of now; after the run, of the last one. Of a sharded table the samples `held`. Costs as much
+        as the start of an epoch.
+
+        Returns:
+            Columns; `SampleTable` says which.
+        """
+        return self._looked_up()[0]
+
+    def why(self, index: int) -> str:
+        """Returns why the open or the coming epoch keeps a sample or leaves it out, in words.
+
+        Costs as much as `table()`.
+
+        Raises:
+            IndexError: There is no such sample, or another process holds it.
+        """
+        index = arguments.integer("index", index, 0, "samples count from 0")
+        table, curve = self._looked_up()
+        row = table.where(table["index"] == index)
+        if not row.rows:
+            held = "this process holds" if self.held is not None and index < self.n else "there is"
+            raise IndexError(f"index must be that of a sample that {held}, got {index}")
+        run, strata = self._settle(), self._settings.strata
+        kept = None
+        if run.open is not None:
+            at = int(self._table.rows_of(np.array([index]))[0])
+            kept = bool(run.open.mask[at // 8] >> (7 - at % 8) & 1)
+        return why(
+            row,
+            curve,
+            epoch=min(run.next_epoch, self.epochs - 1) if run.open is None else run.open.epoch,
+            epochs_over=self._latest_epoch() + 1,
+            kept=kept,
+            always=self.always_keep is not None and index in self.always_keep,
+            stratum=None if strata is None else int(strata[index]),
+        )
+
+    def _looked_up(self) -> tuple[SampleTable, KeepCurve]:
+        """Returns the table of samples, and the curve of the coming epoch."""
+        self._collect()
+        run = self._settle()
+        if run.open is not None:
+            curve, binning = run.open.curve, run.open.binning
+        elif run.next_epoch < self.epochs:
+            histogram, choice = self._drawn(run.next_epoch)
+            curve, binning = choice.curve, histogram.binning
+        else:
+            histogram = self._table.histogram()
+            curve = curve_of(self.policy, histogram, self.epochs - 1, self.epochs)
+            curve, binning = curve.for_histogram(histogram), histogram.binning
+        table = table_of(
+            self._table,
+            curve,
+            binning,
+            n=self.n,
+            epoch=self._latest_epoch(),
+            always_keep=self.always_keep,
+        )
+        return table, curve
+
     @property
     def saved(self) -> float:
         """1 - samples trained / samples that full training would have trained on, up to now."""
@@ -440,18 +523,24 @@ class Pruner:
             )
         return epoch
 
-    def _begin(self, epoch: int) -> Selection:
-        started = time.perf_counter()
-        table, settings, run = self._table, self._settings, self._settle()
+    def _drawn(self, epoch: int) -> tuple[LossHistogram, Choice]:
+        """Draws an epoch; it does not begin by that."""
+        table, lengths, run = self._table, self._settings.lengths, self._settle()
         self._commit(run, run, partial(table.rescore, run.next_epoch - 1, epoch))
         histogram = table.histogram()
         choice = table.choose(
             histogram,
             curve_of(self.policy, histogram, epoch, self.epochs),
-            count=None if settings.lengths is None else settings.lengths[epoch],
+            count=None if lengths is None else lengths[epoch],
             sizes=self.sizes,
             epoch=epoch,
         )
+        return histogram, choice
+
+    def _begin(self, epoch: int) -> Selection:
+        started = time.perf_counter()
+        table, settings, run = self._table, self._settings, self._settle()
+        histogram, choice = self._drawn(epoch)
         weights = None
         if choice.curve.weight_by_cell is not None:
             weights = Weights(
@@ -729,7 +818,7 @@ class Pruner:
             settings.identity(),
             arguments.changed(changed),
             strata=settings.kinds,
-            columns=self._table.columns.memory.keys(),
+            columns=self._table.columns.own,
         )
         states: list[State] = [root.value for root in roots]
         history, full = states[0]["run"]["history"], states[0]["run"]["full"]
@@ -740,6 +829,8 @@ class Pruner:
             own = 0 if self.ranks is None or self.sharding != "sharded" else self.ranks.process
             if reopened.same_order:
                 self._check_order(run, states[own]["open"]["order"])
+        if settings.track and tracked.VISITS not in states[0]["table"]["columns"]:
+            logger.warning("the losses of samples are tracked from here on: the state was not")
         for holder in self._holders:
             holder.clear()
         self._torn, self._change = "load_state_dict()", None

@@ -41,6 +41,7 @@ class Settings:
         strata: Unsigned integers (n,), where the policy looks at them.
         reorder: Puts an epoch's indices into another order.
         count_kept: Whether to count how often each sample was kept.
+        track: Whether visits, mean and spread of each sample's losses are kept.
         threads: Threads to use.
         ranks: The processes that train together.
         sharding: "replicated" or "sharded".
@@ -58,6 +59,7 @@ class Settings:
     strata: NDArray[np.unsignedinteger[Any]] | None
     reorder: Reorder | None
     count_kept: bool
+    track: bool
     threads: int
     ranks: Ranks | None
     sharding: Sharding
@@ -78,6 +80,7 @@ class Settings:
         strata: ArrayLike | None,
         reorder: Reorder | None,
         count_kept: bool,
+        track: bool,
         threads: int | None,
         ranks: Ranks | None,
         sharding: Sharding | None,
@@ -105,6 +108,7 @@ class Settings:
             arguments.strata(strata, n, method),
             reorder,
             count_kept,
+            track,
             parallel.available_threads()
             if threads is None
             else arguments.integer("threads", threads, 1, "leave it out to use all cores"),
@@ -151,6 +155,7 @@ class Settings:
             losses,
             always_keep=self.always_keep,
             count_kept=self.count_kept,
+            track=self.track,
             scored=score_of(self.policy, self.epochs, warm=losses is not None),
             strata=self.strata,
             seed=self.seed,
@@ -181,5 +186,6 @@ class Settings:
             "steps": self.steps,
             "reorder": self.reorder is not None,
             "count_kept": self.count_kept,
+            "track": self.track,
             "lengths of the epochs": lengths,
         }

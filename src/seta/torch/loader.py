@@ -104,6 +104,7 @@ class PrunedDataLoader(Loop, DataLoader[Any]):
             samples of one length into one batch, say.
         on_epoch: Called with the row of each epoch that ends; one function or several.
         count_kept: Whether to count how often each sample was kept (`pruner.kept_counts`).
+        track: Whether to keep visits, mean and spread of each sample's losses (`pruner.table()`).
         threads: Threads that choose the samples of an epoch; None: all cores.
         process_group: The processes that train together: a torch process group, or one dimension of
             a device mesh (`mesh["dp"]`), so that tensor- and pipeline-parallel processes share what
@@ -144,6 +145,7 @@ class PrunedDataLoader(Loop, DataLoader[Any]):
         reorder: Reorder | None = None,
         on_epoch: Listener | Iterable[Listener] | None = None,
         count_kept: bool = False,
+        track: bool = False,
         threads: int | None = None,
         process_group: ProcessGroup | DeviceMesh | None = None,
         sharding: Sharding | None = None,
@@ -167,6 +169,7 @@ class PrunedDataLoader(Loop, DataLoader[Any]):
             reorder=order_of(others.pop("shuffle", None), reorder),
             on_epoch=on_epoch,
             count_kept=count_kept,
+            track=track,
             threads=threads,
             ranks=ranks,
             sharding=sharding,

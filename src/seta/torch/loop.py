@@ -62,6 +62,10 @@ class Loop(ABC):
         self._latest = Given(None)  # of the latest pass
         self._again = False  # set_epoch has named the open epoch: the next pass walks it
 
+    def __repr__(self) -> str:
+        batch = self._pruner.sizes.batch_size
+        return f"{type(self).__name__}(batches of {batch}, {self._pruner!r})"
+
     # What a subclass says, and what it may.
 
     @abstractmethod

@@ -2,7 +2,8 @@
 
 Six bytes per sample: a float32 loss, and an epoch number in uint16 (uint32 for runs of 65,535
 epochs and more); four more where kept counts are wanted, and four for each column that a policy
-keeps. Then the policy's score stands in place of the latest loss.
+keeps. Then the policy's score stands in place of the latest loss. A tracked run has columns of its
+own (`tracked`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from seta.engine import parallel
 from seta.engine.curves.policy import Columns, KeepsScore, counted_columns, period
 from seta.engine.mapped import copy_rows
+from seta.engine.table import tracked
 
 Part = tuple[NDArray[Any], NDArray[Any]]
 RowsOf = Callable[[NDArray[Any]], NDArray[Any]]
@@ -60,12 +62,14 @@ class LossColumns:
         losses: float (n,), a warm start from an earlier run's table; non-finite = unseen.
         count_kept: Whether to count how often each sample was kept.
         scored: The policy, if it keeps a score.
+        track: Whether visits, mean and spread of each sample's losses are kept.
 
     Attributes:
         values: float32 (n,), the losses; the scores, where there are some.
         last_trained: uint16 or uint32 (n,), 1 + the epoch; 0: never.
         kept_counts: uint32 (n,), or None.
-        memory: float32 (n,) by name, the columns of the policy.
+        memory: float32 (n,) by name, the columns of the policy, and those of a tracked run.
+        own: Names of those of the policy.
         wanted: Names of those whose histograms it looks at.
     """
 
@@ -77,13 +81,16 @@ class LossColumns:
         *,
         count_kept: bool = False,
         scored: KeepsScore | None = None,
+        track: bool = False,
     ) -> None:
         self.values = np.full(n, np.nan, np.float32)
         self.last_trained = np.zeros(n, np.uint16 if epochs < 0xFFFF else np.uint32)
         self.kept_counts = np.zeros(n, np.uint32) if count_kept else None
         self._scored = scored
         self._every = 1 if scored is None else period(scored.every, epochs)
-        names = () if scored is None else scored.columns
+        self.own: tuple[str, ...] = () if scored is None else tuple(scored.columns)
+        self._tracked = tracked.names(scored=scored is not None) if track else ()
+        names = (*self.own, *self._tracked)
         self.memory = {name: np.full(n, np.nan, np.float32) for name in names}
         self.wanted = counted_columns(scored)
         self._before: tuple[NDArray[Any], dict[str, NDArray[Any]]] | None = None
@@ -102,14 +109,14 @@ class LossColumns:
         self.begin_columns(slice(None))
 
     def begin_columns(self, rows: slice) -> None:
-        """Makes the columns of rows, if there are any, as if their losses had been the first."""
+        """Makes the policy's columns of rows, if any, as if their losses had been the first."""
         if self._scored is None:
             return
-        for column in self.memory.values():
-            column[rows] = np.nan
+        for name in self.own:
+            self.memory[name][rows] = np.nan
         for block in parallel.blocks(range(*rows.indices(len(self)))):
             seen = block.start + np.flatnonzero(~np.isnan(self.values[block]))
-            for column, values in self._changed(seen, self.values[seen]):
+            for column, values in self._folded(seen, self.values[seen]):
                 column[seen] = values
 
     def __len__(self) -> int:
@@ -155,9 +162,21 @@ class LossColumns:
         self, indices: NDArray[np.integer[Any]], losses: NDArray[np.float32]
     ) -> list[tuple[NDArray[Any], NDArray[Any]]]:
         """Returns the columns that losses change, each with its new values (B,)."""
+        changed = [(self.values, losses)] if self._scored is None else []
+        changed += self._folded(indices, losses)
+        if self._tracked:
+            old = {name: self.memory[name][indices] for name in self._tracked}
+            new = tracked.fold(old, losses)
+            changed += [(self.memory[name], values) for name, values in new.items()]
+        return changed
+
+    def _folded(
+        self, indices: NDArray[np.integer[Any]], losses: NDArray[np.float32]
+    ) -> list[tuple[NDArray[Any], NDArray[Any]]]:
+        """Returns the columns of the policy, each with what it makes of losses."""
         if self._scored is None:
-            return [(self.values, losses)]
-        old: Columns = {name: column[indices] for name, column in self.memory.items()}
+            return []
+        old: Columns = {name: self.memory[name][indices] for name in self.own}
         new = self._scored.fold(old, losses)
         return [(self.memory[name], values) for name, values in new.items()]
 
@@ -215,7 +234,7 @@ class LossColumns:
         if scored is None or before // self._every == epoch // self._every:
             return
         for block in parallel.blocks(range(len(self))):
-            scores = scored.score({name: column[block] for name, column in self.memory.items()})
+            scores = scored.score({name: self.memory[name][block] for name in self.own})
             self.values[block] = np.where(np.isfinite(scores), scores, np.nan)
 
     def to_count(self, saved: Mapping[str, Any] | None = None) -> dict[str, NDArray[np.float32]]:
@@ -226,7 +245,7 @@ class LossColumns:
                 begin with its losses, as in `take`.
         """
         columns: Columns = self.memory if saved is None else saved["columns"]
-        if saved is not None and self.wanted and not columns.keys() >= self.memory.keys():
+        if saved is not None and self.wanted and not columns.keys() >= set(self.own):
             losses = saved["losses"]
             columns = LossColumns(len(losses), 1, losses, scored=self._scored).memory
         return {name: _without_infinite(columns[name]) for name in self.wanted}
@@ -310,11 +329,15 @@ class LossColumns:
         elif self.kept_counts is not None:
             self.kept_counts[here] = 0
         columns = saved["columns"]
-        if all(name in columns for name in self.memory):
-            for name, column in self.memory.items():
-                copy_rows(column[here], columns[name][there])
-        else:
-            self.begin_columns(here)
+        for names in (self.own, self._tracked):
+            if all(name in columns for name in names):
+                for name in names:
+                    copy_rows(self.memory[name][here], columns[name][there])
+            elif names is self.own:
+                self.begin_columns(here)
+            else:  # tracked from now on
+                for name in names:
+                    self.memory[name][here] = np.nan
 
 
 def _without_infinite(column: NDArray[np.float32]) -> NDArray[np.float32]:

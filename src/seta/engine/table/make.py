@@ -22,6 +22,7 @@ def make_table(
     *,
     count_kept: bool,
     scored: KeepsScore | None = None,
+    track: bool = False,
     strata: NDArray[np.unsignedinteger[Any]] | None = None,
     **options: Any,
 ) -> Table:
@@ -34,6 +35,7 @@ def make_table(
         losses: float (n,), NaN = unseen; None: all unseen.
         count_kept: Whether to count how often each sample was kept.
         scored: The policy, if it keeps a score.
+        track: Whether the run is tracked.
         strata: Unsigned integers (n,), if the policy looks at them.
 
         **options: Of both kinds: `always_keep`, `seed`, `threads`, `ranks`.
@@ -44,6 +46,8 @@ def make_table(
                 "a policy that looks at strata needs all losses in each process: give "
                 'sharding="replicated", or another policy, or no strata to one that can do without'
             )
-        return ShardedTable(n, epochs, losses, count_kept=count_kept, scored=scored, **options)
-    columns = LossColumns(n, epochs, losses, count_kept=count_kept, scored=scored)
+        return ShardedTable(
+            n, epochs, losses, count_kept=count_kept, scored=scored, track=track, **options
+        )
+    columns = LossColumns(n, epochs, losses, count_kept=count_kept, scored=scored, track=track)
     return ReplicatedTable(columns, strata=strata, **options)

@@ -85,6 +85,7 @@ class ShardedTable:
         threads: Threads to use.
         ranks: The processes; None: this one alone, which holds all shards.
         scored: The policy, if it keeps a score.
+        track: Whether the run is tracked.
 
     Raises:
         ValueError: Several processes train one share together, or there are more than shards.
@@ -102,6 +103,7 @@ class ShardedTable:
         threads: int,
         ranks: Ranks | None,
         scored: KeepsScore | None = None,
+        track: bool = False,
     ) -> None:
         self._rank, size = (0, 1) if ranks is None else (ranks.rank, ranks.size)
         if ranks is not None and ranks.processes != size:
@@ -117,7 +119,9 @@ class ShardedTable:
         self._seed, self._threads, self._ranks = seed, threads, ranks
         self._always_keep = always_keep
         self._always = self._slots_of_always_keep()
-        self.columns = LossColumns(len(self._slots), epochs, count_kept=count_kept, scored=scored)
+        self.columns = LossColumns(
+            len(self._slots), epochs, count_kept=count_kept, scored=scored, track=track
+        )
         self._log = RecordLog(n)  # of samples that other processes hold
         self._since = (0, 0)  # trained and not finite since the last exchange, over all samples
         self._resumed = False  # in the open epoch, of which others may have had more to train
@@ -152,8 +156,8 @@ class ShardedTable:
             index = self._partition.index_of(np.arange(block.start, block.stop) + self._slots.start)
             here, samples = index < n, index[index < n]
             self.columns.values[block][here] = values[samples]
-            for name, column in self.columns.memory.items():
-                column[block][here] = whole.memory[name][samples]
+            for name in self.columns.own:
+                self.columns.memory[name][block][here] = whole.memory[name][samples]
 
     def _warn_of_imbalance(self) -> None:
         most, least = (choose(map(len, self._owned)) for choose in (max, min))

@@ -120,6 +120,7 @@ class PrunedEpochs(_Base):
             reorder=self._order_of(dataset, sizes.global_batch),
             on_epoch=pruning.on_epoch,
             count_kept=pruning.count_kept,
+            track=pruning.track,
             threads=pruning.threads,
             ranks=ranks_of(None),
             sharding="replicated",

@@ -1,0 +1,180 @@
+"""What a run knows of each sample, as columns: for the user's own tools, or a look.
+
+Made by `Pruner.table()`; a copy, which stays as it is while training goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from seta.engine.curves.curve import KeepCurve
+from seta.engine.curves.histogram import Binning
+from seta.engine.table import tracked
+from seta.engine.table.table import Table
+
+_SHOWN = 5
+
+
+class SampleTable(Mapping[str, NDArray[Any]]):
+    """Columns of equal length, a row for each sample.
+
+    | column | what it is | where |
+    | --- | --- | --- |
+    | index | int64, the sample | always |
+    | loss | float32, the latest, NaN = none; of a policy with a score, if the run is tracked | |
+    | score | float32, what the policy made of the losses | policies with a score |
+    | left_out | int64, epochs since it was last trained; all of them if it never was | always |
+    | group | int64, difficulty group, 0 the easiest; -1: unseen | if the epoch has groups |
+    | keep | float32, the probability that the coming epoch keeps it | always |
+    | weight | float32, the factor of its loss there | always |
+    | kept | int64, how many epochs kept it | `count_kept=True` |
+    | visits | int64, how many losses it had | `track=True` |
+    | mean, spread | float32, of these losses; spread is NaN before two | `track=True` |
+
+    Args:
+        columns: By name.
+    """
+
+    def __init__(self, columns: Mapping[str, NDArray[Any]]) -> None:
+        self._columns = dict(columns)
+        lengths = {len(column) for column in self._columns.values()}
+        if len(lengths) > 1:
+            raise ValueError(f"columns must be of one length, got {sorted(lengths)}")
+        self.rows = lengths.pop() if lengths else 0
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        """Returns a column.
+
+        Raises:
+            KeyError: There is none of that name; the message lists them.
+        """
+        if name not in self._columns:
+            raise KeyError(f"{name!r}: the columns are {', '.join(self._columns)}")
+        return self._columns[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        """Number of columns; `rows` is that of the samples."""
+        return len(self._columns)
+
+    def where(self, rows: ArrayLike) -> SampleTable:
+        """Returns some of the rows: bool (rows,), or integers, in their order."""
+        at = np.asarray(rows)
+        return SampleTable({name: column[at] for name, column in self._columns.items()})
+
+    def sort(self, by: str, *, descending: bool = False) -> SampleTable:
+        """Returns the rows in the order of a column, equal ones as they were; NaN comes last."""
+        column = self[by]
+        order = np.argsort(-column if descending else column, kind="stable")
+        return self.where(order)
+
+    def to_pandas(self) -> Any:
+        """Returns a data frame.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        from seta.extras import require
+
+        require("SampleTable.to_pandas", "pandas")
+        import pandas
+
+        return pandas.DataFrame(dict(self))
+
+    def to_parquet(self, path: Path | str) -> None:
+        """Writes a parquet file.
+
+        Raises:
+            ImportError: pyarrow is not installed.
+        """
+        from seta.extras import require
+
+        require("SampleTable.to_parquet", "pyarrow")
+        import pyarrow
+        from pyarrow import parquet
+
+        parquet.write_table(pyarrow.table(dict(self)), path)
+
+    def __repr__(self) -> str:
+        rows = [list(self)]
+        few = range(min(self.rows, _SHOWN))
+        rows += [[_text(column[row]) for column in self._columns.values()] for row in few]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = [
+            "  ".join(text.rjust(width) for text, width in zip(row, widths, strict=True))
+            for row in rows
+        ]
+        more = [f"... {self.rows:,} samples in all"] if self.rows > _SHOWN else []
+        return "\n".join(["SampleTable", *lines, *more])
+
+
+def _text(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, np.floating) else str(value)
+
+
+def table_of(
+    table: Table,
+    curve: KeepCurve,
+    binning: Binning,
+    *,
+    n: int,
+    epoch: int,
+    always_keep: NDArray[np.int64] | None,
+) -> SampleTable:
+    """Returns what a loss table knows of the samples that it holds.
+
+    Args:
+        table: It.
+        curve: Of the coming epoch.
+        binning: Of the histogram that the curve was made for.
+        n: Number of samples.
+        epoch: The latest epoch; -1: none.
+        always_keep: Samples that are never pruned.
+    """
+    columns, memory = table.columns, table.columns.memory
+    held = np.arange(len(columns)) if table.held is None else table.held
+    rows = np.flatnonzero(held < n)
+    found: dict[str, NDArray[Any]] = {"index": held}
+
+    def said(of_cells: NDArray[Any]) -> NDArray[Any]:
+        return table.by_cell(of_cells, binning)[:-1]
+
+    scored = bool(columns.own)
+    if not scored:
+        found["loss"] = columns.values
+    elif tracked.LATEST in memory:
+        found["loss"] = memory[tracked.LATEST]
+    if scored:
+        found["score"] = columns.values
+    found["left_out"] = columns.left_out(epoch)
+    if curve.groups is not None and len(curve.groups):
+        found["group"] = said(_groups(curve)).astype(np.int64)
+    weight = curve.weight_by_cell
+    found["keep"] = said(curve.keep_by_cell.astype(np.float32))
+    ones = np.ones(len(columns), np.float32)
+    found["weight"] = ones if weight is None else said(weight.astype(np.float32))
+    if always_keep is not None:
+        here = table.rows_of(always_keep)
+        for name in ("keep", "weight"):
+            found[name][here[here >= 0]] = 1
+    if columns.kept_counts is not None:
+        found["kept"] = columns.kept_counts.astype(np.int64)
+    if tracked.VISITS in memory:
+        found["visits"] = tracked.visits_of(memory)
+        found["mean"] = memory[tracked.MEAN]
+        found["spread"] = tracked.spread_of(memory)
+    return SampleTable({name: column[rows] for name, column in found.items()})
+
+
+def _groups(curve: KeepCurve) -> NDArray[np.int16]:
+    """Returns the difficulty group of each cell; -1 of the unseen."""
+    counts = [] if curve.groups is None else np.diff(curve.groups.first_bin).tolist()
+    of_bins = [group for group, bins in enumerate(counts) for _ in range(bins)]
+    return np.tile(np.array([*of_bins, -1], np.int16), curve.strata or 1)
