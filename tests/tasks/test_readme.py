@@ -1,42 +1,63 @@
-"""The README of the programs: its figures are those of the committed run, none is missing."""
+"""The README of the programs: its figures are those of the committed runs, none is missing."""
 
 import json
 import re
 from pathlib import Path
 
-import page
+import scale
 
-TASKS = Path(page.__file__).parent
-
-
-def test_the_tables_are_those_of_the_committed_run():
-    readme = (TASKS / "README.md").read_text("utf-8")
-    assert page.page(readme) == readme, "run examples/tasks/page.py"
+TASKS = Path(scale.__file__).parent
+README = (TASKS / "README.md").read_text("utf-8")
+METHODS = ["Full", "Full at equal cost", "Learnable", "SeTa", "InfoBatch"]
+ROW = re.compile(r"^\| \[(\w+)\]\(results/(\w+)/comparison\.md\), ([^|]+?) \| (.*) \|$", re.M)
 
 
-def test_every_program_has_a_result_of_all_four_methods_with_its_defaults():
-    for name in page.NAMES:
-        result = json.loads((TASKS / "results" / f"{name}.json").read_text("utf-8"))
-        assert [row["method"] for row in result["rows"]] == [
-            "Full",
-            "Full at equal cost",
-            "InfoBatch",
-            "SeTa",
-        ]
-        full, *pruned = result["rows"]
-        left_out = result["settings"]["epochs"] * result["settings"]["batch_size"]
-        assert 0 <= full["full_visits"] - full["visits"] < left_out  # incomplete batches
-        for row in pruned:
-            assert abs(row["visits"] / full["visits"] - 0.6) < 0.01
+def lines_of(name):
+    """The runs of a program, by method."""
+    text = (TASKS / "results" / name / "runs.jsonl").read_text("utf-8")
+    lines = [json.loads(line) for line in text.splitlines()]
+    return {line["method"]: line for line in lines}
 
 
-def test_every_program_is_in_the_page():
+def short(value):
+    return f"{value:.3g}" if value < 10 else f"{value:.1f}"
+
+
+def test_every_program_is_in_the_table_with_the_figures_of_its_runs():
     programs = {
         path.stem for path in TASKS.glob("*.py") if "\nDEFAULTS = " in path.read_text("utf-8")
     }
-    assert programs == set(page.NAMES)
+    rows = ROW.findall(README)
+    assert {name for name, *_ in rows} == programs
+    for name, linked, measure, cells in rows:
+        lines = lines_of(name)
+        assert linked == name
+        assert list(lines) == METHODS
+        assert {next(iter(line["metrics"])) for line in lines.values()} == {measure}
+        assert cells.split(" | ") == [short(line["metrics"][measure]) for line in lines.values()]
+
+
+def test_runs_have_the_defaults_of_their_program_and_equal_visits():
+    for name, *_ in ROW.findall(README):
+        full, *others = lines_of(name).values()
+        text = (TASKS / f"{name}.py").read_text("utf-8")
+        (samples, epochs) = re.search(
+            r"\nDEFAULTS = .*samples=([\d_]+), epochs=(\d+)", text
+        ).groups()
+        assert (full["n"], full["epochs"]) == (int(samples), int(epochs))
+        for line in others:
+            assert line["visits"] == others[0]["visits"]
+            assert abs(line["visits"] / full["visits"] - 0.6) < 0.01
+
+
+def test_the_figures_of_the_scale_are_those_of_their_runs():
+    files = [TASKS / "results" / f"{name}-scale.json" for name in scale.PROGRAMS]
+    first, second = (json.loads(file.read_text("utf-8"))["figures"] for file in files)
+    for name, value in first.items():
+        cells = [f"{v:,}" if isinstance(v, int) else f"{v:,.2f}" for v in (value, second[name])]
+        assert f"| {name} | {' | '.join(cells)} |" in README
 
 
 def test_links_of_the_page_lead_somewhere():
-    for target in re.findall(r"\]\(([^)]+)\)", (TASKS / "README.md").read_text("utf-8")):
+    for target in re.findall(r"\]\(([^)]+)\)", README):
         assert (TASKS / target).exists(), target
