@@ -28,7 +28,9 @@ def test_every_program_is_in_the_table_with_the_figures_of_its_runs():
         path.stem for path in TASKS.glob("*.py") if "\nDEFAULTS = " in path.read_text("utf-8")
     }
     rows = ROW.findall(README)
-    assert {name for name, *_ in rows} == programs
+    unmeasured = re.search(r"Not measured yet [^:]*: ([^.]*)\.", README)
+    named = set(re.findall(r"`(\w+)`", unmeasured[1])) if unmeasured else set()
+    assert sorted([*named, *(name for name, *_ in rows)]) == sorted(programs)
     for name, linked, measure, cells in rows:
         lines = lines_of(name)
         assert linked == name
