@@ -1,13 +1,13 @@
 """Composed retrieval: an image and a change in words find the image after the change.
 
-    python examples/tasks/composed_retrieval.py                  # four methods: about three minutes
+    python examples/tasks/composed_retrieval.py                  # five runs: about four minutes
     python examples/tasks/composed_retrieval.py --method SeTa --budget 0.4
     python examples/tasks/composed_retrieval.py --data FOLDER    # on images and words of your own
 
-That is on two cores, and includes all four. What counts is Recall@1 %: for how many queries (the
-reference image, and "make the red circle blue") the target comes first, of three thousand images.
-It is a small relative of CIRR and FashionIQ. The lines marked `seta 1` to `seta 3` are all that
-makes it prune: they replace the DataLoader, the mean of the losses, and nothing else.
+That is on two cores. What counts is Recall@1 %: for how many queries (the reference image, and
+"make the red circle blue") the target comes first, of three thousand images. It is a small relative
+of CIRR and FashionIQ. The lines marked `seta 1` and `seta 2` are all that differs from ordinary
+training; `seta.compare` makes the loaders, one for each run.
 
 Data: sample i shows one of `SCENES` scenes, the first ones often and the last ones rarely, and one
 of `CHANGES` changes of it. What is drawn anew for each is where exactly things lie, the light, and
@@ -18,7 +18,7 @@ a wrong label. References of the test are combinations of things that training n
 What to expect: the right scene is found early; that the words count takes longer, since nothing is
 more like the query than its own reference, which is searched as well. So Recall@10 % is high soon,
 and Recall@1 % rises until late: training on less costs some of it. One run says little about which
-of the methods that cost the same is best: chance alone moves each by a few percent (try `--seed`).
+of the methods that cost the same is best: chance alone moves each by a few percent (`--seeds 3`).
 
 FOLDER has `train.jsonl` and `test.jsonl`, a line `{"reference": "a.png", "target": "b.png",
 "text": "make it blue"}` per sample, and the images; at least `--batch-size` lines to train on.
@@ -36,9 +36,8 @@ a noisy estimate of how hard the sample is. What to heed:
 
 - All batches are of one size. A net that knows nothing has a loss of about log(candidates), so a
   smaller batch is an easier one, and the samples of an incomplete last batch would pass for easy
-  ones. `drop_last=True` leaves it out, and its samples wait for another epoch; under a budget seta
-  counts in whole batches, so nothing is lost. One who needs that batch divides each loss by
-  log(candidates).
+  ones. `seta.compare` has full batches alone, so that this cannot happen. One who needs that batch
+  divides each loss by log(candidates).
 - A larger batch has more negatives, so that its losses are higher. Losses of runs of different
   batch sizes compare only divided by log(candidates), and roughly. They need not be less noisy
   (here they were more so): a scene very like the target is rare, and then decides the loss.
@@ -58,7 +57,7 @@ import folder
 import numpy as np
 import torch
 import torch.nn.functional as F
-from comparison import Run, Settings, Watch, compare, options
+from comparison import Settings, options, wrong_visits
 from draws import generator, long_tailed, uniform
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -296,11 +295,9 @@ class Composer(nn.Module):
         return F.normalize(self.head(cells.flatten(1)), dim=1)
 
 
-def make_net(settings: Settings) -> Composer:
-    """Returns the net with its first weights."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        return Composer(len(train_set(settings).words))
+def make_net(data: Drawn | Own) -> Composer:
+    """Returns an untrained net, for the words of the data."""
+    return Composer(len(data.words))
 
 
 def losses(net: Composer, batch: Sample) -> Tensor:
@@ -319,38 +316,26 @@ def losses(net: Composer, batch: Sample) -> Tensor:
     return F.cross_entropy(scores.masked_fill(same, -torch.inf), own, reduction="none")
 
 
-def train(settings: Settings, run: Run, watch: Watch) -> tuple[nn.Module, seta.PrunedDataLoader]:
-    """Trains a net; returns it, and its loader."""
-    loader = seta.PrunedDataLoader(  # seta 1: in place of torch's DataLoader
-        train_set(settings),
-        run.policy,
-        epochs=run.epochs,
-        budget=run.budget,
-        seed=settings.seed,
-        batch_size=settings.batch_size,
-        drop_last=True,  # a smaller batch has fewer negatives, and lower losses
-        num_workers=settings.workers,
-        persistent_workers=settings.workers > 0,
-        count_kept=True,
-    )
-    net = make_net(settings)
+def train(loader: seta.PrunedDataLoader) -> Composer:
+    """Trains a net on what the loader gives out, in all of its epochs; returns it."""
+    net = make_net(loader.dataset)
     optimizer = torch.optim.AdamW(net.parameters(), lr=4e-3, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, 4e-3, total_steps=loader.total_steps, pct_start=0.15
     )
-    for _ in range(run.epochs):
-        for batch in watch(loader):
-            each = losses(net, batch)  # seta 2: one loss per sample: reduction="none"
-            loss = loader.update(each)  # seta 3: recorded; returns the mean to go down on
+    for _ in range(loader.epochs):
+        for batch in loader:
+            each = losses(net, batch)  # seta 1: one loss per sample: reduction="none"
+            loss = loader.update(each)  # seta 2: recorded; returns the mean to go down on
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
-    return net, loader
+    return net
 
 
 @torch.no_grad()
-def search(settings: Settings, net: Composer) -> tuple[Tensor, Tensor, Tensor]:
+def search(net: Composer, data: Drawn | Own) -> tuple[Tensor, Tensor, Tensor]:
     """Searches all images of the test for each query: targets, references and other scenes.
 
     Returns:
@@ -360,7 +345,7 @@ def search(settings: Settings, net: Composer) -> tuple[Tensor, Tensor, Tensor]:
     """
     queries, found = [], {"target": [], "reference": [], "other": []}
     keys: dict[str, list[Tensor]] = {name: [] for name in found}
-    for batch in DataLoader(test_set(settings), batch_size=256):
+    for batch in DataLoader(data, batch_size=256):
         queries.append(net.embed(net.compose(net.see(batch["reference"]), batch["text"])))
         for name in found.keys() & batch.keys():
             found[name].append(batch[name])
@@ -376,21 +361,20 @@ def search(settings: Settings, net: Composer) -> tuple[Tensor, Tensor, Tensor]:
     return images, scores, 1 + (scores > scores[own, own, None]).sum(1)
 
 
-def evaluate(settings: Settings, net: Composer) -> dict[str, float]:
+def evaluate(net: Composer, data: Drawn | Own) -> dict[str, float]:
     """Returns for how many queries the very target comes first, and among the first ten.
 
     Images are searched that show the targets, the references, and the references after another
     change; for each query without those that show what its target shows.
     """
-    _, _, places = search(settings, net)
+    _, _, places = search(net, data)
     return {f"Recall@{k} %": 100 * (places <= k).float().mean().item() for k in (1, 10)}
 
 
-def show(settings: Settings, net: Composer) -> Path:
+def show(net: Composer, data: Drawn | Own) -> Figure:
     """Draws twelve queries, their targets, and the five images that come first for each."""
-    images, scores, places = search(settings, net)
-    samples = test_set(settings)
-    figure = Figure(figsize=(16, 9))
+    images, scores, places = search(net, data)
+    figure = Figure(figsize=(16, 9), dpi=80)
     figure.suptitle(
         "Each: the reference, the target, then the five images found first. Framed: the target; "
         f"place: its own, of {scores.shape[1]:,} images"
@@ -403,34 +387,40 @@ def show(settings: Settings, net: Composer) -> Path:
     rows = [*axes[:, :7], *axes[:, 8:]]
     for query, (row, found_at) in enumerate(zip(rows, places.tolist(), strict=False)):
         best = scores[query].topk(min(5, scores.shape[1])).indices.tolist()
-        shown = [samples[query]["reference"], *images[[query, *best]]]
+        shown = [data[query]["reference"], *images[[query, *best]]]
         for axis, image in zip(row, shown, strict=False):
             axis.imshow(image.permute(1, 2, 0).numpy())
-        words = decode(samples[query]["text"], samples.words)
+        words = decode(data[query]["text"], data.words)
         colour = "tab:green" if found_at == 1 else "tab:red"
         row[0].set_title(f"{words}: place {found_at}", loc="left", color=colour, fontsize=11)
         for axis, found in zip(row[2:], best, strict=False):
             if found == query:
                 size = images.shape[-1]
                 axis.add_patch(Rectangle((-0.5, -0.5), size, size, fill=False, ec="lime", lw=6))
-    path = settings.out / "composed_retrieval.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=80)
-    return path
+    return figure
 
 
 def main() -> None:
-    """Runs the methods that the command line asks for."""
-    settings, methods = options(__doc__ or "", DEFAULTS)
-    compare(
-        "Composed retrieval",
-        settings,
-        methods,
-        train=train,
-        evaluate=evaluate,
-        show=show,
-        wrong=wrong(settings),
+    """Compares the methods on this task."""
+    settings = options(__doc__, DEFAULTS)
+    data, test, mislabelled = train_set(settings), test_set(settings), wrong(settings)
+    nets = []
+
+    def run(loader: seta.PrunedDataLoader, seed: int) -> dict[str, float]:
+        nets.append(train(loader))
+        return {**evaluate(nets[-1], test), **wrong_visits(loader, mislabelled)}
+
+    found = seta.compare(
+        run,
+        data,
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        lower_is_better=settings.lower,
+        **settings.asked,
     )
+    print(found)
+    if nets:  # none where all runs were there already
+        show(nets[-1], test).savefig(settings.out / "predictions.png")
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@
     python examples/tasks/instruction_tuning.py --method SeTa --budget 0.5
     python examples/tasks/instruction_tuning.py --data FOLDER
 
-Needs `transformers` and `tokenizers`: `pip install "seta[tasks]"`. All four methods take about
-three minutes on two cores. "Exact match %" is the share of test instructions that the net answers
+Needs `transformers` and `tokenizers`: `pip install "seta[tasks]"`. All five runs take about four
+minutes on two cores. "Exact match %" is the share of test instructions that the net answers
 without a fault, writing the likeliest token each time; expect some 60 for full training.
 "Held-out loss" is the mean loss of the right answers, the lower the better.
 
@@ -17,8 +17,8 @@ family. What the test instructions ask, no training instruction asks.
 
 The loss of a sample is the mean cross-entropy over the tokens of its answer: the instruction is
 read and not learned, and a long answer counts no more than a short one. A sample's loss is its own,
-whatever else is in the batch. The three lines of seta, marked in `train`, stand where torch's
-`DataLoader` and the mean over the batch would.
+whatever else is in the batch. The two lines of seta, marked in `train`, stand where the mean over
+the batch would; `seta.compare` makes the loaders, one for each run.
 
 `--data FOLDER` holds `train.jsonl` and `test.jsonl`, on each line an object with `instruction` and
 `answer`; or `gsm8k-train.jsonl` and `gsm8k-test.jsonl`, with `question` and `answer`, the files of
@@ -38,7 +38,7 @@ import draws
 import folder
 import numpy as np
 import torch
-from comparison import Run, Settings, Watch, compare, options
+from comparison import Settings, options, wrong_visits
 from instructions import Instruction, instruction, mislabelled, right
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -201,10 +201,10 @@ def tokenizer(seed: int, data: Path | None) -> Tokenizer:
     return made
 
 
-def make_net(settings: Settings) -> LlamaForCausalLM:
-    """Returns a small Llama with random weights."""
+def make_net(data: Tokens) -> LlamaForCausalLM:
+    """Returns a small Llama with random weights, for the tokens of the data."""
     config = LlamaConfig(
-        vocab_size=tokenizer(settings.seed, settings.data).get_vocab_size(),
+        vocab_size=data.tokenizer.get_vocab_size(),
         hidden_size=64,
         intermediate_size=128,
         num_hidden_layers=3,
@@ -218,9 +218,7 @@ def make_net(settings: Settings) -> LlamaForCausalLM:
         initializer_range=0.05,  # 0.02 is for nets many times as wide, and slow to get going here
         attn_implementation="eager",  # on a CPU quicker than torch's fused attention
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        return LlamaForCausalLM(config)
+    return LlamaForCausalLM(config)
 
 
 def losses(net: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
@@ -238,47 +236,34 @@ def losses(net: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
     return token_losses(logits, labels, IGNORED, shift=True)
 
 
-def train(settings: Settings, run: Run, watch: Watch) -> tuple[nn.Module, seta.PrunedDataLoader]:
-    """Trains a net; but for three lines it is any training loop."""
-    loader = seta.PrunedDataLoader(  # seta 1: in place of torch's DataLoader
-        train_set(settings),
-        run.policy,
-        epochs=run.epochs,
-        budget=run.budget,
-        seed=settings.seed,
-        batch_size=settings.batch_size,
-        drop_last=True,  # full training has whole batches alone, as pruned epochs have
-        num_workers=settings.workers,
-        persistent_workers=settings.workers > 0,
-        count_kept=True,
-    )
-    net = make_net(settings)
+def train(loader: seta.PrunedDataLoader) -> LlamaForCausalLM:
+    """Trains a net on what the loader gives out, in all of its epochs; returns it."""
+    net = make_net(loader.dataset)
     optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=0.1)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, max_lr=3e-3, total_steps=loader.total_steps, pct_start=0.1
     )
     net.train()
-    for _ in range(run.epochs):
-        for batch in watch(loader):
-            each = losses(net, batch)  # seta 2: one loss per answer, not their mean
-            loss = loader.update(each)  # seta 3: recorded; returns the mean to go down on
+    for _ in range(loader.epochs):
+        for batch in loader:
+            each = losses(net, batch)  # seta 1: one loss per answer, not their mean
+            loss = loader.update(each)  # seta 2: recorded; returns the mean to go down on
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
-    return net, loader
+    return net
 
 
-def evaluate(settings: Settings, net: nn.Module) -> dict[str, float]:
+def evaluate(net: nn.Module, dataset: Tokens) -> dict[str, float]:
     """Returns the share of test instructions answered right, and the mean loss of right answers."""
-    dataset = test_set(settings)
     rows = [dataset.rows[index] for index in range(len(dataset))]
     given = answers(net, dataset, rows)
     exact = 100 * float(np.mean([right(row, one) for row, one in zip(rows, given, strict=True)]))
     batches = torch.utils.data.DataLoader(dataset, batch_size=100)
     with torch.inference_mode():
         loss = torch.cat([losses(net, batch) for batch in batches]).mean().item()
-    if settings.data is None:
+    if isinstance(dataset.rows, Made):
         return {"Exact match %": exact, "Held-out loss": loss}
     return {"Held-out loss": loss, "Exact match %": exact}
 
@@ -308,9 +293,8 @@ def answers(net: nn.Module, dataset: Tokens, rows: Sequence[Instruction]) -> lis
     return given
 
 
-def show(settings: Settings, net: nn.Module) -> Path:
-    """Writes the answers to twelve test instructions to a text file, and returns its path."""
-    dataset = test_set(settings)
+def show(net: nn.Module, dataset: Tokens) -> str:
+    """Returns the answers to the first twelve instructions, beside the right ones."""
     rows = [dataset.rows[index] for index in range(min(12, len(dataset)))]
     blocks = [
         f"{'right' if right(row, given) else 'WRONG'}  {row.text}\n"
@@ -318,24 +302,30 @@ def show(settings: Settings, net: nn.Module) -> Path:
         f"       net     {given}\n"
         for row, given in zip(rows, answers(net, dataset, rows), strict=True)
     ]
-    path = settings.out / "instruction_tuning.txt"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(blocks), encoding="utf-8")
-    return path
+    return "\n".join(blocks)
 
 
 def main() -> None:
-    """Trains with each method, and prints how they compare."""
-    settings, methods = options(__doc__, DEFAULTS)
-    compare(
-        "Instruction tuning",
-        settings,
-        methods,
-        train=train,
-        evaluate=evaluate,
-        show=show,
-        wrong=wrong(settings),
+    """Compares the methods on this task."""
+    settings = options(__doc__, DEFAULTS)
+    data, test, mislabelled = train_set(settings), test_set(settings), wrong(settings)
+    nets = []
+
+    def run(loader: seta.PrunedDataLoader, seed: int) -> dict[str, float]:
+        nets.append(train(loader))
+        return {**evaluate(nets[-1], test), **wrong_visits(loader, mislabelled)}
+
+    found = seta.compare(
+        run,
+        data,
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        lower_is_better=["Held-out loss", *settings.lower],
+        **settings.asked,
     )
+    print(found)
+    if nets:  # none where all runs were there already
+        (settings.out / "predictions.txt").write_text(show(nets[-1], test), encoding="utf-8")
 
 
 if __name__ == "__main__":

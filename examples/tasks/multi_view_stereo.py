@@ -1,8 +1,8 @@
 """Depth from several calibrated views (as MVSNet on DTU), trained on 60 % of the sample visits.
 
     pip install "seta[demo]"
-    python examples/tasks/multi_view_stereo.py                 # about three minutes on two cores
-    python examples/tasks/multi_view_stereo.py --method SeTa   # one method alone
+    python examples/tasks/multi_view_stereo.py                 # about four minutes on two cores
+    python examples/tasks/multi_view_stereo.py --method SeTa   # one method
     python examples/tasks/multi_view_stereo.py --data FOLDER   # your own views
 
 A plane-sweep net, MVSNet in small: one CNN looks at all views; the features of the sources are
@@ -23,8 +23,8 @@ sees the surface, nor in holes of the scan. The loss of a sample is the mean ove
 so that a sample with few of them counts as much as any other, and its loss is comparable with
 theirs. (`loader.update(losses, mask=known)` takes losses per pixel too, and does this itself.)
 
-Three lines are marked `# seta`: a loader in place of torch's `DataLoader`, losses left one per
-sample in place of their mean, and `update`, which records them and returns the mean.
+Two lines are marked `# seta`: losses left one per sample in place of their mean, and `update`,
+which records them and returns the mean. `seta.compare` makes the loaders, one for each run.
 
 FOLDER holds `train.jsonl` and `test.jsonl`, an object per line, all with equally many images:
 
@@ -46,7 +46,7 @@ import folder
 import numpy as np
 import surfaces
 import torch
-from comparison import Run, Settings, Watch, compare, options
+from comparison import Settings, options, wrong_visits
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -250,11 +250,9 @@ def sweep(intrinsics: Tensor, poses: Tensor, planes: Tensor, size: Sequence[int]
     return (at / at.new_tensor([width - 1, height - 1]) * 2 - 1).unflatten(3, (height, width))
 
 
-def make_net(settings: Settings) -> nn.Module:
-    """Returns a net with the first weights of the seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        return StereoNet()
+def make_net(data: Dataset[dict[str, Any]]) -> StereoNet:
+    """Returns an untrained net, the same for all data."""
+    return StereoNet()
 
 
 def errors(net: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -275,57 +273,45 @@ def losses(net: nn.Module, batch: dict[str, Tensor]) -> Tensor:
     return each.sum((1, 2)) / known.sum((1, 2)).clamp(min=1)
 
 
-def train(settings: Settings, run: Run, watch: Watch) -> tuple[nn.Module, seta.PrunedDataLoader]:
-    """Trains a net, and returns it with its loader."""
-    loader = seta.PrunedDataLoader(  # seta 1: in place of torch's DataLoader
-        train_set(settings),
-        run.policy,
-        epochs=run.epochs,
-        budget=run.budget,
-        seed=settings.seed,
-        batch_size=settings.batch_size,
-        drop_last=True,  # full training has whole batches alone, as pruned epochs have
-        num_workers=settings.workers,
-        persistent_workers=settings.workers > 0,
-        count_kept=True,
-    )
-    net = make_net(settings)
+def train(loader: seta.PrunedDataLoader) -> StereoNet:
+    """Trains a net on what the loader gives out, in all of its epochs; returns it."""
+    net = make_net(loader.dataset)
     optimizer = torch.optim.AdamW(net.parameters(), lr=4e-3, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, loader.total_steps)
-    for _ in range(run.epochs):
-        for batch in watch(loader):
-            each = losses(net, batch)  # seta 2: one loss per sample
-            loss = loader.update(each)  # seta 3: recorded; returns the mean to go down on
+    for _ in range(loader.epochs):
+        for batch in loader:
+            each = losses(net, batch)  # seta 1: one loss per sample
+            loss = loader.update(each)  # seta 2: recorded; returns the mean to go down on
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
-    return net, loader
+    return net
 
 
-def evaluate(settings: Settings, net: nn.Module) -> dict[str, float]:
-    """Returns the figures over all known pixels of the test samples."""
+def evaluate(net: nn.Module, data: Dataset[dict[str, Any]]) -> dict[str, float]:
+    """Returns the figures over all known pixels of the samples."""
     found = []
     with torch.inference_mode():
-        for batch in DataLoader(test_set(settings), batch_size=64):
+        for batch in DataLoader(data, batch_size=64):
             error, known = errors(net, batch)
             found.append(error[known].abs())
     error = torch.cat(found)
     return {
-        "Depth error % (lower is better)": 100 * float(error.mean()) / (PLANES - 1),
+        "Depth error %": 100 * float(error.mean()) / (PLANES - 1),
         "Within one plane %": 100 * float((error < 1).float().mean()),
     }
 
 
-def show(settings: Settings, net: nn.Module) -> Path:
-    """Draws test samples, a row each, and returns the path of the picture."""
-    batch = next(iter(DataLoader(test_set(settings), batch_size=8)))
+def show(net: nn.Module, data: Dataset[dict[str, Any]]) -> Figure:
+    """Draws the first samples, a row each."""
+    batch = next(iter(DataLoader(data, batch_size=8)))
     with torch.inference_mode():
         error, known = errors(net, batch)
         depth = net(batch)
     true = batch["depth"].where(batch["depth"] > 0, torch.nan)
     error = error.abs().where(known, torch.nan)
-    figure = Figure(figsize=(9, 1 + 1.6 * len(depth)), layout="constrained")
+    figure = Figure(figsize=(9, 1 + 1.6 * len(depth)), dpi=120, layout="constrained")
     figure.suptitle("Depth of test scenes (white: not known); near is dark")
     axes = figure.subplots(len(depth), 4, squeeze=False)
     for row, span in enumerate(batch["range"].tolist()):
@@ -342,24 +328,30 @@ def show(settings: Settings, net: nn.Module) -> Path:
             axis.set_title(title, fontsize=8)
             axis.set_xticks([])
             axis.set_yticks([])
-    settings.out.mkdir(parents=True, exist_ok=True)
-    path = settings.out / "multi_view_stereo.png"
-    figure.savefig(path, dpi=120)
-    return path
+    return figure
 
 
 def main() -> None:
-    """Compares the methods."""
-    settings, methods = options(__doc__, DEFAULTS)
-    compare(
-        "Multi-view stereo",
-        settings,
-        methods,
-        train=train,
-        evaluate=evaluate,
-        show=show,
-        wrong=wrong(settings),
+    """Compares the methods on this task."""
+    settings = options(__doc__, DEFAULTS)
+    data, test, mislabelled = train_set(settings), test_set(settings), wrong(settings)
+    nets = []
+
+    def run(loader: seta.PrunedDataLoader, seed: int) -> dict[str, float]:
+        nets.append(train(loader))
+        return {**evaluate(nets[-1], test), **wrong_visits(loader, mislabelled)}
+
+    found = seta.compare(
+        run,
+        data,
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        lower_is_better=["Depth error %", *settings.lower],
+        **settings.asked,
     )
+    print(found)
+    if nets:  # none where all runs were there already
+        show(nets[-1], test).savefig(settings.out / "predictions.png")
 
 
 if __name__ == "__main__":

@@ -23,12 +23,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from comparison import environment
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 import seta
+from seta.comparison.trial import environment
 
 PROGRAMS = ("scene_text", "captioning")
 _UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, bytes
@@ -49,12 +49,14 @@ def measure(name: str, samples: int, steps: int, seed: int = 0) -> dict[str, flo
     """
     program = importlib.import_module(name)
     settings = replace(program.DEFAULTS, samples=samples, seed=seed)
-    net = program.make_net(settings)
+    data = program.train_set(settings)
+    torch.manual_seed(seed)
+    net = program.make_net(data)
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3)
     known = np.random.default_rng(seed).standard_gamma(2.0, samples, np.float32)
     before, began = _peak(), time.perf_counter()
     loader = seta.PrunedDataLoader(
-        program.train_set(settings),
+        data,
         "SeTa",
         epochs=10,
         budget=settings.budget,
@@ -116,7 +118,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console.print(table)
     path = given.out / f"{given.name}-scale.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({**environment(), "figures": figures}, indent=1) + "\n", "utf-8")
+    command = " ".join(["python examples/tasks/scale.py", *(arguments or sys.argv[1:])])
+    made = {"command": command, **environment(), "figures": figures}
+    path.write_text(json.dumps(made, indent=1) + "\n", "utf-8")
     console.print(f"Figures, and all that made them: {path}")
 
 

@@ -52,7 +52,7 @@ print(json.dumps({
     "demo help": shown("demo", "--help").replace("\\n", " "),
     "methods": shown("methods"),
     "plan": json.loads(asked)["run"]["policy"],
-    "tasks": comparison.OTHERS,
+    "tasks": comparison.METHODS,
     "tasks help": told.getvalue(),
 }))
 """

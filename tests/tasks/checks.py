@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from comparison import METHODS, plan
 
+import seta
 from tests.tasks import own_folder
 
 SMALL = {"samples": 48, "epochs": 3, "batch_size": 6, "test_samples": 24}
@@ -54,7 +54,17 @@ def losses_land_on_the_right_samples(name, folder, monkeypatch):
         return each
 
     monkeypatch.setattr(program, "losses", watched)
-    _, loader = program.train(settings, plan("SeTa", settings), iter)
+    loader = seta.PrunedDataLoader(
+        samples,
+        "SeTa",
+        epochs=settings.epochs,
+        budget=settings.budget,
+        batch_size=settings.batch_size,
+        drop_last=True,
+        num_workers=settings.workers,
+        count_kept=True,
+    )
+    program.train(loader)
     alone = [loader.collate_fn([samples[i]]) for i in range(settings.samples)]
     marks = [prints_of(batch, 1)[0] for batch in alone]
     assert len(set(marks)) == settings.samples, "two samples have the same content"
@@ -111,17 +121,17 @@ def same(first, second):
 
 
 def the_program_runs_to_its_end(name, folder, monkeypatch, capsys):
-    """All four methods, the table, the predictions and the figures; a method alone is the same."""
-    rows = run(name, folder / "all", monkeypatch)
+    """All five runs, the tables, the predictions, the share of wrong labels."""
+    lines = run(name, folder / "all", monkeypatch)
     shown = capsys.readouterr().out
-    for method in METHODS:
+    methods = ["Full", "Full at equal cost", "Learnable", "SeTa", "InfoBatch"]
+    assert [line["method"] for line in lines] == methods
+    for method in methods:
         assert f"\n{method}" in shown
-    assert {path.suffix for path in (folder / "all").iterdir()} & {".png", ".txt"}
-    assert [row["method"] for row in rows] == list(METHODS)
-    (alone,) = run(name, folder / "alone", monkeypatch, "--method=SeTa")
-    assert [alone[key] for key in ("metrics", "visits", "wrong")] == [
-        rows[-1][key] for key in ("metrics", "visits", "wrong")
-    ]
+    assert "Runs that failed" not in shown
+    assert (folder / "all" / "comparison.md").is_file()
+    assert list((folder / "all").glob("predictions.*"))
+    assert all(0 <= line["metrics"]["Wrong %"] <= 100 for line in lines)
 
 
 def a_folder_of_the_users_own_is_trained_on(name, folder, monkeypatch, capsys):
@@ -129,23 +139,23 @@ def a_folder_of_the_users_own_is_trained_on(name, folder, monkeypatch, capsys):
     (folder / "mine").mkdir()
     own_folder.make(name, folder / "mine")
     data = f"--data={folder / 'mine'}"
-    rows = run(name, folder / "out", monkeypatch, data, "--method=Full", "--method=SeTa")
-    assert "wrong labels" not in capsys.readouterr().out
+    lines = run(name, folder / "out", monkeypatch, data, "--method=SeTa")
+    assert "Wrong %" not in capsys.readouterr().out
     visits = own_folder.TRAIN * SMALL["epochs"]
-    assert rows[0]["visits"] == visits
-    assert 0 <= round(0.6 * visits) - rows[1]["visits"] < SMALL["batch_size"]  # whole batches
-    assert all(row["wrong"] is None for row in rows)
+    assert [line["method"] for line in lines] == ["Full", "Full at equal cost", "SeTa"]
+    assert lines[0]["visits"] == visits
+    assert 0 <= round(0.6 * visits) - lines[2]["visits"] < SMALL["batch_size"]  # whole batches
     (folder / "empty").mkdir()
     with pytest.raises((FileNotFoundError, ValueError), match=r"train\.jsonl is not there"):
         run(name, folder / "out", monkeypatch, f"--data={folder / 'empty'}")
 
 
 def run(name, folder, monkeypatch, *more):
-    """The rows of the file that a program writes, run as by its command in a reduced form."""
+    """The lines of the runs that a program makes, run as by its command in a reduced form."""
     program = importlib.import_module(name)
     arguments = [f"--{key.replace('_', '-')}={value}" for key, value in SMALL.items()]
     arguments += ["--workers=0", f"--out={folder}", *more]
     monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments])
-    monkeypatch.setenv("COLUMNS", "160")
     program.main()
-    return json.loads((folder / f"{name}.json").read_text("utf-8"))["rows"]
+    text = (folder / "runs.jsonl").read_text("utf-8")
+    return [json.loads(line) for line in text.splitlines()]

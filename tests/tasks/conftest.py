@@ -21,8 +21,10 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """The cores are for the workers."""
+    """The cores are for the workers; first weights are the same each time."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
     torch.set_num_threads(before)

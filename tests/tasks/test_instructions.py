@@ -104,7 +104,7 @@ def test_some_samples_have_wrong_answers_and_the_task_knows_which(tuning):
 def test_answers_do_not_depend_on_what_else_is_in_the_batch(tuning):
     dataset = tuning.test_set(replace(tuning.DEFAULTS, test_samples=8))
     rows = [dataset.rows[number] for number in range(8)]
-    net = tuning.make_net(tuning.DEFAULTS)
+    net = tuning.make_net(dataset)
     together = tuning.answers(net, dataset, rows)
     longest = max(rows, key=lambda row: len(dataset.ids(row)[1]))
     alone = [tuning.answers(net, dataset, [row, longest])[0] for row in rows]
@@ -129,7 +129,8 @@ def test_a_folder_is_read_and_its_long_rows_left_out(tuning, tmp_path, prefix, a
     settings = replace(tuning.DEFAULTS, data=tmp_path)
     assert tuning.wrong(settings) is None
     assert [row.text for row in tuning.train_set(settings).rows] == ["Say it."]
-    metrics = tuning.evaluate(settings, tuning.make_net(settings))
+    test = tuning.test_set(settings)
+    metrics = tuning.evaluate(tuning.make_net(test), test)
     assert list(metrics) == ["Held-out loss", "Exact match %"]
 
 

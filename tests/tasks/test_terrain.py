@@ -106,7 +106,7 @@ def test_test_places_are_seen_once_in_each_season():
 
 
 def test_another_view_of_the_same_place_is_no_wrong_answer():
-    data, net = geo_localization.train_set(SETTINGS), geo_localization.make_net(SETTINGS).eval()
+    data, net = geo_localization.train_set(SETTINGS), geo_localization.Tower().eval()
     queries, tiles, places = default_collate([data[i] for i in range(6)])
     alone = geo_localization.losses(net, (queries, tiles, places))
     twice = [torch.cat([part, part[:1]]) for part in (queries.flip(1), tiles, places)]
@@ -117,7 +117,7 @@ def test_another_view_of_the_same_place_is_no_wrong_answer():
 
 
 def test_the_net_does_not_see_a_quarter_turn():
-    net = geo_localization.make_net(SETTINGS).eval()
+    net = geo_localization.Tower().eval()
     view = terrain.view(0, 320, 64)
     turned = torch.from_numpy(np.stack([np.rot90(view, n) for n in range(4)]))
     there = net(turned).detach()

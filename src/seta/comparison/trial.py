@@ -101,7 +101,9 @@ class Training:
         """
         contender, rows = job.contender, Rows(job, tell)
         policy = contender.policy()
+        length = contender.length(self.sizes, self.epochs)
         if contender.method == FULL:
+            length["budget"] = 1.0  # the same samples, and `loader.total_steps` is known
             rows.observer = Observer(self.sizes.n, self.epochs, self.strata)
         known = self.strata is not None and takes_strata(policy)
         classes = {"strata": self.strata} if known else {}
@@ -113,7 +115,7 @@ class Training:
                 batch_size=self.sizes.batch_size,
                 drop_last=True,
                 on_epoch=rows.take,
-                **contender.length(self.sizes, self.epochs),
+                **length,
                 **classes,
                 **self.options,
             )
