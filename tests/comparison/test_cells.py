@@ -193,7 +193,7 @@ def test_names_say_the_budget_where_there_is_a_choice():
     asked = [(FULL, 1.0), ("SeTa", 0.7), ("SeTa", 1 / 3), ("InfoBatch as published", None)]
     found = cells_of(line(*at, 0, {"a": 1.0}) for at in asked)
     assert [cell.name for cell in found.cells.values()] == [
-        *("Full", "SeTa 0.7", "SeTa 0.333", "InfoBatch as published"),
+        *("Full", "SeTa 0.7", "SeTa 0.3333", "InfoBatch as published"),
     ]
     assert [cell.reference for cell in found.cells.values()] == [True, False, False, False]
     assert not cells_of([line(SMALLER, 0.5, 0, {"a": 1.0})]).contenders[0].reference

@@ -242,7 +242,7 @@ def test_a_failure_is_told_with_what_was_raised(where, reason, told, request):
         watcher.started(0, JOBS[0])
         watcher.failed(0, JOBS[0], reason)
     assert f"train, seed 0: FAILED, {told}\n" in screen.text
-    assert "train.py" not in screen.text
+    assert screen.text.count("train.py") == (reason is REASON)
 
 
 @pytest.mark.parametrize("where", ["log", "terminal"])
@@ -370,3 +370,11 @@ def test_the_runner_tells_the_display_all_that_it_needs(where, request):
         assert screen.last == {"all runs": "100% 4/4 runs"}
     else:
         assert screen.lines[-1].startswith("[4/4] train, seed 3: accuracy")
+
+
+def test_a_traceback_is_shown_once(log):
+    with display(log.console, JOBS, already=0) as watcher:
+        for worker, job in enumerate(JOBS[:2]):
+            watcher.started(worker, job)
+            watcher.failed(worker, job, REASON)
+    assert log.text.count("train.py") == 1 and log.text.count("FAILED, ValueError") == 2

@@ -193,8 +193,8 @@ def test_a_run_that_learned_nothing_is_not_said_to_have_wrong_labels():
 
 
 def test_what_leans_to_the_worse_and_is_not_told_apart_is_undecided():
-    found = verdict(made_up({(FULL, 1.0): 80, (EQUAL, 0.5): 79.7}, seeds=3))
+    found = verdict(made_up({(FULL, 1.0): 80, (EQUAL, 0.5): 79.6}))
     assert found[0].startswith("Undecided: nothing here is clearly better"), found
-    assert "50 % of the epochs look worse than all of them, -0.3" in found[0]
+    assert "50 % of the epochs look worse than all of them, -0.4" in found[0]
     level = verdict(made_up({(FULL, 1.0): 80, (EQUAL, 0.5): 80}, seeds=5))
     assert level[0].startswith("Cut epochs")

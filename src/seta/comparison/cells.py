@@ -39,7 +39,7 @@ class Cell:
     @property
     def name(self) -> str:
         """What a person reads in a table: the method, and its share of the visits."""
-        return self.method if self.budget in (None, 1.0) else f"{self.method} {self.budget:g}"
+        return self.method if self.budget in (None, 1.0) else f"{self.method} {self.budget:.4g}"
 
     @property
     def words(self) -> str:

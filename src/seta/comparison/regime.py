@@ -128,7 +128,7 @@ def sentences(regime: Mapping[str, float]) -> list[str]:
                 "on them; Learnable leaves as many out."
             )
         else:
-            said.append(f"{told}: no sign of wrong labels.")
+            said.append(f"{told}: fewer wrong labels than can be told, or none.")
     if (imbalance := regime.get("imbalance")) is not None:
         told = f"The largest class has {imbalance:.3g} times as many samples as the smallest"
         if imbalance >= UNEQUAL:

@@ -50,7 +50,7 @@ def digits_of(cells: Cells, measure: str) -> int:
     figures = [
         abs(value) for cell in cells.cells.values() for value in cell.values(measure).values()
     ]
-    least = min(spreads, default=max(figures, default=1.0) / 1000)
+    least = min(spreads, default=max(figures, default=1.0) / 100)
     return max(0, min(8, 1 - floor(log10(least)))) if least > 0 else 2
 
 
