@@ -16,7 +16,7 @@ import torch
 
 import seta
 from seta.comparison import lines
-from seta.comparison.make import source_of
+from seta.comparison.arguments import source_of
 from tests.comparison import training
 from tests.comparison.training import ByLoss, Points, run
 

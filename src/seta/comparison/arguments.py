@@ -1,0 +1,199 @@
+"""What `compare` was called with, checked before anything runs."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import pickle
+import zlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from seta import policies
+from seta.comparison.contenders import EQUAL_COST, FULL, METHODS, REFERENCES, Contender
+from seta.comparison.group import Group
+from seta.comparison.trial import Job, Run
+from seta.engine import Policy
+from seta.engine.arguments import integer
+from seta.engine.curves.policy import is_stratified
+from seta.engine.numbers import real
+from seta.engine.steps import Steps
+
+LOADING = (
+    "num_workers", "pin_memory", "timeout", "worker_init_fn", "multiprocessing_context",
+    "prefetch_factor", "persistent_workers", "pin_memory_device", "threads", "process_group",
+    "collate_fn", "on_epoch", "reorder", "generator",
+)  # fmt: skip
+"""Options of the loader that change no result, or that no text tells apart."""
+
+
+def contenders_of(
+    methods: Sequence[str | Policy] | Mapping[str, str | Policy], budgets: Sequence[float]
+) -> list[Contender]:
+    """Returns the contenders in the order in which they run: Full, then by budget.
+
+    Raises:
+        TypeError, ValueError: A method or a budget is none, or is there twice.
+    """
+    if isinstance(methods, str) or not isinstance(methods, (Sequence, Mapping)):
+        raise TypeError(
+            f'methods must be a list of names or policies, ["SeTa", "RCAP"]; got {methods!r}'
+        )
+    named = _named(methods)
+    if not isinstance(budgets, Sequence) or isinstance(budgets, str):
+        raise TypeError(f"budgets must be a list of shares, [0.5, 0.7]; got {budgets!r}")
+    shares = [
+        float(real("budgets", share, 0, 1, "shares of full training's visits", ends="()"))
+        for share in budgets
+    ]
+    for what, given in (("budgets", shares), ("methods", [name for name, _ in named])):
+        if twice := [str(one) for one, times in Counter(given).items() if times > 1]:
+            raise ValueError(f"{what} must be different, got {twice[0]} twice")
+    found = [Contender(FULL, 1.0)]
+    for share in shares:
+        found.append(Contender(EQUAL_COST, share))
+        found += [Contender(name, share, own) for name, own in named]
+    return found
+
+
+def _named(
+    methods: Sequence[str | Policy] | Mapping[str, str | Policy],
+) -> list[tuple[str, Policy | None]]:
+    """Returns the methods by name, with a policy where it is none of the methods as it is."""
+    pairs = methods.items() if isinstance(methods, Mapping) else ((None, one) for one in methods)
+    found: list[tuple[str, Policy | None]] = []
+    known = [name for name in METHODS if name not in REFERENCES and "published" not in name]
+    by_name = {name.lower(): name for name in known}
+    for name, method in pairs:
+        if isinstance(method, str):
+            if method in REFERENCES:
+                continue  # always there
+            if method.lower() not in by_name:
+                raise ValueError(f"methods must be of {', '.join(known)}; got {method!r}")
+            method = by_name[method.lower()]
+            found.append((method, None) if name is None else (name, policies.get(method)))
+        elif callable(method):
+            found.append((name or repr(method), method))
+        else:
+            raise TypeError(f"methods must be names or policies, got {type(method).__name__}")
+    return found
+
+
+def seeds_of(seeds: int | Sequence[int]) -> list[int]:
+    """Returns the seeds.
+
+    Raises:
+        TypeError, ValueError: There are none, or one is there twice.
+    """
+    if isinstance(seeds, Sequence) and not isinstance(seeds, str):
+        found = [integer("seeds", seed, 0, "each of them") for seed in seeds]
+    else:
+        found = list(range(integer("seeds", seeds, 1, "how many runs of each method")))
+    if not found or len(set(found)) < len(found):
+        raise ValueError(f"seeds must be some, and different, got {seeds!r}")
+    return found
+
+
+def planned_runs(
+    contenders: Sequence[Contender], seeds: Sequence[int], sizes: Steps, epochs: int
+) -> list[Job]:
+    """Returns all runs, seed by seed: whenever one stops, what there is compares equals.
+
+    Raises:
+        ValueError: The data set is too small for a batch, or a budget for the epochs.
+    """
+    if not sizes.most:
+        raise ValueError(
+            f"batch_size must be at most the samples of the data set, got {sizes.global_batch} of "
+            f"{sizes.n}: no batch would be full"
+        )
+    found = []
+    for seed in seeds:
+        for contender in contenders:
+            length = contender.length(sizes, epochs)
+            shares = 1.0 if length["budget"] is None else length["budget"]
+            if not length["epochs"]:
+                raise ValueError(
+                    f"budgets must leave at least one batch, got {contender.budget} of "
+                    f"{epochs * sizes.batches(sizes.most)} batches"
+                )
+            visits = sum(sizes.lengths(shares, length["epochs"]))
+            found.append(Job(contender, seed, length["epochs"], visits))
+    return found
+
+
+def check_classes(planned: Sequence[Job], classes: NDArray[Any] | None) -> None:
+    """Sees that classes are known where a method cannot do without.
+
+    Raises:
+        ValueError: They are not; names the method.
+    """
+    for contender in {job.contender.method: job.contender for job in planned}.values():
+        if classes is None and is_stratified(contender.policy()):
+            raise ValueError(
+                f"strata must be given for {contender.method}, which looks at classes: integers "
+                "(N,), the class of each sample"
+            )
+
+
+def classes_of(strata: ArrayLike, n: int) -> NDArray[np.integer[Any]]:
+    """Returns the classes of n samples as an array.
+
+    Raises:
+        ValueError: They are no integers, or not one for each sample.
+    """
+    found = np.asarray(strata)
+    if found.shape != (n,) or not np.issubdtype(found.dtype, np.integer):
+        raise ValueError(
+            f"strata must be integers, one for each of the {n} samples, got an array of "
+            f"{found.dtype} with shape {found.shape}"
+        )
+    return found
+
+
+def check_sent(run: Run, loader: Callable[..., Any]) -> None:
+    """Sees that other processes can be given what makes a run."""
+    for name, value in (("run", run), ("loader", loader)):
+        try:
+            pickle.dumps(value)
+        except Exception as error:
+            raise TypeError(
+                f"{name} must be a function that other processes can import, for jobs > 1: define "
+                f"it at the top of a module, not in a notebook or inside of a function ({error})"
+            ) from error
+
+
+def source_of(run: Run) -> str:
+    """Returns what changes when the text of a function, or of an object's class, does.
+
+    Empty where it has none.
+    """
+    told = run if hasattr(run, "__qualname__") else type(run)
+    try:
+        text = inspect.getsource(told)
+    except (OSError, TypeError):
+        return ""
+    return f"{told.__qualname__} {zlib.crc32(text.encode()):08x}"
+
+
+def refuse_ungrouped() -> None:
+    """Refuses to run under torchrun before the process group is there.
+
+    Raises:
+        RuntimeError: Each process would take itself for the only one.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and Group().size == 1:
+        raise RuntimeError(
+            "seta.compare was called by one of several processes (WORLD_SIZE is "
+            f"{os.environ['WORLD_SIZE']}) before torch.distributed.init_process_group(): call that "
+            "first, in all of them"
+        )
+
+
+def plain(value: Any) -> Any:
+    """Returns a setting as a JSON file gives it back."""
+    return value if value is None or isinstance(value, (bool, int, float, str)) else repr(value)

@@ -1,0 +1,232 @@
+"""All runs of a comparison: those that are there, those that are made, and what they come to."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+from seta.comparison import lines as files
+from seta.comparison.cells import cells_of
+from seta.comparison.early import Rounds, confidence_of
+from seta.comparison.group import Group
+from seta.comparison.lines import Line
+from seta.comparison.result import FILES, Comparison, Stopped
+from seta.comparison.runner import Failure, Orders, Watcher, make_apart, make_here
+from seta.comparison.trial import Job, Training
+
+logger = logging.getLogger(__name__)
+
+RUNS = "runs.jsonl"
+LOWER = ("loss", "error", "perplexity")
+"""Words in the name of a figure that is likely to be better when lower."""
+
+
+class Runs:
+    """The runs of one call, made or not yet made."""
+
+    def __init__(
+        self,
+        training: Training,
+        planned: Sequence[Job],
+        lower: bool | Collection[str],
+        until: str | None,
+        fraction: float | None,
+        title: str,
+    ) -> None:
+        if until not in (None, "told apart"):
+            raise ValueError(f'until must be "told apart" or None, got {until!r}')
+        self.training, self.planned, self.lower = training, planned, lower
+        self.fraction, self.title = fraction, title
+        count = len({job.seed for job in planned})
+        self.confidence = confidence_of(count, early=until is not None)
+        self.rounds = Rounds(count) if until else None
+        self.group = Group()
+        self.lines: list[Line] = []
+        self.failures: list[Failure] = []
+        self.out: Path | None = None
+        self.show: Callable[[Comparison], object] = lambda comparison: None
+
+    def make(self, out: Path | None, jobs: int, progress: bool) -> Comparison:
+        """Makes the runs that are missing, and returns all."""
+        self.out = out if self.group.first else None
+        with nullcontext() if self.out is None else held(self.out):
+            if out is not None:
+                self._take_up(self.group.of_first(files.read(out / RUNS)))
+            there = {_at(line) for line in self.lines}
+            missing = [job for job in self.planned if job.at not in there]
+            try:
+                with self._watching(missing, progress and self.group.first) as watcher:
+                    make = self.group.together(self.training)
+                    orders = Orders(make, self._write, watcher, self._wanted, self._after)
+                    if jobs > 1:
+                        self.failures = make_apart(missing, orders, workers=jobs)
+                    else:
+                        self.failures = make_here(missing, orders)
+            except KeyboardInterrupt:
+                raise Stopped(self.result()) from None
+            finally:
+                if self.out is not None and self.lines:
+                    self.result().save(self.out)
+        return self.result()
+
+    def result(self) -> Comparison:
+        """What there is."""
+        lines = sorted(self.lines, key=lambda line: line["seed"])
+        measures = list(lines[0]["metrics"]) if lines else []
+        lower = measures if self.lower is True else self.lower or ()
+        cells = cells_of(lines, measures=measures, lower=lower, confidence=self.confidence)
+        failures = {job.name: reason.strip() for job, reason in self.failures}
+        epochs, n = self.training.epochs, self.training.sizes.n
+        title = f"{n:,} samples, {epochs} epochs of full training"
+        title = f"{self.title}: {title}" if self.title else title
+        return Comparison(cells, lines, failures, self._notes(lines), title)
+
+    def _notes(self, lines: Sequence[Line]) -> list[str]:
+        said = []
+        if self.fraction is not None:
+            said.append(
+                f"A pilot, on {100 * self.fraction:.3g} % of the data set: what holds for a part "
+                "of the data, which is less redundant, may not hold for all of it."
+            )
+        if self.rounds:
+            said += self.rounds.notes
+            said.append(
+                f"Intervals are looked at after each seed, and hold {100 * self.confidence:.4g} % "
+                "instead of 95 % for that."
+            )
+        measured = list(lines[0]["metrics"]) if lines else []
+        falling = [name for name in measured if any(word in name.lower() for word in LOWER)]
+        if falling and not self.lower:
+            said.append(
+                f"{falling[0]} was taken to be better when higher: if it is not, call it again "
+                f"with lower_is_better={falling!r}, which makes no run again."
+            )
+        if any(line["source"] != self.training.source for line in lines):
+            said.append(
+                "Some of the runs were made with other code of run (its text has changed): remove "
+                "their lines, or choose another out=, if it trains otherwise."
+            )
+        return said
+
+    def _take_up(self, found: Sequence[Line]) -> None:
+        """Takes the runs of an earlier call, if they were made as those of this one are."""
+        by_contender = {(job.contender.method, job.contender.budget): job for job in self.planned}
+        mine = {job.at for job in self.planned}
+        for line in found:
+            if _at(line) not in mine:
+                continue
+            policy = repr(by_contender[line["method"], line["budget"]].contender.policy())
+            now = {**self.training.settings, "policy": policy}
+            then = {**line["settings"], "policy": line["policy"]}
+            other = [
+                f"{name} was {then.get(name)!r} and is {now.get(name)!r}"
+                for name in dict.fromkeys((*now, *then))
+                if now.get(name) != then.get(name)
+            ]
+            if other:
+                raise ValueError(
+                    f"out holds runs that were made otherwise: {'; '.join(other)} "
+                    f"({line['method']}, seed {line['seed']}). Give another folder, or remove "
+                    f"{RUNS}"
+                )
+            self.lines.append(line)
+
+    def _write(self, line: Line) -> str | None:
+        """Takes a line as soon as its run is over; returns why not, if it does not.
+
+        Raises:
+            ValueError: `lower_is_better` names what is not measured.
+        """
+        measured = list(line["metrics"])
+        known = list(self.lines[0]["metrics"]) if self.lines else measured
+        if measured != known:
+            return f"run must return the same figures each time: {known}, and then {measured}"
+        self.lines.append(line)
+        if self.out is not None:
+            files.append(self.out / RUNS, line)
+            (self.out / FILES[0]).write_text(self.result().to_markdown(), encoding="utf-8")
+        unknown = set() if isinstance(self.lower, bool) else set(self.lower) - set(known)
+        if unknown:
+            raise ValueError(
+                f"lower_is_better must be of {known}, which run returns; got {sorted(unknown)}"
+            )
+        return None
+
+    def _after(self, line: Line) -> None:
+        """Shows the table after the last run of a seed."""
+        if self._whole(line["seed"]) and len(self.lines) < len(self.planned):
+            self.show(self.result())
+
+    def _whole(self, seed: int) -> bool:
+        """Whether all runs of a seed are there."""
+        there = {_at(line) for line in self.lines}
+        return all(job.at in there for job in self.planned if job.seed == seed)
+
+    def _wanted(self, job: Job) -> bool:
+        return self.rounds is None or self.rounds.wanted(job, self.result().cells)
+
+    @contextmanager
+    def _watching(self, missing: Sequence[Job], progress: bool) -> Iterator[Watcher]:
+        if not progress or not missing:
+            yield Silent()
+            return
+        from rich.console import Console
+
+        from seta.comparison.display import display
+
+        console = Console(stderr=True, highlight=False)
+        to_file = not console.is_terminal
+        self.show = lambda comparison: console.print(comparison.table(console), soft_wrap=to_file)
+        with display(console, missing, len(self.planned) - len(missing)) as watcher:
+            yield watcher
+
+
+class Silent:
+    """Watches runs, and says nothing but what the logger says."""
+
+    def started(self, worker: int, job: Job) -> None:
+        """Logs it."""
+        logger.info("%s begins", job.name)
+
+    def epoch(self, worker: int, job: Job, done: int, visits: int, figure: float | None) -> None:
+        """Logs it."""
+        logger.debug("%s: epoch %d of %d", job.name, done, job.epochs)
+
+    def finished(self, worker: int, job: Job, line: Line) -> None:
+        """Logs it."""
+        logger.info("%s: %s", job.name, line["metrics"])
+
+    def failed(self, worker: int, job: Job, reason: str) -> None:
+        """Logs it."""
+        logger.error("%s failed:\n%s", job.name, reason)
+
+    def left_out(self, job: Job) -> None:
+        """Logs it."""
+        logger.info("%s is not needed", job.name)
+
+
+def _at(line: Line) -> tuple[str, float | None, int]:
+    return (line["method"], line["budget"], line["seed"])
+
+
+@contextmanager
+def held(out: Path) -> Iterator[None]:
+    """Holds a folder as long as a comparison writes to it; a killed one lets go of it.
+
+    Raises:
+        RuntimeError: Another one holds it.
+    """
+    import fcntl
+
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / ".lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RuntimeError(
+                f"out={str(out)!r} is in use by another comparison: wait for its end, or give "
+                "another folder"
+            ) from error
+        yield
