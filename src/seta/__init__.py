@@ -13,6 +13,7 @@ from seta.engine import Selection as Selection
 from seta.engine.batches import batches as batches
 from seta.engine.files.file import load as load
 from seta.engine.files.file import save as save
+from seta.engine.samples import SampleTable as SampleTable
 from seta.policies import REGISTRY as _METHODS
 from seta.policies.methods import *  # noqa: F403
 
@@ -41,8 +42,8 @@ _NEEDS_TORCH = {
     "token_losses": "seta.torch",
 }
 _HERE = (
-    "Binning", "KeepCurve", "LossHistogram", "Policy", "Pruner", "Selection", "batches", "load",
-    "save",
+    "Binning", "KeepCurve", "LossHistogram", "Policy", "Pruner", "SampleTable", "Selection",
+    "batches", "load", "save",
 )  # fmt: skip
 _PUBLIC = sorted([*_HERE, *_NEEDS_TORCH, *_METHODS])
 

@@ -280,7 +280,10 @@ def compare(
     ] = None,
     lower_is_better: Annotated[
         str | None,
-        typer.Option(metavar="NAMES", help="Figures that are better when lower, or `all`."),
+        typer.Option(
+            metavar="NAMES",
+            help="Figures that are better when lower; `all` or `none`. By default by their names.",
+        ),
     ] = None,
     until_told_apart: Annotated[
         bool,
@@ -300,7 +303,9 @@ def compare(
         require("seta compare", "torch", "scipy", "matplotlib", extra="compare")
         from seta.comparison import command
 
-        lower: bool | list[str] = lower_is_better == "all" or split(lower_is_better or "")
+        lower: bool | list[str] | None = None
+        if lower_is_better is not None:
+            lower = {"all": True, "none": False}.get(lower_is_better, split(lower_is_better))
         code = command.run(
             run,
             data,

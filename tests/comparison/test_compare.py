@@ -270,7 +270,7 @@ def test_too_few_and_too_many_epochs_are_told():
 
     found = compared(three, seeds=1).failures
     assert "run trained 3 of the 4 epochs of its loader" in found["Full, seed 0"]
-    assert "all 2 epochs of this run are over" in found["Full at equal cost 0.5, seed 0"]
+    assert "more often than the 2 epochs" in found["Full at equal cost 0.5, seed 0"]
 
 
 def test_a_break_out_of_the_last_epoch_is_no_failure():
@@ -437,3 +437,55 @@ def test_one_of_several_processes_alone_is_refused(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(RuntimeError, match=r"before torch\.distributed\.init_process_group"):
         compared()
+
+
+def test_a_method_under_another_name_is_made_for_its_budget():
+    found = compared(methods={"mine": "Random"}, budgets=[0.5, 0.25], seeds=1)
+    mine = [line["policy"] for line in found.lines if line["method"] == "mine"]
+    assert mine == ["Random(prune_ratio=0.5)", "Random(prune_ratio=0.75)"]
+
+
+def test_a_function_that_is_a_policy_can_go_on(tmp_path):
+    def easy(histogram, epoch, epochs):
+        return ByLoss()(histogram, epoch, epochs)
+
+    compared(methods={"easy": easy}, out=tmp_path, seeds=1)
+    line = lines.read(tmp_path / "runs.jsonl")[-1]
+    assert "0x" not in line["policy"] and "easy" in line["policy"]
+    assert not compared(methods={"easy": easy}, out=tmp_path, seeds=1).failures
+
+
+def test_names_of_references_are_taken():
+    with pytest.raises(ValueError, match="must not be named 'Full'"):
+        compared(methods={"Full": "SeTa"})
+
+
+@pytest.mark.parametrize("name, lower", [
+    ("loss", True), ("test MSE", True), ("rmse", True), ("error rate", True), ("wer", True),
+    ("accuracy", False), ("power", False), ("F1", False), ("terror", True), ("answers", False),
+])  # fmt: skip
+def test_figures_are_better_when_lower_by_their_names_unless_it_is_said(name, lower):
+    def named(loader, seed):
+        return {name: run(loader, seed)["loss"]}
+
+    found = compared(named, seeds=1)
+    assert (found.cells.lower == {name}) == lower
+    assert any("taken to be better when lower" in note for note in found.notes) == lower
+    assert not compared(named, seeds=1, lower_is_better=False).cells.lower
+
+
+def test_lower_is_better_is_checked_where_lines_are_there_already(tmp_path):
+    compared(out=tmp_path, seeds=1)
+    with pytest.raises(ValueError, match="lower_is_better must be of"):
+        compared(out=tmp_path, seeds=1, lower_is_better=["error"])
+
+
+def test_the_warning_of_each_run_is_kept_back(caplog):
+    compared(seeds=1, methods=["Random"])
+    assert "the run ends with" not in caplog.text
+
+
+def test_it_says_in_a_line_what_it_is():
+    assert repr(compared(seeds=1)).startswith(
+        "Comparison(512 samples, 4 epochs of full training; 3"
+    )

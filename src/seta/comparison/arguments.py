@@ -21,6 +21,7 @@ from seta.engine import Policy
 from seta.engine.arguments import integer
 from seta.engine.curves.policy import is_stratified
 from seta.engine.numbers import real
+from seta.engine.state.describe import describe
 from seta.engine.steps import Steps
 
 LOADING = (
@@ -50,22 +51,31 @@ def contenders_of(
         float(real("budgets", share, 0, 1, "shares of full training's visits", ends="()"))
         for share in budgets
     ]
+    if taken := sorted({name for name, _ in named} & set(REFERENCES)):
+        raise ValueError(f"methods must not be named {taken[0]!r}, which is always there")
     for what, given in (("budgets", shares), ("methods", [name for name, _ in named])):
         if twice := [str(one) for one, times in Counter(given).items() if times > 1]:
             raise ValueError(f"{what} must be different, got {twice[0]} twice")
     found = [Contender(FULL, 1.0)]
     for share in shares:
         found.append(Contender(EQUAL_COST, share))
-        found += [Contender(name, share, own) for name, own in named]
+        found += [Contender(name, share, _set_for(name, method, share)) for name, method in named]
     return found
+
+
+def _set_for(name: str, method: str | Policy, budget: float) -> Policy | None:
+    """Returns the policy of a method at a budget; None for one that goes by its own name."""
+    if not isinstance(method, str):
+        return method
+    return None if method == name else policies.get(method, budget=budget)
 
 
 def _named(
     methods: Sequence[str | Policy] | Mapping[str, str | Policy],
-) -> list[tuple[str, Policy | None]]:
-    """Returns the methods by name, with a policy where it is none of the methods as it is."""
+) -> list[tuple[str, str | Policy]]:
+    """Returns the methods by the name that they go by: names of methods, or policies."""
     pairs = methods.items() if isinstance(methods, Mapping) else ((None, one) for one in methods)
-    found: list[tuple[str, Policy | None]] = []
+    found: list[tuple[str, str | Policy]] = []
     known = [name for name in METHODS if name not in REFERENCES and "published" not in name]
     by_name = {name.lower(): name for name in known}
     for name, method in pairs:
@@ -75,9 +85,9 @@ def _named(
             if method.lower() not in by_name:
                 raise ValueError(f"methods must be of {', '.join(known)}; got {method!r}")
             method = by_name[method.lower()]
-            found.append((method, None) if name is None else (name, policies.get(method)))
+            found.append((name or method, method))
         elif callable(method):
-            found.append((name or repr(method), method))
+            found.append((name or describe(method), method))
         else:
             raise TypeError(f"methods must be names or policies, got {type(method).__name__}")
     return found

@@ -56,7 +56,7 @@ def compare(
     seeds: int | Sequence[int] = 3,
     out: Path | str | None = None,
     strata: ArrayLike | None = None,
-    lower_is_better: bool | Collection[str] = False,
+    lower_is_better: bool | Collection[str] | None = None,
     until: Literal["told apart"] | None = None,
     fraction: float | None = None,
     jobs: int = 1,
@@ -88,6 +88,7 @@ def compare(
             None: nothing is written, and a stop loses what was made.
         strata: Integers (N,), the class of each sample, for methods that look at classes.
         lower_is_better: Whether figures are better when lower; or the names of those that are.
+            None: those that are named so, such as "loss", "mse" or "error rate"; a note says which.
         until: "told apart": no more seeds for a method once its interval to Full at equal cost
             leaves out zero, or no longer can within `seeds`. Intervals are wider for that.
         fraction: Of the data set, in (0, 1), for a pilot: with as many visits of each sample, and

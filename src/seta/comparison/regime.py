@@ -109,7 +109,9 @@ def sentences(regime: Mapping[str, float]) -> list[str]:
     if (falling := regime.get("falling")) is not None:
         part = f"{100 * falling:.0f} % of the fall of its loss"
         told = f"The last fifth of full training brought {part}"
-        if falling < SATURATED:
+        if falling < 0:
+            said.append("The loss of full training rose in its last fifth.")
+        elif falling < SATURATED:
             said.append(f"{told}: its training loss hardly falls any more.")
         elif falling < FALLING:
             said.append(f"{told}: its training loss is close to its end.")
@@ -138,7 +140,7 @@ def sentences(regime: Mapping[str, float]) -> list[str]:
     if (learned := regime.get("learned")) is not None:
         told = f"{100 * learned:.0f} % of the samples were learned by half of the run and stayed so"
         if learned >= MANY:
-            said.append(f"{told}: visits to them are what pruning can save.")
+            said.append(f"{told}: visits to them may be saved.")
         else:
-            said.append(f"{told}: there is little that can be left out for nothing.")
+            said.append(f"{told}: few are learned early.")
     return said

@@ -35,7 +35,7 @@ class Stopped(KeyboardInterrupt):
         self.comparison = comparison
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """The runs of a comparison, and what they say.
 
@@ -143,6 +143,12 @@ class Comparison:
 
             return Text(f"{self.title}\n\n{tables.for_text(self.cells)}\n")
         return tables.for_terminal(self.cells, self.title)
+
+    def __repr__(self) -> str:
+        count = len(self.lines)
+        return (
+            f"Comparison({self.title}; {count} run{'' if count == 1 else 's'}; {self.verdict[0]})"
+        )
 
     def said(self) -> str:
         """Returns verdict, regime, notes and failures as plain text."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -15,12 +16,14 @@ from seta.comparison.lines import Line
 from seta.comparison.result import FILES, Comparison, Stopped
 from seta.comparison.runner import Failure, Orders, Watcher, make_apart, make_here
 from seta.comparison.trial import Job, Training
+from seta.comparison.verdict import joined
+from seta.engine.state.describe import describe
 
 logger = logging.getLogger(__name__)
 
 RUNS = "runs.jsonl"
-LOWER = ("loss", "error", "perplexity")
-"""Words in the name of a figure that is likely to be better when lower."""
+LOWER = re.compile(r"loss|error|perplexity|(?<![a-z])(ppl|r?mse|mae|nll|bpc|wer|cer|fid)(?![a-z])")
+"""Names of figures that are better when lower, unless something else is said."""
 
 
 class Runs:
@@ -30,7 +33,7 @@ class Runs:
         self,
         training: Training,
         planned: Sequence[Job],
-        lower: bool | Collection[str],
+        lower: bool | Collection[str] | None,
         until: str | None,
         fraction: float | None,
         title: str,
@@ -75,15 +78,18 @@ class Runs:
         """What there is."""
         lines = sorted(self.lines, key=lambda line: line["seed"])
         measures = list(lines[0]["metrics"]) if lines else []
-        lower = measures if self.lower is True else self.lower or ()
+        if self.lower is None:
+            lower = [name for name in measures if LOWER.search(name.lower())]
+        else:
+            lower = measures if self.lower is True else list(self.lower or ())
         cells = cells_of(lines, measures=measures, lower=lower, confidence=self.confidence)
         failures = {job.name: reason.strip() for job, reason in self.failures}
         epochs, n = self.training.epochs, self.training.sizes.n
         title = f"{n:,} samples, {epochs} epochs of full training"
         title = f"{self.title}: {title}" if self.title else title
-        return Comparison(cells, lines, failures, self._notes(lines), title)
+        return Comparison(cells, lines, failures, self._notes(lines, lower), title)
 
-    def _notes(self, lines: Sequence[Line]) -> list[str]:
+    def _notes(self, lines: Sequence[Line], lower: Sequence[str]) -> list[str]:
         said = []
         if self.fraction is not None:
             said.append(
@@ -96,12 +102,9 @@ class Runs:
                 f"Intervals are looked at after each seed, and hold {100 * self.confidence:.4g} % "
                 "instead of 95 % for that."
             )
-        measured = list(lines[0]["metrics"]) if lines else []
-        falling = [name for name in measured if any(word in name.lower() for word in LOWER)]
-        if falling and not self.lower:
+        if self.lower is None and lower:
             said.append(
-                f"{falling[0]} was taken to be better when higher: if it is not, call it again "
-                f"with lower_is_better={falling!r}, which makes no run again."
+                f"{joined(lower)}: taken to be better when lower; lower_is_better= says otherwise."
             )
         if any(line["source"] != self.training.source for line in lines):
             said.append(
@@ -117,7 +120,7 @@ class Runs:
         for line in found:
             if _at(line) not in mine:
                 continue
-            policy = repr(by_contender[line["method"], line["budget"]].contender.policy())
+            policy = describe(by_contender[line["method"], line["budget"]].contender.policy())
             now = {**self.training.settings, "policy": policy}
             then = {**line["settings"], "policy": line["policy"]}
             other = [
@@ -132,6 +135,8 @@ class Runs:
                     f"{RUNS}"
                 )
             self.lines.append(line)
+        if self.lines:
+            self._check_lower(list(self.lines[0]["metrics"]))
 
     def _write(self, line: Line) -> str | None:
         """Takes a line as soon as its run is over; returns why not, if it does not.
@@ -147,12 +152,16 @@ class Runs:
         if self.out is not None:
             files.append(self.out / RUNS, line)
             (self.out / FILES[0]).write_text(self.result().to_markdown(), encoding="utf-8")
-        unknown = set() if isinstance(self.lower, bool) else set(self.lower) - set(known)
-        if unknown:
-            raise ValueError(
-                f"lower_is_better must be of {known}, which run returns; got {sorted(unknown)}"
-            )
+        self._check_lower(known)
         return None
+
+    def _check_lower(self, measured: Sequence[str]) -> None:
+        """Sees that what is better when lower is measured."""
+        given = () if isinstance(self.lower, bool) or self.lower is None else self.lower
+        if unknown := sorted(set(given) - set(measured)):
+            raise ValueError(
+                f"lower_is_better must be of {list(measured)}, which run returns; got {unknown}"
+            )
 
     def _after(self, line: Line) -> None:
         """Shows the table after the last run of a seed."""

@@ -7,6 +7,7 @@ after.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import platform
@@ -29,6 +30,7 @@ from seta.comparison.regime import Observer
 from seta.comparison.runner import Tell
 from seta.engine.curves.policy import takes_strata
 from seta.engine.rows import Row
+from seta.engine.state.describe import describe
 from seta.engine.steps import Steps
 
 Figures = float | Mapping[str, float]
@@ -121,7 +123,7 @@ class Training:
             )
             rows.loader = loader
             wall, cpu = time.perf_counter(), time.process_time()
-            found = self.run(loader, job.seed)
+            found = self._trained(loader, job)
             wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         rows.close()
         full_visits = self.sizes.most * self.epochs
@@ -141,11 +143,44 @@ class Training:
             "seconds": round(wall, 4),
             "cpu_seconds": round(cpu, 4),
             "select_seconds": round(sum(row["select_seconds"] for row in rows.rows), 4),
-            "policy": repr(policy),
+            "policy": describe(policy),
             "settings": dict(self.settings),
             "source": self.source,
             **environment(),
         }
+
+    def _trained(self, loader: Any, job: Job) -> Figures:
+        """Calls the user's function.
+
+        Raises:
+            RuntimeError: It goes through its loader more often than there are epochs.
+        """
+        try:
+            with _no_word_of_the_never_trained():
+                return self.run(loader, job.seed)
+        except RuntimeError as error:
+            if f"all {job.epochs} epochs of this run are over" not in str(error):
+                raise
+            raise RuntimeError(
+                f"run went through its loader more often than the {job.epochs} epochs that it has: "
+                "walk through it as often as loader.epochs says (for epoch in "
+                "range(loader.epochs)), which is not the same for all methods"
+            ) from error
+
+
+@contextmanager
+def _no_word_of_the_never_trained() -> Iterator[None]:
+    """Keeps the pruner's warning at the end of a run back: the line has the figure."""
+
+    def other(record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith("the run ends with")
+
+    pruner = logging.getLogger("seta.engine.pruner")
+    pruner.addFilter(other)
+    try:
+        yield
+    finally:
+        pruner.removeFilter(other)
 
 
 class Rows:

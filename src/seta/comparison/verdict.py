@@ -13,7 +13,8 @@ first sentence says what to do; those after it say of what it is made.
    the loss is worth the saving.
 5. None is, and fewer epochs cost clearly at some budgets alone: cut epochs down to the others.
 6. Methods that are not told apart are named with the width of their intervals, and with the number
-   of seeds that would tell the largest of these differences from zero, if it is what it seems.
+   of seeds that would tell the best of these differences from zero, if it is what it seems.
+7. All of that is about the figure that counts; of the others, what they tell clearly is said last.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from seta.comparison.cells import Cell, Cells
 from seta.comparison.statistics import Difference
 
 LEAST_SEEDS = 3
+MOST_WORTH = 100
+"""A difference that takes more seeds to tell is worth none."""
 
 
 class Way(NamedTuple):
@@ -90,6 +93,7 @@ class _Verdict:
             *self._clear(1),
             *self._clear(-1),
             *self._open(),
+            *self._others(),
         ]
 
     def _what_to_do(self) -> str:
@@ -97,7 +101,8 @@ class _Verdict:
         if winners:
             best = winners[0].cell
             return (
-                f"Use {best.words}: clearly better than Full at equal cost, {self._to_full(best)}."
+                f"Use {best.words}: clearly better than Full at equal cost, {self._to_full(best)}"
+                f"{self._time(best)}."
             )
         clear = [one.cell for one in self.costs if self.cells.better(one.way) < 0]
         free = [one.cell for one in self.costs if one.cell not in clear]
@@ -106,8 +111,8 @@ class _Verdict:
             return f"Full was not run: {nothing}." if self.ways else "Nothing can be compared yet."
         if not free:
             return (
-                f"Train in full, unless the loss is worth the saving: {nothing}, and fewer epochs "
-                "are clearly worse."
+                f"Train in full, unless the saving is worth it: {nothing}, and fewer epochs are "
+                "clearly worse."
             )
         least = free[-1]
         way = self.cells.to_full(least)
@@ -120,12 +125,36 @@ class _Verdict:
         if self._worst(way) > 1.5 * way.half:
             return (
                 f"Undecided: {nothing}, and {share} of the epochs look worse than all of them, "
-                f"{text}, which {_seeds(way)} do not tell from zero. More seeds would."
+                f"{text}, which {_seeds(way)} do not tell from zero{_more(way)}."
             )
         return (
             f"Cut epochs: {nothing}, and {share} of the epochs lose nothing that {_seeds(way)} can "
             f"tell, {text}; {worst} cannot be ruled out."
         )
+
+    def _time(self, cell: Cell) -> str:
+        """Says so where a method took as long as Full."""
+        full = self.cells.full
+        if full is None or cell.seconds < full.seconds:
+            return ""
+        return (
+            f"; but it took no less time, {cell.seconds:.3g} s a run beside {full.seconds:.3g} s of "
+            "Full"
+        )
+
+    def _others(self) -> list[str]:
+        """What the other figures tell clearly."""
+        said = []
+        for measure in self.cells.measures[1:]:
+            found: dict[int, list[str]] = {}
+            for cell in self.cells.contenders:
+                sign = self.cells.better(self.cells.to_equal_cost(cell, measure), measure)
+                found.setdefault(sign, []).append(cell.words)
+            for sign, word in ((1, "better"), (-1, "worse")):
+                if sign in found:
+                    names = joined(found[sign])
+                    said.append(f"By {measure}, clearly {word} than Full at equal cost: {names}.")
+        return said
 
     def _worst(self, way: Difference | None) -> float:
         """How much worse than a reference a contender may be, at the far end of its interval."""
@@ -169,12 +198,13 @@ class _Verdict:
         seeds = max(one.way.seeds for one in some)
         named = ", ".join(f"{cell.words} {interval(way, self.digits)}" for cell, way in some)
         said = [f"Not told apart from Full at equal cost by {seeds} seeds: {named}."]
-        largest = max(some, key=lambda one: abs(one.way.mean))
-        needed = largest.way.seeds_needed
-        if needed is not None:
-            mean = number(abs(largest.way.mean), self.digits)
+        best, needed = some[0], some[0].way.seeds_needed
+        gains = best.way.mean < 0 if self.measure in self.cells.lower else best.way.mean > 0
+        if gains and needed is not None and needed <= MOST_WORTH:
+            mean = interval(best.way, self.digits)
             said.append(
-                f"To tell {mean} from zero, the largest of these, takes about {needed} seeds."
+                f"To tell {best.cell.words}, {mean}, from zero takes about {needed} seeds, if it "
+                "is what it seems."
             )
         by_chance = (1 - self.cells.confidence) * len(self.ways)
         if len(self.ways) >= 4:
@@ -196,6 +226,11 @@ class _Verdict:
             word = "better" if sign > 0 else "worse"
             return f"clearly {word} than Full, {interval(way, self.digits)}"
         return f"not told apart from Full, {interval(way, self.digits)}"
+
+
+def _more(way: Difference) -> str:
+    needed = way.seeds_needed
+    return f"; about {needed} would" if needed is not None and needed <= MOST_WORTH else ""
 
 
 def _share(cell: Cell) -> str:

@@ -428,6 +428,7 @@ class Pruner:
             epoch=min(run.next_epoch, self.epochs - 1) if run.open is None else run.open.epoch,
             epochs_over=self._latest_epoch() + 1,
             kept=kept,
+            over=run.open is None and run.next_epoch == self.epochs,
             always=self.always_keep is not None and index in self.always_keep,
             stratum=None if strata is None else int(strata[index]),
         )

@@ -16,6 +16,7 @@ def why(
     epoch: int,
     epochs_over: int,
     kept: bool | None,
+    over: bool,
     always: bool,
     stratum: int | None,
 ) -> str:
@@ -27,6 +28,7 @@ def why(
         epoch: The open one, or the coming one.
         epochs_over: How many epochs have begun or ended, `epoch` included if it is open.
         kept: Whether the epoch keeps it; None: it has not begun.
+        over: Whether the run is over; then it is said what the last epoch would have done.
         always: Whether it is in `always_keep`.
         stratum: Its class, where the policy looks at classes.
     """
@@ -39,6 +41,7 @@ def why(
         reasons.append(f"its loss counts {known['weight']:.3g} times")
     told = ", ".join(filter(None, reasons))
     outcome = {True: "kept", False: "left out", None: "not drawn yet"}[kept]
+    outcome = "the run is over" if over else outcome
     return f"sample {known['index']}, epoch {epoch}: {told}: {outcome}. {_past(known, epochs_over)}"
 
 
@@ -73,7 +76,8 @@ def _past(known: dict[str, Any], epochs_over: int) -> str:
     if "visits" not in known:
         return f"It was last trained in epoch {last}."
     losses = f"{known['visits']} loss{'' if known['visits'] == 1 else 'es'}"
-    text = f"It had {losses} in {epochs_over} epochs, and was last trained in epoch {last}"
+    begun = f"{epochs_over} epoch{'' if epochs_over == 1 else 's'}"
+    text = f"It had {losses} in {begun}, and was last trained in epoch {last}"
     if known["visits"] > 1:
         text += f"; mean {known['mean']:.4g}, spread {known['spread']:.2g}"
     return text + "."
