@@ -409,12 +409,6 @@ def test_pandas_gets_the_rows():
     assert isinstance(frame, pandas.DataFrame) and list(frame["method"])[2] == "SeTa"
 
 
-def test_a_loss_that_counts_as_better_when_higher_is_told():
-    said = "loss was taken to be better when higher"
-    assert any(note.startswith(said) for note in compared(seeds=1).notes)
-    assert not compared(seeds=1, lower_is_better=["loss"]).notes
-
-
 def test_a_title_of_ones_own_and_options_of_the_loader_are_known(tmp_path):
     found = compared(seeds=1, title="mine", out=tmp_path, always_keep=[1, 2])
     assert found.title.startswith("mine: 512 samples")

@@ -1,5 +1,7 @@
 """The rules of the verdict, each on results made up for it; table and seeds that end early."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -71,7 +73,7 @@ def test_what_cannot_be_ruled_out_is_the_far_end_of_the_interval():
 
 def test_where_nothing_wins_and_fewer_epochs_cost_training_is_in_full():
     found = verdict(made_up({(FULL, 1.0): 80, (EQUAL, 0.5): 75, ("SeTa", 0.5): 75}))
-    assert found[0].startswith("Train in full, unless the loss is worth the saving")
+    assert found[0].startswith("Train in full, unless the saving is worth it")
     assert found[2].startswith("Not told apart") and "SeTa at 50 % 0.00 ±" in found[2]
 
 
@@ -198,3 +200,24 @@ def test_what_leans_to_the_worse_and_is_not_told_apart_is_undecided():
     assert "50 % of the epochs look worse than all of them, -0.4" in found[0]
     level = verdict(made_up({(FULL, 1.0): 80, (EQUAL, 0.5): 80}, seeds=5))
     assert level[0].startswith("Cut epochs")
+
+
+def test_a_winner_that_took_as_long_as_full_says_so():
+    cells = made_up({(FULL, 1.0): 80, (EQUAL, 0.5): 75, ("RCAP", 0.5): 80.1})
+    assert "but it took no less time, 1 s a run beside 1 s of Full" in verdict(cells)[0]
+    for line in cells.contenders[0].lines.values():
+        line["seconds"] = 0.5
+    assert "took" not in verdict(cells)[0]
+
+
+def test_other_figures_are_told_where_they_are_clear():
+    cells = made_up({(FULL, 1.0): 80, (EQUAL, 0.5): 80, ("RCAP", 0.5): 80, ("SeTa", 0.5): 80})
+    for cell in cells.cells.values():
+        for seed, line in cell.lines.items():
+            loss = {"RCAP": 3.0, "SeTa": 0.1}.get(cell.method, 1.0)
+            line["metrics"]["loss"] = loss + 0.01 * ((seed * 7 + len(cell.method)) % 5)
+    both = replace(cells, measures=["figure", "loss"], lower=frozenset(["loss"]))
+    assert verdict(both)[-2:] == [
+        "By loss, clearly better than Full at equal cost: SeTa at 50 %.",
+        "By loss, clearly worse than Full at equal cost: RCAP at 50 %.",
+    ]

@@ -137,10 +137,8 @@ class _Verdict:
         full = self.cells.full
         if full is None or cell.seconds < full.seconds:
             return ""
-        return (
-            f"; but it took no less time, {cell.seconds:.3g} s a run beside {full.seconds:.3g} s of "
-            "Full"
-        )
+        seconds = f"{cell.seconds:.3g} s a run beside {full.seconds:.3g} s of Full"
+        return f"; but it took no less time, {seconds}"
 
     def _others(self) -> list[str]:
         """What the other figures tell clearly."""
