@@ -1,5 +1,6 @@
 """`seta.compare` on trainings of some milliseconds: planted truths, kills, bad input."""
 
+import io
 import json
 import os
 import random
@@ -8,11 +9,13 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 import seta
 from seta.comparison import lines
@@ -273,16 +276,18 @@ def test_too_few_and_too_many_epochs_are_told():
     assert "more often than the 2 epochs" in found["Full at equal cost 0.5, seed 0"]
 
 
-def test_a_break_out_of_the_last_epoch_is_no_failure():
+def test_a_break_out_of_an_epoch_costs_less_than_is_said_and_is_told():
     def breaks(loader, seed):
-        for epoch in range(loader.epochs):
-            for x, y in loader:
+        for _ in range(loader.epochs):
+            for step, (x, y) in enumerate(loader):
                 loader.update((x.sum(1) - y).abs())
-                if epoch == loader.epochs - 1:
+                if step == 2:
                     break
         return 1.0
 
-    assert not compared(breaks, seeds=1).failures
+    failures = compared(breaks, seeds=1).failures
+    assert len(failures) == 3
+    assert "run trained 384 of the 2048 samples that its loader chose" in failures["Full, seed 0"]
 
 
 def test_figures_that_change_their_names_are_told():
@@ -304,7 +309,7 @@ def test_figures_that_change_their_names_are_told():
     ({"methods": ["Seta2"]}, "methods must be of SeTa, .* got 'Seta2'"),
     ({"methods": ["SeTa", "seta"]}, "methods must be different, got SeTa twice"),
     ({"methods": ["RCAP"]}, "strata must be given for RCAP"),
-    ({"strata": [0, 1]}, "strata must be integers, one for each of the 512 samples"),
+    ({"strata": [0, 1]}, "strata must be integers from 0 on, one for each of the 512 samples"),
     ({"seeds": 0}, "seeds must"),
     ({"seeds": [1, 1]}, "seeds must be some, and different"),
     ({"until": "soon"}, 'until must be "told apart"'),
@@ -325,7 +330,7 @@ def test_what_cannot_be_done_is_told_before_anything_runs(options, message):
     ({"methods": "SeTa"}, 'methods must be a list'),
     ({"budgets": 0.5}, "budgets must be a list"),
     ({"methods": [3]}, "methods must be names or policies, got int"),
-    ({"jobs": 2}, "run must be a function that other processes can import"),
+    ({"jobs": 2}, "run must be something that other processes can import"),
 ])  # fmt: skip
 def test_what_is_of_another_kind_is_told(options, message):
     with pytest.raises(TypeError, match=message):
@@ -412,7 +417,7 @@ def test_pandas_gets_the_rows():
 def test_a_title_of_ones_own_and_options_of_the_loader_are_known(tmp_path):
     found = compared(seeds=1, title="mine", out=tmp_path, always_keep=[1, 2])
     assert found.title.startswith("mine: 512 samples")
-    assert found.lines[0]["settings"]["always_keep"] == "[1, 2]"
+    assert found.lines[0]["settings"]["always_keep"] == "list(1, 2)"
     with pytest.raises(ValueError, match="always_keep was"):
         compared(seeds=1, out=tmp_path, always_keep=[1, 3])
     assert not compared(seeds=1, out=tmp_path, always_keep=[1, 2], num_workers=0).failures
@@ -450,7 +455,7 @@ def test_a_function_that_is_a_policy_can_go_on(tmp_path):
 
 
 def test_names_of_references_are_taken():
-    with pytest.raises(ValueError, match="must not be named 'Full'"):
+    with pytest.raises(ValueError, match="other names than 'Full'"):
         compared(methods={"Full": "SeTa"})
 
 
@@ -483,3 +488,93 @@ def test_it_says_in_a_line_what_it_is():
     assert repr(compared(seeds=1)).startswith(
         "Comparison(512 samples, 4 epochs of full training; 3"
     )
+
+
+def test_a_setting_is_told_from_one_of_the_comparison_and_arrays_by_what_they_hold(tmp_path):
+    weights = np.zeros(3000)
+    compared(out=tmp_path, seeds=1, settings={"weights": weights, "top": float("inf")})
+    weights[1500] = 1
+    with pytest.raises(ValueError, match="weights was"):
+        compared(out=tmp_path, seeds=1, settings={"weights": weights, "top": float("inf")})
+    for name in ("n", "policy"):
+        with pytest.raises(ValueError, match=f"settings must have other names than '{name}'"):
+            compared(seeds=1, settings={name: 1})
+
+
+def test_other_classes_and_other_arguments_of_a_partial_are_noticed(tmp_path):
+    def rated(loader, seed, rate):
+        return run(loader, seed)
+
+    classes = np.arange(512) % 3
+    compared(partial(rated, rate=0.1), out=tmp_path, seeds=1, strata=classes)
+    found = compared(partial(rated, rate=0.9), out=tmp_path, seeds=1, strata=classes)
+    assert any("other code of run" in note for note in found.notes)
+    with pytest.raises(ValueError, match="strata was"):
+        compared(out=tmp_path, seeds=1, strata=classes[::-1])
+
+
+def test_a_policy_that_remembers_is_new_in_each_run():
+    class Remembers:
+        calls = 0
+
+        def __call__(self, histogram, epoch, epochs):
+            self.calls += 1
+            return seta.KeepCurve.constant(histogram, 0.9 if self.calls < 4 else 0.1)
+
+        def __repr__(self):
+            return "Remembers()"
+
+    one, two = (compared(methods=[Remembers()], seeds=seeds) for seeds in ([1], [0, 1]))
+    assert by_run(one.lines).items() <= by_run(two.lines).items()
+
+
+@pytest.mark.parametrize("change, value", [
+    ("metrics", {}), ("metrics", {"a": None}), ("visits", 0), ("full_visits", 0), ("seconds", None),
+    ("settings", None),
+])  # fmt: skip
+def test_a_line_that_was_changed_is_named(tmp_path, change, value):
+    compared(out=tmp_path, seeds=1)
+    file = tmp_path / "runs.jsonl"
+    first, *others = (json.loads(line) for line in file.read_text().splitlines())
+    first[change] = value
+    file.write_text("".join(json.dumps(line) + "\n" for line in (first, *others)))
+    with pytest.raises(ValueError, match=r"none of seta\.compare, or was changed \(Full, seed 0\)"):
+        compared(out=tmp_path, seeds=1)
+
+
+@pytest.mark.parametrize("options, message", [
+    ({"drop_last": True}, "drop_last is not for the caller"),
+    ({"on_epoch": print}, "on_epoch is not for the caller"),
+    ({"jobs": 0}, "jobs must"),
+    ({"strata": np.arange(512) - 1}, "strata must be integers from 0 on"),
+    ({"methods": {"SeTa as published": "SeTa"}}, "other names than 'SeTa as published'"),
+])  # fmt: skip
+def test_more_of_what_cannot_be_done_is_told_before_anything_runs(options, message):
+    def never(loader, seed):
+        raise AssertionError("ran")
+
+    with pytest.raises(ValueError, match=message):
+        compared(never, **options)
+
+
+@pytest.mark.parametrize("value", [1e30, 1e308, {"seconds": 1.0}])
+def test_what_diverged_and_what_is_named_like_a_column_fails(value):
+    assert len(compared(returning(value), seeds=1).failures) == 3
+
+
+def test_a_string_is_one_name_of_what_is_better_when_lower():
+    assert compared(seeds=1, lower_is_better="loss").cells.lower == {"loss"}
+
+
+def test_files_that_cannot_be_written_cost_no_result(tmp_path, monkeypatch, caplog):
+    def broken(self, folder):
+        raise OSError("full")
+
+    monkeypatch.setattr(seta.Comparison, "save", broken)
+    assert len(compared(seeds=1, out=tmp_path).lines) == 3 and "could not be written" in caplog.text
+
+
+def test_brackets_are_no_markup_on_a_terminal():
+    console = Console(force_terminal=True, width=120, file=io.StringIO())
+    console.print(compared(methods={"a[/b]": seta.Random(0.5)}, seeds=1).table(console))
+    assert "a[/b] 0.5" in console.file.getvalue()

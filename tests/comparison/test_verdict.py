@@ -68,7 +68,7 @@ def test_where_nothing_wins_and_fewer_epochs_cost_nothing_epochs_are_cut_to_the_
 def test_what_cannot_be_ruled_out_is_the_far_end_of_the_interval():
     cells = made_up({(FULL, 1.0): 80, (EQUAL, 0.5): 79.8})
     way = cells.to_full(cells.equal_cost(0.5))
-    assert f"{number(-way.low, 2)} less than with all of them" in verdict(cells)[0]
+    assert f"{number(-way.low, 2)} worse than with all of them" in verdict(cells)[0]
 
 
 def test_where_nothing_wins_and_fewer_epochs_cost_training_is_in_full():
@@ -221,3 +221,21 @@ def test_other_figures_are_told_where_they_are_clear():
         "By loss, clearly better than Full at equal cost: SeTa at 50 %.",
         "By loss, clearly worse than Full at equal cost: RCAP at 50 %.",
     ]
+
+
+def test_two_pairs_are_too_few_for_a_verdict_whatever_others_have():
+    cells = made_up({(FULL, 1.0): 80, (EQUAL, 0.5): 75, ("SeTa", 0.5): 90, ("RS2", 0.5): 75})
+    lines = cells.cells["SeTa", 0.5].lines
+    for seed in (2, 3, 4):
+        del lines[seed]
+    assert "SeTa" not in " ".join(verdict(cells))
+    assert "RS2 at 50 %" in " ".join(verdict(cells))
+
+
+def test_differences_finer_than_the_spread_are_written_out():
+    cells = made_up({(FULL, 1.0): 80, (EQUAL, 0.5): 80, ("SeTa", 0.5): 80})
+    for seed in range(5):
+        shift = 10 * seed
+        for at, more in (((EQUAL, 0.5), 0.0), (("SeTa", 0.5), 0.03 + 0.001 * seed)):
+            cells.cells[at].lines[seed]["metrics"]["figure"] = 70 + shift + more
+    assert "+0.032" in table.for_text(cells)

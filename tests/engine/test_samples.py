@@ -181,3 +181,20 @@ def test_a_pruner_says_in_a_line_what_it_is_and_where_it_stands():
     assert repr(pruner).endswith(", epoch 2 of 6 open, 50.0 % saved)")
     pruner.forget_epoch()
     assert repr(train(pruner, 4)).endswith(", all 6 epochs over, 50.0 % saved)")
+
+
+@pytest.mark.parametrize("policy", ["InfoBatch", "SeTa"])
+def test_in_mid_epoch_weights_are_those_of_its_beginning_and_kept_counts_it(policy):
+    pruner = trained(policy, 3, count_kept=True)
+    share = pruner.begin_epoch().indices
+    before = pruner.table()
+    pruner.record(share[:200], loss_of(share[:200], 3))
+    table = pruner.table()
+    assert np.array_equal(table["weight"], before["weight"])
+    assert np.array_equal(table["kept"], pruner.kept_counts)
+    assert pruner.why(int(share[0])).split(", ")[1].startswith("epoch 3: trained in this epoch")
+
+
+def test_nothing_is_a_choice_of_rows_too():
+    table = trained("SeTa").table()
+    assert table.where([]).rows == 0 and table.where(table["loss"] > 1e9).rows == 0

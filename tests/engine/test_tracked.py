@@ -142,3 +142,13 @@ def test_what_was_tracked_may_be_dropped():
     plain = pruner_of("UCB", track=False)
     plain.load_state_dict(state)
     assert set(plain._table.columns.memory) == set(plain.policy.columns)
+
+
+@pytest.mark.parametrize("before, after", [("SeTa", "UCB"), ("UCB", "SeTa"), ("UCB", "Learnable")])
+def test_another_policy_goes_on_with_what_was_tracked(before, after):
+    seen = defaultdict(list)
+    state = train(pruner_of(before), 3, seen).state_dict()
+    pruner = pruner_of(after)
+    pruner.load_state_dict(state, changed=["policy"])
+    train(pruner, EPOCHS - 3, seen)
+    check(pruner._table.columns.memory, range(N), seen)

@@ -7,14 +7,23 @@ import os
 import pickle
 import zlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
+from math import isfinite
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from seta import policies
-from seta.comparison.contenders import EQUAL_COST, FULL, METHODS, REFERENCES, Contender
+from seta.comparison.contenders import (
+    EQUAL_COST,
+    FULL,
+    METHODS,
+    PUBLISHED,
+    REFERENCES,
+    Contender,
+)
 from seta.comparison.group import Group
 from seta.comparison.trial import Job, Run
 from seta.engine import Policy
@@ -27,9 +36,12 @@ from seta.engine.steps import Steps
 LOADING = (
     "num_workers", "pin_memory", "timeout", "worker_init_fn", "multiprocessing_context",
     "prefetch_factor", "persistent_workers", "pin_memory_device", "threads", "process_group",
-    "collate_fn", "on_epoch", "reorder", "generator",
+    "collate_fn", "generator",
 )  # fmt: skip
 """Options of the loader that change no result, or that no text tells apart."""
+
+OURS = ("drop_last", "on_epoch", "budget", "seed", "policy", "steps")
+"""Options of the loader that a comparison sets itself."""
 
 
 def contenders_of(
@@ -51,8 +63,8 @@ def contenders_of(
         float(real("budgets", share, 0, 1, "shares of full training's visits", ends="()"))
         for share in budgets
     ]
-    if taken := sorted({name for name, _ in named} & set(REFERENCES)):
-        raise ValueError(f"methods must not be named {taken[0]!r}, which is always there")
+    if taken := sorted({name for name, _ in named} & {*REFERENCES, *PUBLISHED}):
+        raise ValueError(f"methods must have other names than {taken[0]!r}, which is taken")
     for what, given in (("budgets", shares), ("methods", [name for name, _ in named])):
         if twice := [str(one) for one, times in Counter(given).items() if times > 1]:
             raise ValueError(f"{what} must be different, got {twice[0]} twice")
@@ -79,8 +91,10 @@ def _named(
     known = [name for name in METHODS if name not in REFERENCES and "published" not in name]
     by_name = {name.lower(): name for name in known}
     for name, method in pairs:
+        if not isinstance(name, (str, type(None))):
+            raise TypeError(f"methods must have names that are text, got {name!r}")
         if isinstance(method, str):
-            if method in REFERENCES:
+            if method in REFERENCES and name is None:
                 continue  # always there
             if method.lower() not in by_name:
                 raise ValueError(f"methods must be of {', '.join(known)}; got {method!r}")
@@ -157,22 +171,40 @@ def classes_of(strata: ArrayLike, n: int) -> NDArray[np.integer[Any]]:
         ValueError: They are no integers, or not one for each sample.
     """
     found = np.asarray(strata)
-    if found.shape != (n,) or not np.issubdtype(found.dtype, np.integer):
+    if found.shape != (n,) or not np.issubdtype(found.dtype, np.integer) or found.min() < 0:
         raise ValueError(
-            f"strata must be integers, one for each of the {n} samples, got an array of "
+            f"strata must be integers from 0 on, one for each of the {n} samples, got an array of "
             f"{found.dtype} with shape {found.shape}"
         )
     return found
 
 
-def check_sent(run: Run, loader: Callable[..., Any]) -> None:
-    """Sees that other processes can be given what makes a run."""
-    for name, value in (("run", run), ("loader", loader)):
+def check_options(options: Mapping[str, Any], jobs: int) -> None:
+    """Checks what is handed on to the loader, and the number of processes.
+
+    Raises:
+        TypeError, ValueError: An option is not the caller's to set; or there are several processes
+            already.
+    """
+    if taken := [name for name in OURS if name in options]:
+        raise ValueError(f"{taken[0]} is not for the caller of seta.compare to set")
+    integer("jobs", jobs, 1, "runs at a time")
+    if jobs > 1 and Group().size > 1:
+        raise ValueError(f"jobs must be 1 where several processes train together, got {jobs}")
+
+
+def check_sent(**sent: Any) -> None:
+    """Sees that other processes can be given what makes a run.
+
+    Raises:
+        TypeError: They cannot; names what.
+    """
+    for name, value in sent.items():
         try:
             pickle.dumps(value)
         except Exception as error:
             raise TypeError(
-                f"{name} must be a function that other processes can import, for jobs > 1: define "
+                f"{name} must be something that other processes can import, for jobs > 1: define "
                 f"it at the top of a module, not in a notebook or inside of a function ({error})"
             ) from error
 
@@ -180,8 +212,11 @@ def check_sent(run: Run, loader: Callable[..., Any]) -> None:
 def source_of(run: Run) -> str:
     """Returns what changes when the text of a function, or of an object's class, does.
 
-    Empty where it has none.
+    Empty where it has none. Of a `functools.partial` its arguments count, too.
     """
+    if isinstance(run, partial):
+        given = describe([list(run.args), run.keywords])
+        return f"{source_of(run.func)} of {given}"
     told = run if hasattr(run, "__qualname__") else type(run)
     try:
         text = inspect.getsource(told)
@@ -205,5 +240,7 @@ def refuse_ungrouped() -> None:
 
 
 def plain(value: Any) -> Any:
-    """Returns a setting as a JSON file gives it back."""
-    return value if value is None or isinstance(value, (bool, int, float, str)) else repr(value)
+    """Returns a setting as a JSON file gives it back, so that others are told from it."""
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    return value if isinstance(value, float) and isfinite(value) else describe(value)

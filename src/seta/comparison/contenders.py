@@ -12,6 +12,7 @@ what small batches gain by themselves. All train full batches alone.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil
@@ -117,7 +118,7 @@ class Contender:
     def policy(self) -> Policy:
         """Returns the policy of a run."""
         if self.own is not None:
-            return self.own
+            return deepcopy(self.own)  # one that remembers something is a new one in each run
         if self.method in REFERENCES:
             return policies.get(FULL)
         return policies.get(PUBLISHED.get(self.method, self.method), budget=self.budget)

@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike
 from seta.comparison.arguments import (
     LOADING,
     check_classes,
+    check_options,
     check_sent,
     classes_of,
     contenders_of,
@@ -39,6 +40,7 @@ from seta.comparison.runs import Runs
 from seta.comparison.trial import Run, Training
 from seta.engine import Policy
 from seta.engine.arguments import integer
+from seta.engine.state.describe import describe
 from seta.engine.steps import Steps
 from seta.extras import require
 from seta.torch import PrunedDataLoader
@@ -101,7 +103,7 @@ def compare(
         settings: What else makes a run what it is, such as a learning rate: noticed if it changes.
         title: What the table and the picture begin with.
         progress: Whether to show, on standard error, how far the runs are and how long they take.
-        **options: Of the loader, such as `num_workers`.
+        **options: Of the loader, such as `num_workers` or `collate_fn`.
 
     Returns:
         The comparison: print it, or see `.verdict`, `.to_pandas()`, `.figure()`, `.save(folder)`.
@@ -112,6 +114,7 @@ def compare(
         MissingExtra: scipy, or rich or matplotlib where they are needed, is not installed.
     """
     refuse_ungrouped()
+    check_options(options, jobs)
     require("seta.compare", "scipy", *(["rich"] if progress else []), extra="compare")
     if out is not None:
         require("seta.compare with out=", "matplotlib", extra="compare")
@@ -131,6 +134,18 @@ def compare(
         integer("epochs", epochs, 1, "the length of full training"),
     )
     check_classes(planned, classes)
+    fixed = {
+        "n": sizes.n,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "ranks": sizes.ranks,
+        "fraction": fraction,
+        "strata": None if classes is None else describe(classes),
+        **{name: plain(value) for name, value in options.items() if name not in LOADING},
+    }
+    given = {name: plain(value) for name, value in (settings or {}).items()}
+    if taken := sorted(given.keys() & {*fixed, "policy"}):
+        raise ValueError(f"settings must have other names than {taken[0]!r}, which is looked at")
     training = Training(
         run=run,
         dataset=dataset,
@@ -139,19 +154,11 @@ def compare(
         loader=loader,
         options=options,
         strata=classes,
-        settings={
-            "n": sizes.n,
-            "epochs": epochs,
-            "batch_size": batch_size,
-            "ranks": sizes.ranks,
-            "fraction": fraction,
-            "strata": classes is not None,
-            **{name: plain(value) for name, value in options.items() if name not in LOADING},
-            **{name: plain(value) for name, value in (settings or {}).items()},
-        },
+        settings=fixed | given,
         source=source_of(run),
     )
     if jobs > 1:
-        check_sent(run, loader)
-    runs = Runs(training, planned, lower_is_better, until, fraction, title)
+        check_sent(run=run, loader=loader, **options)
+    lower = [lower_is_better] if isinstance(lower_is_better, str) else lower_is_better
+    runs = Runs(training, planned, lower, until, fraction, title)
     return runs.make(None if out is None else Path(out), jobs, progress)

@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from math import isfinite
 from pathlib import Path
 
 from seta.comparison import lines as files
@@ -71,8 +72,15 @@ class Runs:
                 raise Stopped(self.result()) from None
             finally:
                 if self.out is not None and self.lines:
-                    self.result().save(self.out)
+                    self._save(self.out)
         return self.result()
+
+    def _save(self, out: Path) -> None:
+        """Writes table and picture; what goes wrong there costs no result."""
+        try:
+            self.result().save(out)
+        except Exception:
+            logger.exception("the files of the comparison could not be written to %s", out)
 
     def result(self) -> Comparison:
         """What there is."""
@@ -120,6 +128,7 @@ class Runs:
         for line in found:
             if _at(line) not in mine:
                 continue
+            _check(line)
             policy = describe(by_contender[line["method"], line["budget"]].contender.policy())
             now = {**self.training.settings, "policy": policy}
             then = {**line["settings"], "policy": line["policy"]}
@@ -218,6 +227,30 @@ class Silent:
 
 def _at(line: Line) -> tuple[str, float | None, int]:
     return (line["method"], line["budget"], line["seed"])
+
+
+def _check(line: Line) -> None:
+    """Sees that a line is one of a comparison, and whole.
+
+    Raises:
+        ValueError: It is not: somebody has changed it.
+    """
+    metrics, seed = line.get("metrics"), line["seed"]
+    figures = list(metrics.values()) if isinstance(metrics, dict) else []
+    sizes = [line.get(name) for name in ("visits", "full_visits")]
+    whole = (
+        figures
+        and all(isinstance(one, (int, float)) and isfinite(one) for one in figures)
+        and all(isinstance(one, int) and one > 0 for one in sizes)
+        and isinstance(line.get("seconds"), (int, float))
+        and isinstance(line.get("settings"), dict)
+        and {"policy", "source", "saved"} <= line.keys()
+    )
+    if not whole:
+        raise ValueError(
+            f"{RUNS} has a line that is none of seta.compare, or was changed ({line['method']}, "
+            f"seed {seed}): remove it, and its run is made again"
+        )
 
 
 @contextmanager

@@ -140,15 +140,18 @@ class _Fitting:
     def _without(self, left_out: Collection[str]) -> Table:
         from rich.box import SIMPLE
         from rich.table import Table
+        from rich.text import Text
 
         table = Table(box=SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
-        table.title, table.title_justify, table.title_style = self.title, "left", "bold"
+        table.title = Text(self.title)  # no markup: brackets are brackets
+        table.title_justify, table.title_style = "left", "bold"
         kept = [heading not in left_out for heading in self.headings]
         for place, heading in enumerate(compress(self.headings, kept)):
             text = heading.replace(EQUAL_COST, EQUAL_COST.replace(" equal", "\nequal"))
-            table.add_column(text, justify="right" if place else "left", no_wrap=not place)
+            table.add_column(Text(text), justify="right" if place else "left", no_wrap=not place)
         for row in self.body:
-            table.add_row(*compress(row, kept), style="bold" if any(map(_clear, row)) else None)
+            texts = map(Text, compress(row, kept))
+            table.add_row(*texts, style="bold" if any(map(_clear, row)) else None)
         return table
 
 

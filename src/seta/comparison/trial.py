@@ -37,6 +37,15 @@ Figures = float | Mapping[str, float]
 Run = Callable[[Any, int], Figures]
 """The user's training: gets a loader and a seed, returns what it measured."""
 
+MOST = 1e20
+"""A figure beyond has diverged: squares of such are not finite."""
+
+ANSWERED = 0.99
+"""A run that trains less of what it was given has failed; a batch may be skipped now and then."""
+
+COLUMNS = ("method", "budget", "seeds", "visits", "cost", "seconds")
+"""Of the table: no figure may have such a name."""
+
 KEPT = ("epoch", "kept", "trained", "saved", "mean_loss", "longest_left_out", "never_trained")
 """What a line keeps of the row of an epoch."""
 
@@ -211,6 +220,13 @@ class Rows:
         pruner = getattr(self.loader, "pruner", None)
         if pruner is not None and pruner.epoch == self._job.epochs - 1:
             self.loader.end_epoch()
+        trained, kept = (sum(row[name] for row in self.rows) for name in ("trained", "kept"))
+        if len(self.rows) >= self._job.epochs and trained < ANSWERED * kept:
+            raise RuntimeError(
+                f"run trained {trained} of the {kept} samples that its loader chose, so that its "
+                "cost is not what is said: answer every batch by loader.update(losses), and do not "
+                "leave an epoch by break"
+            )
         if len(self.rows) < self._job.epochs:
             raise RuntimeError(
                 f"run trained {len(self.rows)} of the {self._job.epochs} epochs of its loader: "
@@ -250,12 +266,15 @@ def _figure(name: str, value: Any) -> float:
             f"run must return a number, or a dict of numbers, such as the accuracy on held-out "
             f"samples; got {kind} for {name!r}"
         )
-    if not math.isfinite(value):
+    if name in COLUMNS:
+        raise ValueError(f"run must not name a figure {name!r}, as a column of the table is")
+    figure = float(value)
+    if not math.isfinite(figure) or abs(figure) > MOST:
         raise ValueError(
-            f"run returned {float(value)} for {name!r}: a run that diverged cannot be compared; "
-            "lower its learning rate, or return a figure that is finite"
+            f"run returned {figure} for {name!r}: a run that diverged cannot be compared; lower "
+            "its learning rate, or return a figure that is finite"
         )
-    return float(value)
+    return figure
 
 
 @contextmanager

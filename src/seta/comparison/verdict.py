@@ -21,12 +21,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import floor, log10
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 from seta.comparison.cells import Cell, Cells
 from seta.comparison.statistics import Difference
 
 LEAST_SEEDS = 3
+FINE = 1e-6
+"""A spread below this share of the figures is that of rounding."""
+
 MOST_WORTH = 100
 """A difference that takes more seeds to tell is worth none."""
 
@@ -44,16 +47,18 @@ def verdict(cells: Cells) -> list[str]:
 
 
 def digits_of(cells: Cells, measure: str) -> int:
-    """Returns how many digits behind the point tell two figures apart: two of the least spread."""
-    spreads = [
-        found[1]
-        for cell in cells.cells.values()
-        if (found := cell.mean_and_spread(measure)) is not None and found[1]
-    ]
-    figures = [
-        abs(value) for cell in cells.cells.values() for value in cell.values(measure).values()
-    ]
-    least = min(spreads, default=max(figures, default=1.0) / 100)
+    """Returns how many digits behind the point tell two figures apart: two of the least spread.
+
+    That is of the figures over the seeds, or of the half-widths of their differences.
+    """
+    every = list(cells.cells.values())
+    figures = [abs(value) for cell in every for value in cell.values(measure).values()]
+    largest = max(figures, default=1.0)
+    found = (cell.mean_and_spread(measure) for cell in every)
+    ways = (to(cell, measure) for cell in every for to in (cells.to_full, cells.to_equal_cost))
+    spreads = [one[1] for one in found if one is not None and one[1]]
+    spreads += [way.half for way in ways if way is not None and way.half]
+    least = min((one for one in spreads if one > FINE * largest), default=largest / 100)
     return max(0, min(8, 1 - floor(log10(least)))) if least > 0 else 2
 
 
@@ -75,14 +80,14 @@ class _Verdict:
         self.measure = cells.measures[0] if cells.measures else ""
         self.digits = digits_of(cells, self.measure)
         ways = ((cell, cells.to_equal_cost(cell)) for cell in cells.contenders)
-        self.ways = [Way(cell, way) for cell, way in ways if way is not None]
+        self.ways = [Way(cell, way) for cell, way in ways if _enough(way)]
         sign = -1 if self.measure in cells.lower else 1
         self.ways.sort(key=lambda one: -sign * one.way.mean)  # the best first
         costs = ((cell, cells.to_full(cell)) for cell in cells.curve)
-        self.costs = [Way(cell, way) for cell, way in costs if way is not None][::-1]
+        self.costs = [Way(cell, way) for cell, way in costs if _enough(way)][::-1]
 
     def sentences(self) -> list[str]:
-        if max((one.way.seeds for one in (*self.ways, *self.costs)), default=0) < LEAST_SEEDS:
+        if not self.ways and not self.costs:
             return [
                 f"No verdict before {LEAST_SEEDS} seeds: two make an interval that is wider than "
                 "any difference worth knowing."
@@ -121,7 +126,7 @@ class _Verdict:
         text, share = interval(way, self.digits), _share(least)
         if self.cells.better(way) > 0:
             return f"Cut epochs: {nothing}, and {share} of the epochs gain, {text}."
-        worst = f"{number(self._worst(way), self.digits)} less than with all of them"
+        worst = f"{number(self._worst(way), self.digits)} worse than with all of them"
         if self._worst(way) > 1.5 * way.half:
             return (
                 f"Undecided: {nothing}, and {share} of the epochs look worse than all of them, "
@@ -193,7 +198,8 @@ class _Verdict:
         some = [one for one in self.ways if one.way.half is not None and one in self._of(0)]
         if not some:
             return []
-        seeds = max(one.way.seeds for one in some)
+        counts = sorted({one.way.seeds for one in some})
+        seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
         named = ", ".join(f"{cell.words} {interval(way, self.digits)}" for cell, way in some)
         said = [f"Not told apart from Full at equal cost by {seeds} seeds: {named}."]
         best, needed = some[0], some[0].way.seeds_needed
@@ -224,6 +230,10 @@ class _Verdict:
             word = "better" if sign > 0 else "worse"
             return f"clearly {word} than Full, {interval(way, self.digits)}"
         return f"not told apart from Full, {interval(way, self.digits)}"
+
+
+def _enough(way: Difference | None) -> TypeGuard[Difference]:
+    return way is not None and way.half is not None and way.seeds >= LEAST_SEEDS
 
 
 def _more(way: Difference) -> str:

@@ -58,6 +58,10 @@ class Weights:
             weights[block] = self._values[self._codes[self._table.rows_of(indices[block])]]
         return weights
 
+    def of_rows(self) -> NDArray[np.float32]:
+        """Returns the weights of the rows that this process holds: float32 (rows,)."""
+        return self._values[self._codes[:-1]]
+
     def packed(self) -> NDArray[np.uint8]:
         """Returns the weights of the rows: uint8 (bits, ceil(rows / 8)), as many bits as needed."""
         bits = max(1, (len(self._values) - 1).bit_length())

@@ -394,9 +394,9 @@ class Pruner:
     def table(self) -> SampleTable:
         """Returns what the run knows of each sample: loss, visits, group, keep probability, ...
 
-        `keep`, `weight` and `group` are those of the coming epoch: of the open one, by the losses
-        of now; after the run, of the last one. Of a sharded table the samples `held`. Costs as much
-        as the start of an epoch.
+        `keep`, `weight` and `group` are those of the coming epoch; of the open one, `keep` and
+        `group` by the losses of now; after the run, of one more like the last. Of a sharded table
+        the samples `held`. Costs as much as the start of an epoch.
 
         Returns:
             Columns; `SampleTable` says which.
@@ -443,9 +443,8 @@ class Pruner:
             histogram, choice = self._drawn(run.next_epoch)
             curve, binning = choice.curve, histogram.binning
         else:
-            histogram = self._table.histogram()
-            curve = curve_of(self.policy, histogram, self.epochs - 1, self.epochs)
-            curve, binning = curve.for_histogram(histogram), histogram.binning
+            histogram, choice = self._drawn(self.epochs - 1)
+            curve, binning = choice.curve, histogram.binning
         table = table_of(
             self._table,
             curve,
@@ -453,6 +452,7 @@ class Pruner:
             n=self.n,
             epoch=self._latest_epoch(),
             always_keep=self.always_keep,
+            opened=run.open,
         )
         return table, curve
 

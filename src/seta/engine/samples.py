@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from seta.engine.curves.curve import KeepCurve
 from seta.engine.curves.histogram import Binning
+from seta.engine.open_epoch import OpenEpoch
 from seta.engine.table import tracked
 from seta.engine.table.table import Table
 
@@ -30,10 +31,10 @@ class SampleTable(Mapping[str, NDArray[Any]]):
     | score | float32, what the policy made of the losses | policies with a score |
     | left_out | int64, epochs since it was last trained; all of them if it never was | always |
     | group | int64, difficulty group, 0 the easiest; -1: unseen | if the epoch has groups |
-    | keep | float32, the probability that the coming epoch keeps it | always |
+    | keep | float32, the probability that the coming epoch's curve keeps it with | always |
     | weight | float32, the factor of its loss there | always |
     | kept | int64, how many epochs kept it | `count_kept=True` |
-    | visits | int64, how many losses it had | `track=True` |
+    | visits | int64, how many finite losses it had | `track=True` |
     | mean, spread | float32, of these losses; spread is NaN before two | `track=True` |
 
     Args:
@@ -67,6 +68,7 @@ class SampleTable(Mapping[str, NDArray[Any]]):
     def where(self, rows: ArrayLike) -> SampleTable:
         """Returns some of the rows: bool (rows,), or integers, in their order."""
         at = np.asarray(rows)
+        at = at.astype(np.intp) if at.size == 0 and at.dtype.kind == "f" else at
         return SampleTable({name: column[at] for name, column in self._columns.items()})
 
     def sort(self, by: str, *, descending: bool = False) -> SampleTable:
@@ -127,6 +129,7 @@ def table_of(
     n: int,
     epoch: int,
     always_keep: NDArray[np.int64] | None,
+    opened: OpenEpoch | None,
 ) -> SampleTable:
     """Returns what a loss table knows of the samples that it holds.
 
@@ -137,6 +140,7 @@ def table_of(
         n: Number of samples.
         epoch: The latest epoch; -1: none.
         always_keep: Samples that are never pruned.
+        opened: The open epoch, if one is open: its weights are fixed, and it counts as kept.
     """
     columns, memory = table.columns, table.columns.memory
     held = np.arange(len(columns)) if table.held is None else table.held
@@ -164,8 +168,11 @@ def table_of(
         here = table.rows_of(always_keep)
         for name in ("keep", "weight"):
             found[name][here[here >= 0]] = 1
+    if opened is not None and opened.weights is not None:
+        found["weight"] = opened.weights.of_rows()
+    counts = columns.counted(None if opened is None else opened.mask)
     if columns.kept_counts is not None:
-        found["kept"] = columns.kept_counts.astype(np.int64)
+        found["kept"] = (columns.kept_counts if counts is None else counts).astype(np.int64)
     if tracked.VISITS in memory:
         found["visits"] = tracked.visits_of(memory)
         found["mean"] = memory[tracked.MEAN]

@@ -39,6 +39,8 @@ def why(
     reasons.append("never pruned (always_keep)" if always else _chance(known["keep"]))
     if known["weight"] != 1:
         reasons.append(f"its loss counts {known['weight']:.3g} times")
+    if kept is not None and known["left_out"] == 0:  # the loss that it was chosen by is gone
+        reasons = [f"trained in this epoch, {reasons[0]} since"]
     told = ", ".join(filter(None, reasons))
     outcome = {True: "kept", False: "left out", None: "not drawn yet"}[kept]
     outcome = "the run is over" if over else outcome

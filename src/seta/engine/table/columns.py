@@ -329,15 +329,16 @@ class LossColumns:
         elif self.kept_counts is not None:
             self.kept_counts[here] = 0
         columns = saved["columns"]
-        for names in (self.own, self._tracked):
-            if all(name in columns for name in names):
-                for name in names:
-                    copy_rows(self.memory[name][here], columns[name][there])
-            elif names is self.own:
-                self.begin_columns(here)
+        own = all(name in columns for name in self.own)
+        for name in (*(self.own if own else ()), *self._tracked):
+            if name in columns:
+                copy_rows(self.memory[name][here], columns[name][there])
+            elif name == tracked.LATEST and tracked.VISITS in columns:  # there were no scores
+                copy_rows(self.memory[name][here], saved["losses"][there])
             else:  # tracked from now on
-                for name in names:
-                    self.memory[name][here] = np.nan
+                self.memory[name][here] = np.nan
+        if not own:
+            self.begin_columns(here)
 
 
 def _without_infinite(column: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -2,7 +2,8 @@
 
 Columns of the loss table, where a run is tracked; folded as a policy's own, so that they go where
 losses go: through exchanges of ranks, into states, to other numbers of ranks. Losses are those of
-training, whatever a policy makes of them.
+training; of a policy that sees batches (RePB, BLS), what it makes of them. Of a sample that occurs
+twice in what is recorded at once, the last one counts.
 """
 
 from __future__ import annotations
