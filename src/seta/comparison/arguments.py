@@ -36,7 +36,7 @@ from seta.engine.steps import Steps
 LOADING = (
     "num_workers", "pin_memory", "timeout", "worker_init_fn", "multiprocessing_context",
     "prefetch_factor", "persistent_workers", "pin_memory_device", "threads", "process_group",
-    "collate_fn", "generator",
+    "collate_fn", "generator", "count_kept", "track", "with_indices",
 )  # fmt: skip
 """Options of the loader that change no result, or that no text tells apart."""
 
