@@ -133,6 +133,7 @@ def sentences(regime: Mapping[str, float]) -> list[str]:
             said.append(f"{told}: fewer wrong labels than can be told, or none.")
     if (imbalance := regime.get("imbalance")) is not None:
         told = f"The largest class has {imbalance:.3g} times as many samples as the smallest"
+        told = "All classes have as many samples" if imbalance < 1.005 else told
         if imbalance >= UNEQUAL:
             said.append(f"{told}: RCAP and Learnable, with their quotas by class, are for that.")
         else:

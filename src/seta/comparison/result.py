@@ -103,7 +103,8 @@ class Comparison:
         )
         alt = "Figure against cost; the same figures are in the table."
         return (
-            f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(self.title)}'
+            f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" '
+            f'content="width=device-width"><title>{escape(self.title)}'
             f"</title><style>{_STYLE}</style><h1>{escape(self.title)}</h1>{said}"
             f'<div class="wide">{tables.for_html(self.cells)}</div><img src="{source}" alt="{alt}">'
         )
@@ -162,10 +163,17 @@ class Comparison:
     def _repr_html_(self) -> str:
         return self.to_html()
 
+    @property
+    def _judged(self) -> str:
+        """The heading of the verdict: by which figure, and which way that is better."""
+        if not self.cells.measures:
+            return "Verdict"
+        return f"Verdict, by {tables.direction(self.cells, self.cells.measures[0])}"
+
     def _sections(self) -> list[tuple[str, list[str]]]:
         failures = [f"{name}: {reason.splitlines()[-1]}" for name, reason in self.failures.items()]
         found = [
-            ("Verdict", self.verdict),
+            (self._judged, self.verdict),
             ("What the run is like", sentences(self.regime)),
             ("Notes", list(self.notes)),
             ("Runs that failed", failures),
@@ -177,7 +185,8 @@ _STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:76rem;margin:2rem auto;padding:0 1rem;"
     "color:#1a1a1a;background:#fff}table{border-collapse:collapse;font-size:.9rem}"
     "th,td{padding:.25rem .7rem;border-bottom:1px solid #ddd;text-align:right;white-space:nowrap}"
-    "th[scope=row],th:first-child{text-align:left}.wide{overflow-x:auto}img{max-width:100%}"
+    "th[scope=row],th:first-child,caption{text-align:left}.wide{overflow-x:auto}img{max-width:100%}"
+    "caption{font-weight:600;padding:1rem .7rem .3rem}"
 )
 
 

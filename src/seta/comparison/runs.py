@@ -23,7 +23,10 @@ from seta.engine.state.describe import describe
 logger = logging.getLogger(__name__)
 
 RUNS = "runs.jsonl"
-LOWER = re.compile(r"loss|error|perplexity|(?<![a-z])(ppl|r?mse|mae|nll|bpc|wer|cer|fid)(?![a-z])")
+LOWER = re.compile(
+    r"loss|error|perplexity|distance|divergence"
+    r"|(?<![a-z])(ppl|r?mse|mae|nll|bpc|wer|cer|fid)(?![a-z])"
+)
 """Names of figures that are better when lower, unless something else is said."""
 
 

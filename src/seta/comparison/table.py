@@ -81,6 +81,11 @@ def texts(cells: Cells, measure: str) -> tuple[list[str], list[list[str]]]:
     return [*headings, "seconds"], body
 
 
+def direction(cells: Cells, measure: str) -> str:
+    """Returns which way a figure is better: "loss: lower is better"."""
+    return f"{measure}: {'lower' if measure in cells.lower else 'higher'} is better"
+
+
 def legend(cells: Cells) -> str:
     """Returns what the figures of the table are."""
     return (
@@ -117,7 +122,10 @@ def for_terminal(cells: Cells, title: str) -> Group:
     """Returns the tables for a terminal, one for each measure, made with rich."""
     from rich.console import Group
 
-    tables = (_Fitting(title, *texts(cells, measure)) for measure in cells.measures)
+    tables = (
+        _Fitting(f"{title}; {direction(cells, measure)}", *texts(cells, measure))
+        for measure in cells.measures
+    )
     return Group(*tables, legend(cells))
 
 
@@ -157,7 +165,8 @@ class _Fitting:
 
 def for_text(cells: Cells) -> str:
     """Returns the tables as plain text."""
-    return "\n\n".join([*(_text(*texts(cells, one)) for one in cells.measures), legend(cells)])
+    tables = (f"{direction(cells, one)}\n{_text(*texts(cells, one))}" for one in cells.measures)
+    return "\n\n".join([*tables, legend(cells)])
 
 
 def _text(headings: list[str], body: list[list[str]]) -> str:
@@ -175,23 +184,24 @@ def for_markdown(cells: Cells) -> str:
     parts = []
     for measure in cells.measures:
         headings, body = texts(cells, measure)
+        parts.append(f"{direction(cells, measure)}\n".replace("|", "\\|"))
         parts.append(markdown(headings, [[_bold(text) for text in row] for row in body]))
     return "\n".join([*parts, legend(cells)]) + "\n"
 
 
 def for_html(cells: Cells) -> str:
     """Returns the tables in HTML."""
-    tables = (_html(*texts(cells, measure)) for measure in cells.measures)
+    tables = (_html(direction(cells, one), *texts(cells, one)) for one in cells.measures)
     return "\n".join(tables) + f"\n<p>{escape(legend(cells))}</p>\n"
 
 
-def _html(headings: list[str], body: list[list[str]]) -> str:
+def _html(caption: str, headings: list[str], body: list[list[str]]) -> str:
     head = "".join(f'<th scope="col">{escape(text)}</th>' for text in headings)
     lines = [f"<tr>{head}</tr>"]
     for first, *others in body:
         data = "".join(f"<td>{_strong(text)}</td>" for text in others)
         lines.append(f'<tr><th scope="row">{escape(first)}</th>{data}</tr>')
-    return "<table>\n" + "\n".join(lines) + "\n</table>"
+    return f"<table>\n<caption>{escape(caption)}</caption>\n" + "\n".join(lines) + "\n</table>"
 
 
 def _clear(text: str) -> bool:
