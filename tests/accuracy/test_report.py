@@ -19,7 +19,6 @@ from benchmarks.accuracy.report import check, heatmap, write
 from benchmarks.accuracy.report.figures import Figures
 from benchmarks.accuracy.report.measures import ACCURACY, Measure
 from benchmarks.accuracy.report.page import faults_of
-from benchmarks.accuracy.report.plots import OTHER, STYLES
 from benchmarks.accuracy.report.questions import QUESTIONS
 from benchmarks.accuracy.report.statistics import (
     saved_time,
@@ -28,19 +27,15 @@ from benchmarks.accuracy.report.statistics import (
     to_reference,
 )
 from benchmarks.accuracy.report.studies import missing, studies
-from benchmarks.accuracy.report.tables import (
-    at_budget,
-    difference,
-    full_curve,
-    methods_table,
-    number,
-    table,
-)
+from benchmarks.accuracy.report.tables import at_budget, difference, full_curve, methods_table
 from benchmarks.accuracy.report.topics import times, wrong_labels
 from benchmarks.accuracy.suites import SUITES, Suite, Variant
 from seta.comparison.contenders import METHODS as ALL_METHODS
 from seta.comparison.contenders import SMALLER
 from seta.comparison.statistics import Difference
+from seta.comparison.styles import OTHERS, STYLES
+from seta.comparison.table import markdown
+from seta.comparison.verdict import number
 from tests.accuracy.synthetic import BUDGETS, METHODS, every_suite, line, lines, store
 
 VARIANTS = {name: Variant("nothing:here", 12, 40_000) for name in ("improving", "saturated")}
@@ -132,7 +127,7 @@ def cells_of(text):
 
 
 def test_tables_are_aligned_and_read_back_with_pipes_in_them():
-    text = table(("a|b", "number"), [("x | y", "1"), ("longer than that", "22")])
+    text = markdown(("a|b", "number"), [("x | y", "1"), ("longer than that", "22")])
     assert len({len(row) for row in text.splitlines()}) == 1
     assert cells_of(text) == [["a|b", "number"], ["x | y", "1"], ["longer than that", "22"]]
 
@@ -573,7 +568,7 @@ def test_references_stand_first_in_the_picture():
 
 def test_no_two_methods_of_a_budget_look_alike():
     assert len(set(METHODS) - set(STYLES)) <= 1, "give the new ones a style of their own in STYLES"
-    drawn = [STYLES.get(name, OTHER)[:2] for name in (*METHODS, SMALLER)]
+    drawn = [STYLES.get(name, OTHERS[0])[:2] for name in (*METHODS, SMALLER)]
     assert len(set(drawn)) == len(drawn)
     assert len({marker for _, marker in drawn}) == len(drawn)
 

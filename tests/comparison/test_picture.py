@@ -15,7 +15,8 @@ from PIL import Image
 
 from seta.comparison.cells import cells_of
 from seta.comparison.contenders import AT_BUDGET, METHODS, REFERENCES
-from seta.comparison.picture import OTHERS, STYLES, draw, save
+from seta.comparison.picture import draw, save
+from seta.comparison.styles import OTHERS, STYLES
 
 FULL, EQUAL = "Full", "Full at equal cost"
 THREE = ("SeTa", "Random", "InfoBatch")

@@ -18,7 +18,7 @@ from benchmarks.accuracy.report.studies import (
     slug,
     title,
 )
-from benchmarks.accuracy.report.tables import NONE, difference, saved, spread_of, table
+from benchmarks.accuracy.report.tables import difference, saved, spread_of
 from benchmarks.accuracy.report.topics import per_visit
 from benchmarks.accuracy.report.verdicts import (
     Tally,
@@ -33,6 +33,7 @@ from benchmarks.accuracy.suites import Suite
 from seta.comparison.cells import Key
 from seta.comparison.contenders import EQUAL_COST, FULL, REFERENCES
 from seta.comparison.statistics import CONFIDENCE
+from seta.comparison.table import NONE, markdown
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Figures:
         ]
         total = (_written(tally(pruning(some))) for some in self.to.values())
         rows.append(["**all that prune**", *total])
-        return table(["method", *(f"to {name}" for name in self.to)], rows) if methods else ""
+        return markdown(["method", *(f"to {name}" for name in self.to)], rows) if methods else ""
 
     def by_task(self, pages: str = "") -> str:
         """A row per task: its runs, and what is clearly better or worse than Full at equal cost.
@@ -101,7 +102,7 @@ class Figures:
             some = [one for one in self.rivalry if one.study is study]
             rows.append((name, _made(study, plans.get(at)), _named(some, 1), _named(some, -1)))
         headers = ("task", "runs", "clearly better", "clearly worse")
-        return table(headers, rows, words=4) if rows else ""
+        return markdown(headers, rows, words=4) if rows else ""
 
     def names(self, *, better: bool, worse: bool) -> str:
         """The methods that are, or are not, clearly better and worse in some cell."""

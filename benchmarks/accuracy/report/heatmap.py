@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from benchmarks.accuracy.report.studies import distinct
-from benchmarks.accuracy.report.tables import number, saved
+from benchmarks.accuracy.report.tables import saved
 from benchmarks.accuracy.report.verdicts import Verdict, standing
 from seta.comparison.contenders import REFERENCES
+from seta.comparison.verdict import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -14,6 +14,7 @@ from benchmarks.accuracy.report.figures import Figures
 from benchmarks.accuracy.report.questions import QUESTIONS
 from benchmarks.accuracy.report.studies import Study, distinct
 from seta.comparison.contenders import SMALLER
+from seta.comparison.table import markdown
 
 HERE = Path(__file__).resolve().parent
 READING = "how-to-read.md"
@@ -130,7 +131,7 @@ def policies(study: Study) -> str:
         cells = [cell for key, cell in study.cells.items() if key[0] == method]
         said = distinct(str(p) for cell in cells for p in _values(cell.values(), "policy"))
         rows += [(method, f"`{policy}`") for policy in said]
-    return tables.table(("method", "policy"), rows, words=2) if rows else ""
+    return markdown(("method", "policy"), rows, words=2) if rows else ""
 
 
 def _values(lines: Iterable[Mapping[str, Any]], key: str) -> list[Any]:

@@ -1,7 +1,6 @@
 """A picture per task: accuracy against visits with all methods, above their distances to Full.
 
-Drawn without pyplot, and so without global state. A family of methods shares a colour of Okabe and
-Ito, which people with any kind of colour vision can tell apart; each method has its own marker.
+Drawn without pyplot, and so without global state.
 """
 
 from __future__ import annotations
@@ -10,13 +9,14 @@ from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from benchmarks.accuracy.report.statistics import share, to_curve, values_of
 from benchmarks.accuracy.report.studies import CURVE, Cell, Study
 from seta.comparison.cells import Key
-from seta.comparison.contenders import EQUAL_COST, SMALLER
+from seta.comparison.contenders import EQUAL_COST
 from seta.comparison.statistics import mean_and_spread
+from seta.comparison.styles import BLACK, OTHERS, STYLES, Style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,39 +26,6 @@ STEP = 0.0115  # how far apart, in shares of Full's visits, marks of one budget 
 DPI = 125
 WIDTH = 9.6  # inches: 1,200 pixels, twice the width of a page's text at most
 COLOURS = 256  # of the stored palette: by coverage, so that few thin marks keep their colour
-
-
-class Style(NamedTuple):
-    """How a method is drawn."""
-
-    colour: str
-    marker: str
-    size: float = 7.0  # points
-
-
-_BLACK, _BLUE, _SKY, _GREEN = "#000000", "#0072B2", "#56B4E9", "#009E73"
-_ORANGE, _RED, _PURPLE = "#E69F00", "#D55E00", "#CC79A7"
-STYLES = {
-    "Full": Style(_BLACK, "o"),
-    EQUAL_COST: Style(_BLACK, "o"),
-    SMALLER: Style(_BLACK, "H", 8.0),
-    "Random": Style(_GREEN, "^"),
-    "RS2": Style(_GREEN, "v"),
-    "Static": Style(_GREEN, "P", 8.0),
-    "SeTa": Style(_RED, "s"),
-    "Learnable": Style(_SKY, "8"),
-    "InfoBatch": Style(_PURPLE, "D"),
-    "InfoBatchQuantiles": Style(_PURPLE, "d", 8.0),
-    "RePB": Style(_PURPLE, "X", 8.0),
-    "BLS": Style(_BLUE, "<"),
-    "EpsilonGreedy": Style(_BLUE, ">"),
-    "UCB": Style(_BLUE, "h"),
-    "OrderDP": Style(_ORANGE, "*", 11.0),
-    "RCAP": Style(_ORANGE, "p", 8.0),
-    "SeTa as published": Style(_RED, "s"),
-    "InfoBatch as published": Style(_PURPLE, "D"),
-}
-OTHER = Style(_SKY, "4", 8.0)
 
 
 def write(figure: Figure, path: Path) -> None:
@@ -111,13 +78,13 @@ def accuracy_panel(axes: Axes, study: Study) -> None:
         axes.axvspan(budget - half, budget + half, color="0.94", lw=0, zorder=0)
         if beside := study.cell(EQUAL_COST, budget):
             height = _point(beside)[1]
-            axes.hlines(height, budget - half, budget + half, color=_BLACK, lw=0.9, ls="--")
+            axes.hlines(height, budget - half, budget + half, color=BLACK, lw=0.9, ls="--")
     curve = sorted(
         (_point(cell) for key, cell in study.cells.items() if key[0] in CURVE),
     )
     if curve:
         x, y, spread = zip(*curve, strict=True)
-        axes.errorbar(x, y, spread, color=_BLACK, marker="o", ms=4.5, lw=1.4, capsize=3,
+        axes.errorbar(x, y, spread, color=BLACK, marker="o", ms=4.5, lw=1.4, capsize=3,
                       elinewidth=1, label="Full, for more or fewer epochs", zorder=2)  # fmt: skip
     lowest = [_methods(axes, study, method) for method in study.compared(*study.budgets, None)]
     _frame(axes, min(lowest, default=None), curve)
@@ -173,7 +140,7 @@ def distance_panel(axes: Axes, study: Study, budget: float, methods: Sequence[st
                           elinewidth=1.4, capsize=2.5)  # fmt: skip
     if not axes.lines:
         axes.text(0.5, 0.5, "Full at equal cost: not run", transform=axes.transAxes, ha="center")
-    axes.axvline(0, color=_BLACK, lw=1, zorder=1)
+    axes.axvline(0, color=BLACK, lw=1, zorder=1)
     axes.set_yticks(range(len(methods)), methods, fontsize=8.5)
     axes.set_ylim(len(methods) - 0.4, -0.6)
     axes.set_title(f"{100 * (1 - budget):.0f} % saved", fontsize=9.5)
@@ -182,7 +149,7 @@ def distance_panel(axes: Axes, study: Study, budget: float, methods: Sequence[st
 
 def style_of(method: str) -> Style:
     """How a method is drawn, in every picture."""
-    return STYLES.get(method, OTHER)
+    return STYLES.get(method, OTHERS[0])
 
 
 def _point(cell: Cell) -> tuple[float, float, float]:

@@ -6,7 +6,7 @@ its interval being on one side of zero, is bold and says so in a word.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from statistics import fmean, median
 
 from benchmarks.accuracy.report.measures import ACCURACY, EXTRA, Measure
@@ -20,28 +20,8 @@ from benchmarks.accuracy.report.studies import CURVE, Cell, Study
 from seta.comparison.cells import WHOLE, Key
 from seta.comparison.contenders import EQUAL_COST, FULL, REFERENCES
 from seta.comparison.statistics import Difference, mean_and_spread
-
-NONE = "–"  # noqa: RUF001
-
-
-def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, words: int = 1) -> str:
-    """A Markdown table with aligned pipes, ending in a line break.
-
-    Args:
-        headers: One per column.
-        rows: One text per header and row; pipes are escaped.
-        words: How many columns, from the left, are words; the others are figures, to the right.
-    """
-    texts = [[_escaped(text) for text in row] for row in (headers, *rows)]
-    widths = [max(3, *map(len, column)) for column in zip(*texts, strict=True)]
-
-    def line(row: Sequence[str]) -> str:
-        cells = zip(row, widths, strict=True)
-        padded = [t.ljust(w) if i < words else t.rjust(w) for i, (t, w) in enumerate(cells)]
-        return f"| {' | '.join(padded)} |\n"
-
-    rule = ["-" * w if i < words else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
-    return "".join(line(row) for row in (texts[0], rule, *texts[1:]))
+from seta.comparison.table import NONE, markdown
+from seta.comparison.verdict import number
 
 
 def at_budget(study: Study, budget: float) -> str:
@@ -63,7 +43,7 @@ def methods_table(study: Study, keys: Sequence[Key]) -> str:
     rows = [_method_row(study, *key) for key in ranked]
     headers = list(rows[0])
     known = [h for h in headers if any(row[h] not in (NONE, "reference") for row in rows)]
-    return table(known, [[row[header] for header in known] for row in rows])
+    return markdown(known, [[row[header] for header in known] for row in rows])
 
 
 def _method_row(study: Study, method: str, budget: float | None) -> dict[str, str]:
@@ -108,7 +88,7 @@ def full_curve(study: Study) -> str:
             )
         )
     headers = ("visits, of Full's", "epochs", "seeds", "accuracy %", "to Full")
-    return table(headers, rows) if rows else ""
+    return markdown(headers, rows) if rows else ""
 
 
 def level(cell: Cell, of: Measure) -> str:
@@ -132,12 +112,6 @@ def difference(way: Difference | None, of: Measure) -> str:
     text = f"~ {text}" if way.interpolated else text
     sign = -way.sign if of.lower_is_better else way.sign
     return {0: text, 1: f"**{text} better**", -1: f"**{text} worse**"}[sign]
-
-
-def number(value: float, digits: int, *, signed: bool = False) -> str:
-    """A figure with a fixed number of digits; nothing is written as -0.00."""
-    rounded = round(value, digits) + 0.0
-    return f"{rounded:{'+' if signed and rounded else ''}.{digits}f}"
 
 
 def saved(budget: float | None) -> str:
@@ -172,7 +146,3 @@ def spread_of(values: Sequence[float], digits: int = 3) -> str:
 
 def _mean_share(cell: Cell) -> float:
     return fmean(share(line) for line in cell.values())
-
-
-def _escaped(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")

@@ -9,17 +9,11 @@ from statistics import median
 from benchmarks.accuracy.report.measures import ACCURACY
 from benchmarks.accuracy.report.statistics import time_ratios, values_of
 from benchmarks.accuracy.report.studies import Cell, Study, ordered
-from benchmarks.accuracy.report.tables import (
-    NONE,
-    hardest,
-    level,
-    percent,
-    spread_of,
-    table,
-)
+from benchmarks.accuracy.report.tables import hardest, level, percent, spread_of
 from seta.comparison.cells import WHOLE, Key
 from seta.comparison.contenders import REFERENCES
 from seta.comparison.statistics import mean_and_spread
+from seta.comparison.table import NONE, markdown
 
 PROPORTIONAL = 0.03
 HALF = 0.5
@@ -53,7 +47,7 @@ def times(studies: Sequence[Study]) -> str:
         "selection, % of wall time",
         "wall time per sample without it",
     )
-    return table(headers, rows) if rows else ""
+    return markdown(headers, rows) if rows else ""
 
 
 def _pruned(study: Study) -> list[Cell]:
@@ -115,7 +109,7 @@ def _across(group: Sequence[Study], write: Callable[[Cell], str]) -> str:
         if any(figure != NONE for figure in figures):
             rows.append([key[0], *figures])
     shares = [f"{percent(study.wrong_share, 0)} % wrong" for study in group]
-    return table(["method", *shares], rows) if rows else "No run says.\n"
+    return markdown(["method", *shares], rows) if rows else "No run says.\n"
 
 
 def _wrong_share(cell: Cell) -> str:

@@ -12,18 +12,15 @@ filled ones and words what is clear.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from itertools import groupby
-from math import floor, inf, log10
 from pathlib import Path
-from statistics import median
 from textwrap import wrap
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from seta.comparison.cells import Cell, Cells
-from seta.comparison.contenders import SMALLER
-from seta.comparison.statistics import Difference
+from seta.comparison.cells import Cells
+from seta.comparison.chart import Chart, Row, chart_of, literal, number, padded
+from seta.comparison.styles import BLACK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,132 +31,9 @@ DPI = 150
 WIDTH, ALONE = 11.0, 6.4  # the picture with both panels, and with the left one alone
 PLOT, LOW, HIGH = 4.9, 2.9, 6.0  # the left panel with its margin; its least and greatest height
 ROW, ROOMY, LINE = 0.2, 0.28, 0.14  # a row at least and at most, a line of text
-NAME, LINES = 24, 3  # letters in a line of a method's name, and lines of it, at most
 SMALL, TEXT, PANEL, TITLE = 8.0, 8.5, 9.5, 12.0
 INK, GRID, BAR = "#1a1a1a", "#dddddd", "#d6d6d6"
-TINTS, WORDS = {1: "#d9ebf7", -1: "#fbe3d3"}, {1: "better", -1: "worse", 0: ""}
-FAR = 4.0
-"""Intervals that reach so many times as far as the median one are cut off, so that others show."""
-
-
-class Style(NamedTuple):
-    """How a method is drawn."""
-
-    colour: str
-    marker: str
-    size: float = 7.0
-
-
-_BLACK, _BLUE, _SKY, _GREEN = "#000000", "#0072B2", "#56B4E9", "#009E73"
-_ORANGE, _RED, _PURPLE = "#E69F00", "#D55E00", "#CC79A7"
-STYLES = {
-    SMALLER: Style(_BLACK, "H", 8.0),
-    "Random": Style(_GREEN, "^"),
-    "RS2": Style(_GREEN, "v"),
-    "Static": Style(_GREEN, "P", 8.0),
-    "SeTa": Style(_RED, "s"),
-    "SeTa as published": Style(_RED, "o"),
-    "Learnable": Style(_SKY, "8"),
-    "InfoBatch": Style(_PURPLE, "D", 6.5),
-    "InfoBatch as published": Style(_PURPLE, "o"),
-    "InfoBatchQuantiles": Style(_PURPLE, "d", 8.0),
-    "RePB": Style(_PURPLE, "X", 8.0),
-    "BLS": Style(_BLUE, "<"),
-    "EpsilonGreedy": Style(_BLUE, ">"),
-    "UCB": Style(_BLUE, "h", 8.0),
-    "OrderDP": Style(_ORANGE, "*", 10.0),
-    "RCAP": Style(_ORANGE, "p", 8.0),
-}
-_COLOURS, _MARKERS = (_SKY, _ORANGE, _BLUE, _PURPLE, _GREEN, _RED), "DsX^Pvp"
-OTHERS = tuple(
-    style
-    for style in (Style(_COLOURS[n % 6], _MARKERS[n % 7]) for n in range(42))
-    if style[:2] not in {known[:2] for known in STYLES.values()}
-)
-"""Of methods that are not in the table, in turn."""
-
-
-@dataclass(frozen=True)
-class _Row:
-    """A contender as it is drawn.
-
-    Attributes:
-        cell: Its runs.
-        style: Of its marks.
-        mean: Its figure, the mean over the seeds; None if it was not measured.
-        way: Its difference to Full at equal cost, if there is one.
-        verdict: 1 if it is clearly better, -1 if clearly worse, else 0.
-    """
-
-    cell: Cell
-    style: Style
-    mean: float | None
-    way: Difference | None
-    verdict: int
-
-    @property
-    def ends(self) -> tuple[float, ...]:
-        """The ends of its interval; of one seed, its difference; none if it has none."""
-        if self.way is None:
-            return ()
-        half = self.way.half or 0.0
-        return (self.way.mean - half, self.way.mean + half)
-
-    @property
-    def name(self) -> list[str]:
-        """The name of the method, in lines."""
-        return wrap(_literal(self.cell.method), NAME, max_lines=LINES, placeholder=" …") or [""]
-
-    def says(self, decimals: int) -> str:
-        """The row in figures and words."""
-        if self.mean is None:
-            return "not measured"
-        if self.way is None:
-            return "no Full at equal cost"
-        half = self.way.half
-        spread = " (one seed)" if half is None else f" ± {_number(half, decimals)}"
-        return f"{_number(self.way.mean, decimals, '+')}{spread}  {WORDS[self.verdict]}".rstrip()
-
-
-@dataclass(frozen=True)
-class _Chart:
-    """What both panels draw.
-
-    Attributes:
-        cells: The comparison.
-        measure: The figure.
-        rows: Its contenders, from above to below.
-        limits: The least and the greatest difference that is shown.
-    """
-
-    cells: Cells
-    measure: str
-    rows: Sequence[_Row]
-    limits: tuple[float, float]
-
-    @property
-    def lower(self) -> bool:
-        """Whether lower is better."""
-        return self.measure in self.cells.lower
-
-    @property
-    def decimals(self) -> int:
-        """Those that give the greatest difference three digits."""
-        return max(0, 2 - floor(log10(max(map(abs, self.limits)))))
-
-    @property
-    def slots(self) -> int:
-        """Rows of the right panel, with a heading per budget."""
-        return len(self.rows) + len({row.cell.budget for row in self.rows})
-
-    def known(self, cell: Cell | None) -> tuple[float, float] | None:
-        """Mean and spread of a cell, 0 with one seed; None if it was not measured."""
-        found = cell.mean_and_spread(self.measure) if cell else None
-        return found and (found[0], found[1] or 0.0)
-
-    def outside(self, row: _Row) -> bool:
-        """Whether the interval of a row reaches beyond what is shown."""
-        return any(not self.limits[0] <= end <= self.limits[1] for end in row.ends)
+TINTS = {1: "#d9ebf7", -1: "#fbe3d3"}
 
 
 def draw(cells: Cells, *, title: str, measure: str | None = None) -> Figure:
@@ -175,9 +49,9 @@ def draw(cells: Cells, *, title: str, measure: str | None = None) -> Figure:
     """
     from matplotlib.figure import Figure
 
-    chart = _chart(cells, measure)
+    chart = chart_of(cells, measure)
     width = WIDTH if chart.rows else ALONE
-    heading = wrap(_literal(title), int(8.2 * width)) or [""]
+    heading = wrap(literal(title), int(8.2 * width)) or [""]
     notes = wrap(_notes(chart), int(17.5 * width))
     row = max(ROW, LINE * max((len(row.name) for row in chart.rows), default=1) + 0.04)
     left = min(max(row * chart.slots, LOW), HIGH)
@@ -218,47 +92,7 @@ def save(figure: Figure, path: Path) -> None:
     figure.savefig(path, format=kind[1:], dpi=DPI, facecolor="white")
 
 
-def _chart(cells: Cells, measure: str | None) -> _Chart:
-    """What is to be drawn."""
-    if measure is None:
-        measure = cells.measures[0] if cells.measures else ""
-    elif measure not in cells.measures:
-        known = ", ".join(cells.measures) or "none, as there are no runs"
-        raise ValueError(f"measure must be one of those of the runs ({known}), got {measure!r}")
-    rows = _rows(cells, measure)
-    return _Chart(cells, measure, rows, _limits(rows))
-
-
-def _rows(cells: Cells, measure: str) -> list[_Row]:
-    """All contenders, by budget: the best first, those that cannot be compared last."""
-    own = dict.fromkeys(cell.method for cell in cells.contenders if cell.method not in STYLES)
-    styles = STYLES | {method: OTHERS[n % len(OTHERS)] for n, method in enumerate(own)}
-    found = []
-    for cell in cells.contenders:
-        known, way = cell.mean_and_spread(measure), cells.to_equal_cost(cell, measure)
-        mean, verdict = known and known[0], cells.better(way, measure)
-        found.append(_Row(cell, styles[cell.method], mean, way, verdict))
-    sign = 1 if measure in cells.lower else -1
-    return [
-        row
-        for _, group in groupby(found, key=lambda row: row.cell.budget)
-        for row in sorted(group, key=lambda row: sign * row.way.mean if row.way else inf)
-    ]
-
-
-def _limits(rows: Sequence[_Row]) -> tuple[float, float]:
-    """The differences that are shown: zero and all intervals, but those that reach too far."""
-    reaches = [reach for row in rows if (reach := max(map(abs, row.ends), default=0.0)) > 0]
-    if not reaches:
-        most = 0.05 * max((abs(row.mean or 0.0) for row in rows), default=0.0) or 1.0
-        return -most, most
-    most = max(reach for reach in reaches if reach <= FAR * median(reaches))
-    ends = [min(max(end, -most), most) for row in rows for end in row.ends]
-    low, high = min(ends), max(ends)
-    return _padded((min(low, -0.15 * high, 0.0), max(high, -0.15 * low, 0.0)), 0.06)
-
-
-def _cost_panel(axes: Axes, chart: _Chart) -> None:
+def _cost_panel(axes: Axes, chart: Chart) -> None:
     """The left panel: the figure of all runs above their cost, each at its true place."""
     _frame(axes, "What each reaches, for what it costs")
     _full(axes, chart)
@@ -266,8 +100,8 @@ def _cost_panel(axes: Axes, chart: _Chart) -> None:
         if row.mean is not None:
             _mark(axes, row, 100 * row.cell.cost, row.mean, upright=True)
     costs = [100 * cell.cost for cell in chart.cells.cells.values()] or [0.0, 100.0]
-    axes.set_xlim(*_padded(costs, 0.12))
-    axes.set_ylim(*_padded(_heights(chart), 0.07))
+    axes.set_xlim(*padded(costs, 0.12))
+    axes.set_ylim(*padded(_heights(chart), 0.07))
     low, high = axes.get_ylim()
     for row in chart.rows:
         if row.mean is not None and not low <= row.mean <= high:
@@ -283,14 +117,14 @@ def _cost_panel(axes: Axes, chart: _Chart) -> None:
                   fontsize=TEXT, color=INK)  # fmt: skip
 
 
-def _full(axes: Axes, chart: _Chart) -> None:
+def _full(axes: Axes, chart: Chart) -> None:
     """Full's own curve, its spread over the seeds, and the height of Full at equal cost."""
     points = [(cell, *known) for cell in chart.cells.curve if (known := chart.known(cell))]
     if not points:
         return
     cells, means, spreads = zip(*points, strict=True)
     costs = [100 * cell.cost for cell in cells]
-    axes.errorbar(costs, means, spreads if any(spreads) else None, color=_BLACK, marker="o", ms=5,
+    axes.errorbar(costs, means, spreads if any(spreads) else None, color=BLACK, marker="o", ms=5,
                   lw=1.3, ecolor=BAR, elinewidth=11, capsize=0, zorder=2, label="Full")  # fmt: skip
     budgets = {row.cell.budget for row in chart.rows}
     for cell, cost, mean in zip(cells, costs, means, strict=True):
@@ -298,10 +132,10 @@ def _full(axes: Axes, chart: _Chart) -> None:
             axes.annotate("Full", (cost, mean), (0, 8), textcoords="offset points", ha="center",
                           fontsize=TEXT, color=INK, fontweight="bold", zorder=6)  # fmt: skip
         elif cell.budget in budgets:
-            axes.plot(cost, mean, "_", color=_BLACK, ms=52, mew=1.0, zorder=2.5)
+            axes.plot(cost, mean, "_", color=BLACK, ms=52, mew=1.0, zorder=2.5)
 
 
-def _heights(chart: _Chart) -> Iterable[float]:
+def _heights(chart: Chart) -> Iterable[float]:
     """What the left panel shows: all but bars that reach too far, and Full's shortest runs."""
     shortest = min((row.cell.cost for row in chart.rows), default=0.0) - 0.02
     for cell in chart.cells.curve:
@@ -316,13 +150,13 @@ def _heights(chart: _Chart) -> Iterable[float]:
                 yield row.mean - row.way.mean + shown
 
 
-def _row_panel(axes: Axes, chart: _Chart, *, wide: float) -> None:
+def _row_panel(axes: Axes, chart: Chart, *, wide: float) -> None:
     """The right panel, of a width: a row per contender, under a heading per budget."""
     names = -_names_width(chart) / wide
     _frame(axes, "Is it better than cutting epochs?", at=names)
     axes.set_xlim(*chart.limits)
     axes.set_ylim(chart.slots - 0.5, -0.5)
-    axes.axvline(0, color=_BLACK, lw=1.1, zorder=2)
+    axes.axvline(0, color=BLACK, lw=1.1, zorder=2)
     places: list[int] = []
     at = 0
     for budget, group in groupby(chart.rows, key=lambda row: row.cell.budget):
@@ -343,7 +177,7 @@ def _row_panel(axes: Axes, chart: _Chart, *, wide: float) -> None:
     axes.grid(axis="x", color=GRID, lw=0.6)
 
 
-def _row(axes: Axes, chart: _Chart, row: _Row, at: int) -> None:
+def _row(axes: Axes, chart: Chart, row: Row, at: int) -> None:
     """One row: mark and bar, and the same in figures."""
     if row.verdict:
         axes.axhspan(at - 0.5, at + 0.5, color=TINTS[row.verdict], lw=0, zorder=0.5)
@@ -360,7 +194,7 @@ def _row(axes: Axes, chart: _Chart, row: _Row, at: int) -> None:
                   annotation_clip=False)  # fmt: skip
 
 
-def _mark(axes: Axes, row: _Row, x: float, y: float, *, upright: bool) -> None:
+def _mark(axes: Axes, row: Row, x: float, y: float, *, upright: bool) -> None:
     """A contender's mark, with a bar for its interval, if it has one."""
     half = None if row.way is None else row.way.half
     clear = row.verdict != 0
@@ -370,35 +204,35 @@ def _mark(axes: Axes, row: _Row, x: float, y: float, *, upright: bool) -> None:
                   capsize=2.5, zorder=4 if clear else 3, label=row.cell.name)  # fmt: skip
 
 
-def _arrow(axes: Axes, row: _Row, at: tuple[float, float], marker: str) -> None:
+def _arrow(axes: Axes, row: Row, at: tuple[float, float], marker: str) -> None:
     """Points to what lies outside."""
     axes.plot(*at, marker, color=row.style.colour, ms=6, clip_on=False, zorder=5)
 
 
-def _heading(chart: _Chart, budget: float | None) -> str:
+def _heading(chart: Chart, budget: float | None) -> str:
     """What stands above the rows of a budget."""
     if budget is None:
         return "As published, at costs of their own"
     known = chart.known(chart.cells.equal_cost(budget))
-    figure = _number(known[0], chart.decimals) if known else "not known yet"
+    figure = number(known[0], chart.decimals) if known else "not known yet"
     return f"{100 * budget:.4g} % of the visits (Full at equal cost: {figure})"
 
 
-def _label(chart: _Chart) -> list[str]:
+def _label(chart: Chart) -> list[str]:
     """The name of the figure, in lines; and which way is better, which no line breaks."""
     better = "lower" if chart.lower else "higher"
     name = f"{chart.measure} ({better}\u00a0is\u00a0better)" if chart.measure else ""
-    return wrap(_literal(name), 42)
+    return wrap(literal(name), 42)
 
 
-def _differences(chart: _Chart) -> list[str]:
+def _differences(chart: Chart) -> list[str]:
     """The name of the differences, in lines; none where there are none."""
     better = "left" if chart.lower else "right"
     name = f"{chart.measure}: difference to Full at equal cost ({better}\u00a0is\u00a0better)"
-    return wrap(_literal(name), 46) if chart.rows else []
+    return wrap(literal(name), 46) if chart.rows else []
 
 
-def _notes(chart: _Chart) -> str:
+def _notes(chart: Chart) -> str:
     """How the picture is read, in the sentences that this one needs."""
     cells, notes = chart.cells, []
     if seeds := sorted({len(cell.lines) for cell in cells.cells.values()}):
@@ -436,7 +270,7 @@ def _frame(axes: Axes, title: str, at: float = 0.0) -> None:
                   color=INK, annotation_clip=False)  # fmt: skip
 
 
-def _names_width(chart: _Chart) -> float:
+def _names_width(chart: Chart) -> float:
     """Inches of the names of the rows, and of the room between them and the rows."""
     return 0.1 + max(map(_inches, {line for row in chart.rows for line in row.name}))
 
@@ -450,16 +284,6 @@ def _inches(text: str, *, bold: bool = False) -> float:
     return float(TextPath((0, 0), f"|{text}|", prop=font).vertices[:, 0].max()) / 72
 
 
-def _padded(values: Iterable[float], share: float) -> tuple[float, float]:
-    """The least and the greatest value, with room for a share of their distance on both sides."""
-    found = list(values) or [0.0, 1.0]
-    low, high = min(found), max(found)
-    if high - low <= 1e-9 * max(abs(low), abs(high)):
-        return low - (0.05 * abs(low) or 1.0), high + (0.05 * abs(high) or 1.0)
-    room = share * (high - low)
-    return low - room, high + room
-
-
 def _figures(axis: Axis, limits: tuple[float, float]) -> None:
     """Writes the figures of an axis out, unless they would be very long."""
     from matplotlib.ticker import ScalarFormatter
@@ -470,14 +294,3 @@ def _figures(axis: Axis, limits: tuple[float, float]) -> None:
         axis.set_major_formatter(plain)
     else:
         axis.set_major_formatter(lambda at, _: f"{at:.5g}".replace("-", "\N{MINUS SIGN}"))
-
-
-def _number(value: float, decimals: int, sign: str = "") -> str:
-    """A number as it is written; very small ones with an exponent."""
-    text = f"{value:{sign}.{decimals}f}" if decimals <= 7 else f"{value:{sign}.1e}"
-    return text.replace("-", "\N{MINUS SIGN}")
-
-
-def _literal(text: str) -> str:
-    """A text in which a dollar is a dollar, and begins no formula."""
-    return text.replace("$", r"\$")

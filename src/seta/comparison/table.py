@@ -82,8 +82,8 @@ def texts(cells: Cells, measure: str) -> tuple[list[str], list[list[str]]]:
 
 
 def direction(cells: Cells, measure: str) -> str:
-    """Returns which way a figure is better: "loss: lower is better"."""
-    return f"{measure}: {'lower' if measure in cells.lower else 'higher'} is better"
+    """Returns a figure, and which way it is better: "loss (lower is better)"."""
+    return f"{measure} ({'lower' if measure in cells.lower else 'higher'} is better)"
 
 
 def legend(cells: Cells) -> str:
