@@ -25,11 +25,13 @@ class Case(NamedTuple):
         files: Where its parts are, below the folder of its format.
         save: Returns the parts.
         go_on: Takes the parts, goes on, and returns a digest of what is chosen.
+        since: The first number of the format that has it.
     """
 
     files: list[str]
     save: Callable[[], list[Any]]
     go_on: Callable[[list[Any]], str]
+    since: int = 1
 
 
 def digest_of(selections):
@@ -49,7 +51,7 @@ def chosen_by(pruner):
     return digest_of(chosen)
 
 
-def pruner_case(kind, *, open=True, ranks=1):
+def pruner_case(kind, *, open=True, ranks=1, since=1):
     def go_on(states):
         pruner = made(kind)
         pruner.load_state_dict(states)
@@ -57,7 +59,7 @@ def pruner_case(kind, *, open=True, ranks=1):
 
     name = kind if open else f"{kind}-between"
     files = [f"{name}.seta"] if ranks == 1 else [f"{name}-{rank}.seta" for rank in range(ranks)]
-    return Case(files, lambda: states_of(kind, open=open, ranks=ranks), go_on)
+    return Case(files, lambda: states_of(kind, open=open, ranks=ranks), go_on, since)
 
 
 PRUNER = [
@@ -68,6 +70,7 @@ PRUNER = [
     pruner_case("strata"),
     pruner_case("budget"),
     pruner_case("sharded", ranks=2),
+    pruner_case("tracked", since=2),
 ]
 
 

@@ -40,7 +40,8 @@ def cases():
     """Yields kind, number and case of every state that is kept."""
     for kind, number in CURRENT.items():
         for at in range(1, number + 1):
-            yield from ((kind, at, case) for case in (PRUNER if kind == "pruner" else []))
+            kept = PRUNER if kind == "pruner" else []
+            yield from ((kind, at, case) for case in kept if case.since <= at)
             if kind in FRAMEWORKS:
                 yield kind, at, FRAMEWORKS[kind]
 

@@ -84,6 +84,7 @@ POLICIES = {
     "UCB, always_keep": {"policy": seta.UCB(every=1), "always_keep": [3, 5]},
     "BLS": {"policy": "BLS"},
     "reorder": {"policy": "Random", "reorder": np.sort},
+    "tracked": {"policy": "SeTa", "track": True},
     "RCAP, strata": {"policy": "RCAP", "strata": np.arange(40) % 3},
     "sharded": {"policy": "SeTa", "sharding": "sharded"},
 }
@@ -244,6 +245,7 @@ def test_resizing_is_whole_or_not_begun():
 RANKED = {
     "losses": {"policy": "SeTa"},
     "scores": {"policy": seta.UCB(every=1)},
+    "tracked": {"policy": "SeTa", "track": True},
     "losses, sharded": {"policy": "SeTa", "sharding": "sharded"},
     "scores, sharded": {"policy": seta.UCB(every=1), "sharding": "sharded"},
 }

@@ -30,8 +30,9 @@ def test_an_older_state_takes_every_step_from_its_own_format_on(third):
 def test_a_pruner_goes_on_from_a_state_in_an_older_format(monkeypatch):
     (state,) = states_of("plain")
     older = {("runs" if key == "run" else key): value for key, value in state.items()}
-    monkeypatch.setitem(formats.CURRENT, "pruner", 2)
-    monkeypatch.setitem(formats.STEPS, ("pruner", 1), lambda old: {**old, "run": old["runs"]})
+    now = formats.CURRENT["pruner"]
+    monkeypatch.setitem(formats.CURRENT, "pruner", now + 1)
+    monkeypatch.setitem(formats.STEPS, ("pruner", now), lambda old: {**old, "run": old["runs"]})
     pruner = made("plain")
     pruner.load_state_dict(older)
     assert pruner.next_epoch == 2 and pruner.epoch == 2
@@ -39,7 +40,7 @@ def test_a_pruner_goes_on_from_a_state_in_an_older_format(monkeypatch):
 
 def test_a_state_of_a_newer_format_is_refused_by_name_and_version():
     message = (
-        r"the state has the format seta-pruner-7, and this seta \(.+\) reads up to 1: upgrade seta"
+        r"the state has the format seta-pruner-7, and this seta \(.+\) reads up to 2: upgrade seta"
     )
     with pytest.raises(ValueError, match=message):
         made("plain").load_state_dict({"format": "seta-pruner-7"})
@@ -61,7 +62,7 @@ def test_a_state_of_a_newer_format_is_refused_by_name_and_version():
     ],
 )
 def test_what_is_no_state_is_refused_by_what_it_is(state, found):
-    message = f"not a state of a Pruner: its format must be 'seta-pruner-1', got {found}: give"
+    message = f"not a state of a Pruner: its format must be 'seta-pruner-2', got {found}: give"
     with pytest.raises(ValueError) as refused:
         Pruner(10, "SeTa", epochs=2).load_state_dict(state)
     assert str(refused.value).startswith(message)

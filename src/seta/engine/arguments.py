@@ -37,20 +37,27 @@ def policy(policy: Policy | str) -> Policy:
 
 def always_keep(indices: ArrayLike | None, n: int) -> NDArray[np.int64] | None:
     """Returns the indices sorted, each once; None where there are none."""
-    if indices is None:
-        return None
+    return None if indices is None else _samples("always_keep", indices, n)
+
+
+def traced(track: bool | ArrayLike, n: int) -> NDArray[np.int64] | None:
+    """Returns the samples whose losses of all epochs the user wants, sorted; None: nobody's."""
+    return None if isinstance(track, (bool, np.bool_)) else _samples("track", track, n)
+
+
+def _samples(name: str, indices: ArrayLike, n: int) -> NDArray[np.int64] | None:
     array = np.asarray(indices)
     if not array.size:
         return None
     if array.dtype == np.bool_:
         raise ValueError(
-            f"always_keep must be indices, got a mask of shape {array.shape}: give "
+            f"{name} must be indices, got a mask of shape {array.shape}: give "
             "numpy.flatnonzero(mask)"
         )
-    check_indices(array, n, name="always_keep")
-    kept = np.unique(array).astype(np.int64)
-    kept.flags.writeable = False
-    return kept
+    check_indices(array, n, name=name)
+    samples = np.unique(array).astype(np.int64)
+    samples.flags.writeable = False
+    return samples
 
 
 def strata(

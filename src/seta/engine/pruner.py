@@ -42,6 +42,7 @@ from seta.engine.table import tracked
 from seta.engine.table.exchange import agree, digest_of, equally_long, refuse_dealt_again
 from seta.engine.table.ranks import Ranks
 from seta.engine.table.table import Reopened, Sharding, State
+from seta.engine.trace import Trajectories
 from seta.engine.why import why
 
 logger = logging.getLogger(__name__)
@@ -107,7 +108,9 @@ class Pruner:
         count_kept: Whether to count how often each sample was kept, in `kept_counts`, for 4 more
             bytes per sample.
         track: Whether to keep how many losses each sample had, their mean and their spread, for
-            `table()`: 12 more bytes per sample, 16 where the policy keeps a score.
+            `table()`: 12 more bytes per sample, 16 where the policy keeps a score; and the losses
+            of all epochs of some samples, for `trajectories()`. Or integers, samples that have to
+            be among these.
         threads: Threads to use; by default all cores. The selection does not depend on it.
         ranks: The processes that train together, each its share of every epoch; None: this one
             alone. All of them make the pruner with the same arguments.
@@ -148,7 +151,7 @@ class Pruner:
         reorder: Reorder | None = None,
         on_epoch: Listener | Iterable[Listener] | None = None,
         count_kept: bool = False,
-        track: bool = False,
+        track: bool | ArrayLike = False,
         threads: int | None = None,
         ranks: Ranks | None = None,
         sharding: Sharding | None = None,
@@ -178,6 +181,7 @@ class Pruner:
         arguments.check_shares(self.sizes, self.lengths, self._table.share_size)
         self._holders: list[Holder] = []
         self._history: list[Row] = []
+        self._trace = self._settings.trace()
         self._run = Run()
         self._change: _Change | None = None
         self._torn: str | None = None  # what left the table half written
@@ -403,6 +407,20 @@ class Pruner:
         """
         return self._looked_up()[0]
 
+    def trajectories(self) -> Trajectories:
+        """Returns the losses of all epochs that are over, of some samples of a tracked run.
+
+        That is 256 samples, chosen by the seed, and those that `track=` names. Of a sharded table
+        it is the losses of the samples `held`, and of all of them up to the latest resume.
+
+        Raises:
+            RuntimeError: The pruner was made without `track=`.
+        """
+        self._settle()
+        if self._trace is None:
+            raise RuntimeError("no losses were followed: make the Pruner with track=True")
+        return self._trace.trajectories()
+
     def why(self, index: int) -> str:
         """Returns why the open or the coming epoch keeps a sample or leaves it out, in words.
 
@@ -551,7 +569,9 @@ class Pruner:
         row = open_row(epoch, self.n, kept, histogram, choice)
         opened = self._opened(row, choice.curve, histogram.binning, choice.mask, weights)
         row["select_seconds"] = time.perf_counter() - started
-        self._commit(run, run.begin(opened, histogram))
+        trace = self._trace
+        note = None if trace is None else partial(trace.begin, epoch, histogram, choice.curve)
+        self._commit(run, run.begin(opened, histogram), note)
         return opened.selection
 
     def _opened(
@@ -698,12 +718,14 @@ class Pruner:
         nonfinite, visits, over = self._table.exchange(run.open.epoch, self._digests(run.open))
         row, after = run.close(run.open.row, visits, nonfinite, self.sizes.most)
         counts = self._table.columns.counted(run.open.mask)
-        at = len(self._history)
+        at, epoch = len(self._history), run.open.epoch
 
         def apply() -> None:
             over()
             self._table.columns.kept_counts = counts
             self._history[at:] = [row]
+            if self._trace is not None:
+                self._trace.end(at, self._table, epoch)
 
         self._commit(run, after, apply)
         if after.next_epoch == self.epochs and row["never_trained"]:
@@ -789,6 +811,7 @@ class Pruner:
             "settings": self._settings.identity(),
             "run": {"history": [dict(row) for row in self._history], "full": run.full},
             "table": {**part, **table},
+            "trace": None if self._trace is None else self._trace.state_dict(run.begun),
             "open": opened,
         }
 
@@ -837,6 +860,9 @@ class Pruner:
         self._torn, self._change = "load_state_dict()", None
         trained, nonfinite = self._table.load_state_dict(states, reopened)
         self._history = [dict(row) for row in history]
+        if self._trace is not None:
+            traces = [state["trace"] for state in states]
+            self._trace.load_state_dict(traces, len(history), self.n)
         if reopened is not None:
             run = run._replace(tally=run.tally.after(0, trained, nonfinite))
         self._run = run
@@ -904,3 +930,5 @@ class Pruner:
         saved = self._table.state_dict(None, [0, 0], False)
         table.load_state_dict([{"table": saved}])
         self._settings, self._table = settings, table
+        if self._trace is not None:
+            self._trace.resize(n)

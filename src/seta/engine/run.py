@@ -77,6 +77,11 @@ class Run(NamedTuple):
     histogram: LossHistogram | None = None
     curve: KeepCurve | None = None
 
+    @property
+    def begun(self) -> int:
+        """The first epoch that has not begun."""
+        return self.next_epoch if self.open is None else self.open.epoch + 1
+
     def begin(self, epoch: OpenEpoch, histogram: LossHistogram) -> Run:
         """Returns the run with an epoch that has just begun."""
         return self._replace(

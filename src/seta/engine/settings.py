@@ -22,6 +22,7 @@ from seta.engine.table.exchange import digest_of
 from seta.engine.table.make import make_table
 from seta.engine.table.ranks import Ranks
 from seta.engine.table.table import Sharding, Table
+from seta.engine.trace import Trace
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Settings:
         reorder: Puts an epoch's indices into another order.
         count_kept: Whether to count how often each sample was kept.
         track: Whether visits, mean and spread of each sample's losses are kept.
+        traced: int64, sorted, samples whose losses of all epochs are kept, as the user named them.
         threads: Threads to use.
         ranks: The processes that train together.
         sharding: "replicated" or "sharded".
@@ -60,6 +62,7 @@ class Settings:
     reorder: Reorder | None
     count_kept: bool
     track: bool
+    traced: NDArray[np.int64] | None
     threads: int
     ranks: Ranks | None
     sharding: Sharding
@@ -80,7 +83,7 @@ class Settings:
         strata: ArrayLike | None,
         reorder: Reorder | None,
         count_kept: bool,
-        track: bool,
+        track: bool | ArrayLike,
         threads: int | None,
         ranks: Ranks | None,
         sharding: Sharding | None,
@@ -108,7 +111,8 @@ class Settings:
             arguments.strata(strata, n, method),
             reorder,
             count_kept,
-            track,
+            bool(track) if isinstance(track, (bool, np.bool_)) else True,
+            arguments.traced(track, n),
             parallel.available_threads()
             if threads is None
             else arguments.integer("threads", threads, 1, "leave it out to use all cores"),
@@ -135,7 +139,16 @@ class Settings:
                 sizes, self.budget, self.lengths, next_epoch, own, kept
             )
         classes = arguments.strata(strata, n, self.policy)
-        return replace(self, n=n, sizes=sizes, lengths=lengths, always_keep=kept, strata=classes)
+        traced = None if self.traced is None else self.traced[self.traced < n]
+        return replace(
+            self,
+            n=n,
+            sizes=sizes,
+            lengths=lengths,
+            always_keep=kept,
+            strata=classes,
+            traced=traced,
+        )
 
     @property
     def kinds(self) -> int | None:
@@ -163,6 +176,10 @@ class Settings:
             ranks=self.ranks,
         )
 
+    def trace(self) -> Trace | None:
+        """Returns what remembers the course of a run that begins; None if it is not tracked."""
+        return Trace(self.n, self.seed, self.traced) if self.track else None
+
     def identity(self) -> dict[str, Any]:
         """Returns what a state must have in common with the run."""
         return {
@@ -186,6 +203,6 @@ class Settings:
             "steps": self.steps,
             "reorder": self.reorder is not None,
             "count_kept": self.count_kept,
-            "track": self.track,
+            "track": self.track and (identity.describe_indices(self.traced) or True),
             "lengths of the epochs": lengths,
         }

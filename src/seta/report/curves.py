@@ -11,8 +11,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from seta.engine.curves.bars import Floats, bars_of
 from seta.engine.curves.curve import KeepCurve
 from seta.engine.curves.histogram import LossHistogram
 
@@ -23,10 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Snapshot", "curves_figure", "keep_curve_panel"]
 
-Floats = NDArray[np.float64]
-
 TRAINED, LEFT_OUT, CURVE, INK = "#56B4E9", "#C9C9C9", "#D55E00", "#333333"
-_BARS = 44
 _HEADROOM = 1.2  # times the tallest bar, and certainty, so that the strip of groups fits above
 
 
@@ -96,8 +93,7 @@ def keep_curve_panel(axes: "Axes", snapshot: Snapshot) -> "Axes":
         The axes of the keep probability, which share the loss axis.
     """
     histogram, curve = snapshot.histogram, snapshot.curve
-    edges, logarithmic = _bars(histogram)
-    kept, every = _heights(histogram, curve, edges)
+    edges, every, kept, logarithmic = bars_of(histogram, curve)
     axes.stairs(every, edges, baseline=kept, fill=True, color=LEFT_OUT, label="left out")
     axes.stairs(kept, edges, fill=True, color=TRAINED, label="trained on (expected)")
     if logarithmic:
@@ -116,22 +112,6 @@ def keep_curve_panel(axes: "Axes", snapshot: Snapshot) -> "Axes":
     return probability
 
 
-def _bars(histogram: LossHistogram) -> tuple[Floats, bool]:
-    """Edges of bars that a person can tell apart, and whether they are laid out in log losses."""
-    occupied = np.flatnonzero(histogram.counts)
-    low, high = histogram.edges[occupied[0]], histogram.edges[occupied[-1] + 1]
-    if high - low <= 1e-5 * max(abs(low), abs(high), 1e-3):  # all the same
-        pad = max(0.1 * abs(high), 1e-3)
-        return np.linspace(low - pad, high + pad, _BARS + 1), False
-    if low < 0:
-        return np.linspace(low, high, _BARS + 1), False
-    positive = histogram.edges[1:][occupied]  # a loss of exactly 0 goes into the first bar
-    low = max(low, float(positive[positive > high * 1e-9].min()) * 0.5, high * 1e-9)
-    if high / low < 3:
-        return np.linspace(low, high, _BARS + 1), False
-    return np.geomspace(low, high, _BARS + 1), True
-
-
 def _log_axis(axes: "Axes", edges: Floats) -> None:
     """Lay the losses out in logarithms, with ticks that have room."""
     from matplotlib.ticker import LogLocator, NullFormatter
@@ -142,14 +122,6 @@ def _log_axis(axes: "Axes", edges: Floats) -> None:
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if ratio < 30 else (1, 3)))
         axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
-
-
-def _heights(histogram: LossHistogram, curve: KeepCurve, edges: Floats) -> tuple[Floats, Floats]:
-    """Expected samples trained on, and all samples, per bar."""
-    values = np.clip(histogram.centres, edges[0], edges[-1])
-    kept, _ = np.histogram(values, edges, weights=histogram.counts * curve.mean_keep(histogram))
-    every, _ = np.histogram(values, edges, weights=histogram.counts)
-    return kept.astype(np.float64), every.astype(np.float64)
 
 
 def _steps(histogram: LossHistogram, curve: KeepCurve) -> tuple[Floats, Floats]:

@@ -104,7 +104,8 @@ class PrunedDataLoader(Loop, DataLoader[Any]):
             samples of one length into one batch, say.
         on_epoch: Called with the row of each epoch that ends; one function or several.
         count_kept: Whether to count how often each sample was kept (`pruner.kept_counts`).
-        track: Whether to keep visits, mean and spread of each sample's losses (`pruner.table()`).
+        track: Whether to keep visits, mean and spread of each sample's losses (`pruner.table()`),
+            and all losses of some (`pruner.trajectories()`); or integers, samples to be among them.
         threads: Threads that choose the samples of an epoch; None: all cores.
         process_group: The processes that train together: a torch process group, or one dimension of
             a device mesh (`mesh["dp"]`), so that tensor- and pipeline-parallel processes share what
@@ -145,7 +146,7 @@ class PrunedDataLoader(Loop, DataLoader[Any]):
         reorder: Reorder | None = None,
         on_epoch: Listener | Iterable[Listener] | None = None,
         count_kept: bool = False,
-        track: bool = False,
+        track: bool | ArrayLike = False,
         threads: int | None = None,
         process_group: ProcessGroup | DeviceMesh | None = None,
         sharding: Sharding | None = None,

@@ -20,6 +20,7 @@ from seta.engine.state.fields import Field
 from seta.engine.state.identity import check_run
 from seta.engine.state.parts import check_together
 from seta.engine.state.rows import check_row
+from seta.engine.trace import check_trace
 
 _FLOAT32 = float(np.finfo(np.float32).max)
 
@@ -72,6 +73,7 @@ def _check_part(root: Field, own_epochs: int, strata: int) -> None:
             f"(0 to {own_epochs - 1}): give the number of epochs of the whole run as epochs="
         )
     rows = n
+    check_trace(root["trace"], n, max(1, latest), epochs_over)
     if settings["sharding"].value == "sharded":
         rows = sharded.check_table(table, n, epochs)
     _check_columns(table, rows, latest, epochs_over)

@@ -12,12 +12,12 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-CURRENT = {"pruner": 1, "loader": 1, "stream": 1, "lightning": 1, "trainer": 1}
+CURRENT = {"pruner": 2, "loader": 1, "stream": 1, "lightning": 1, "trainer": 1}
 """The number of each format."""
 
 Step = Callable[[dict[str, Any]], dict[str, Any]]
 
-STEPS: dict[tuple[str, int], Step] = {}
+STEPS: dict[tuple[str, int], Step] = {("pruner", 1): lambda old: {**old, "trace": None}}
 """What makes of a state of (kind, number) the one of the next number. It changes no argument."""
 
 _SAVED_BY = {
@@ -34,7 +34,7 @@ def name_of(kind: str) -> str:
 
     Examples:
         >>> name_of("pruner")
-        'seta-pruner-1'
+        'seta-pruner-2'
     """
     return f"seta-{kind}-{CURRENT[kind]}"
 

@@ -89,6 +89,7 @@ def _common(root: Field) -> Iterator[Field]:
     table, opened = root["table"], root["open"]
     yield root["settings"]
     yield root["run"]
+    yield root["trace"]["samples"] if root["trace"].given else root["trace"]
     columns = ("losses", "last_trained", "kept_counts", "columns")
     for name in columns if whole else ("dealt", "shared"):
         yield table[name]

@@ -68,7 +68,8 @@ class PrunedAccelerateLoader(Loop):
         reorder: Takes an epoch's indices in random order and returns a permutation of them.
         on_epoch: Called in each process with the row of each epoch that ends; one or several.
         count_kept: Whether to count how often each sample was kept (`pruner.kept_counts`).
-        track: Whether to keep visits, mean and spread of each sample's losses (`pruner.table()`).
+        track: Whether to keep visits, mean and spread of each sample's losses (`pruner.table()`),
+            and all losses of some (`pruner.trajectories()`); or integers, samples to be among them.
         threads: Threads that choose the samples of an epoch; None: all cores.
         changed: What is meant to differ from the run that `accelerator.load_state` restores, as for
             `load_state_dict`.
@@ -105,7 +106,7 @@ class PrunedAccelerateLoader(Loop):
         reorder: Reorder | None = None,
         on_epoch: Listener | Iterable[Listener] | None = None,
         count_kept: bool = False,
-        track: bool = False,
+        track: bool | ArrayLike = False,
         threads: int | None = None,
         changed: Iterable[str] = (),
         **options: Unpack[LoaderOptions],

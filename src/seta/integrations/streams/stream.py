@@ -101,7 +101,8 @@ class PrunedStream(Loop):
         strata: Integers (n,), the class of each sample, for a policy that looks at classes.
         on_epoch: Called with the row of each epoch that ends; one function or several.
         count_kept: Whether to count how often each sample was kept (`pruner.kept_counts`).
-        track: Whether to keep visits, mean and spread of each sample's losses (`pruner.table()`).
+        track: Whether to keep visits, mean and spread of each sample's losses (`pruner.table()`),
+            and all losses of some (`pruner.trajectories()`); or integers, samples to be among them.
         threads: Threads that choose the samples of an epoch; None: all cores.
         process_group: The processes that train together; None: all of `torch.distributed`.
         **options: Of torch's `DataLoader`, those of `StreamOptions`. `drop_last` concerns epochs
@@ -133,7 +134,7 @@ class PrunedStream(Loop):
         strata: ArrayLike | None = None,
         on_epoch: Listener | Iterable[Listener] | None = None,
         count_kept: bool = False,
-        track: bool = False,
+        track: bool | ArrayLike = False,
         threads: int | None = None,
         process_group: ProcessGroup | DeviceMesh | None = None,
         **options: Unpack[StreamOptions],

@@ -37,7 +37,8 @@ class PruningArguments:
             samples of one length into one batch, say.
         on_epoch: Called with the row of each epoch that ends; one function or several.
         count_kept: Whether to count how often each sample was kept (`pruner.kept_counts`).
-        track: Whether to keep visits, mean and spread of each sample's losses (`pruner.table()`).
+        track: Whether to keep visits, mean and spread of each sample's losses (`pruner.table()`),
+            and all losses of some (`pruner.trajectories()`); or integers, samples to be among them.
         threads: Threads that choose the samples of an epoch; None: all cores.
         sample_losses: For models whose loss is not a cross-entropy or squared error of `logits` and
             `labels`: takes the model's outputs and the batch, and returns the losses of its
@@ -58,7 +59,7 @@ class PruningArguments:
     reorder: Reorder | None = None
     on_epoch: Listener | Iterable[Listener] | None = None
     count_kept: bool = False
-    track: bool = False
+    track: bool | ArrayLike = False
     threads: int | None = None
     sample_losses: Callable[[Any, dict[str, Any]], SampleLosses] | None = None
     changed: Iterable[str] = ()

@@ -1,0 +1,157 @@
+"""What a tracked run remembers of its course: all losses of a few samples, and bars of each epoch.
+
+A few kB per epoch, whatever the number of samples; for a look at the run, not for choosing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seta.engine.curves.bars import Bars, bars_of
+from seta.engine.curves.curve import KeepCurve
+from seta.engine.curves.histogram import LossHistogram
+from seta.engine.state.fields import Field
+from seta.engine.table import tracked
+from seta.engine.table.table import Table
+
+RESERVOIR = 256
+"""Samples, chosen by the seed, whose losses of all epochs are kept."""
+
+_FLOAT32 = float(np.finfo(np.float32).max)
+
+
+class Trajectories(NamedTuple):
+    """The losses that some samples had, epoch by epoch.
+
+    Attributes:
+        samples: int64 (m,), which samples.
+        losses: float32 (epochs over, m), NaN where an epoch did not train a sample.
+    """
+
+    samples: NDArray[np.int64]
+    losses: NDArray[np.float32]
+
+
+class Trace:
+    """The course of a run.
+
+    Args:
+        n: Samples of the dataset.
+        seed: Of the run.
+        named: int64, samples that the user wants to follow; None: nobody's.
+
+    Attributes:
+        samples: int64 (m,), sorted, those that are followed.
+    """
+
+    def __init__(self, n: int, seed: int, named: NDArray[np.int64] | None) -> None:
+        chosen = np.random.default_rng([seed, 0x7ACE]).choice(n, min(n, RESERVOIR), replace=False)
+        self._named = np.empty(0, np.int64) if named is None else named
+        self.samples: NDArray[np.int64] = np.union1d(chosen.astype(np.int64), self._named)
+        self._losses: list[NDArray[np.float32]] = []
+        self._pictures: list[tuple[int, Bars]] = []
+
+    def begin(self, epoch: int, histogram: LossHistogram, curve: KeepCurve) -> None:
+        """Notes the bars of an epoch that begins; again, it changes nothing more."""
+        if histogram.seen:
+            self._pictures = [*self._before(epoch), (epoch, bars_of(histogram, curve))]
+
+    def end(self, at: int, table: Table, epoch: int) -> None:
+        """Notes the losses of an epoch that is over; again, it changes nothing more.
+
+        Args:
+            at: How many epochs have ended before it.
+            table: With its losses.
+            epoch: Its number.
+        """
+        columns = table.columns
+        losses = columns.memory.get(tracked.LATEST, columns.values)
+        rows = table.rows_of(self.samples)
+        trained = (rows >= 0) & (columns.last_trained[rows] == epoch + 1)
+        self._losses[at:] = [np.where(trained, losses[rows], np.float32(np.nan))]
+
+    def trajectories(self) -> Trajectories:
+        """Returns the losses of the samples that are followed, a copy."""
+        empty = np.empty((0, len(self.samples)), np.float32)
+        return Trajectories(self.samples.copy(), np.stack(self._losses) if self._losses else empty)
+
+    def resize(self, n: int) -> None:
+        """Forgets the samples that a shorter dataset has no more."""
+        here = self.samples < n
+        self.samples, self._named = self.samples[here], self._named[self._named < n]
+        self._losses = [losses[here] for losses in self._losses]
+
+    def state_dict(self, next_epoch: int) -> dict[str, Any]:
+        """Returns what recreates it.
+
+        Args:
+            next_epoch: The first epoch that has not begun.
+        """
+        pictures = [{"epoch": at, **bars._asdict()} for at, bars in self._before(next_epoch)]
+        return {**self.trajectories()._asdict(), "pictures": pictures}
+
+    def load_state_dict(self, parts: Sequence[Mapping[str, Any] | None], over: int, n: int) -> None:
+        """Takes over a saved course; the samples that it follows stay those of the state.
+
+        Args:
+            parts: Of each process; where each had its own samples, together they have all.
+            over: How many epochs have ended.
+            n: Samples of the dataset.
+        """
+        first = parts[0]
+        if first is None:  # followed from now on
+            self._losses = list(np.full((over, len(self.samples)), np.nan, np.float32))
+            self._pictures = []
+            return
+        saved = first["samples"][first["samples"] < n]
+        merged = np.fmax.reduce([part["losses"] for part in parts if part is not None])
+        self.samples = np.union1d(saved, self._named)
+        losses = np.full((over, len(self.samples)), np.nan, np.float32)
+        losses[:, np.searchsorted(self.samples, saved)] = merged[:, : len(saved)]
+        self._losses = list(losses)
+        self._pictures = [(one["epoch"], _copied(one)) for one in first["pictures"]]
+
+    def _before(self, epoch: int) -> list[tuple[int, Bars]]:
+        return [(at, bars) for at, bars in self._pictures if at < epoch]
+
+
+def _copied(saved: Mapping[str, Any]) -> Bars:
+    """Returns saved bars, whose arrays may lie in a file."""
+    edges, samples, kept = (np.array(saved[name]) for name in ("edges", "samples", "kept"))
+    return Bars(edges, samples, kept, saved["logarithmic"])
+
+
+def check_trace(saved: Field, n: int, epochs: int, over: int) -> None:
+    """Refuses what is no course of a run.
+
+    Args:
+        saved: The entry.
+        n: Samples of the dataset.
+        epochs: How many of the run may have begun.
+        over: How many have ended.
+    """
+    if not saved.given:
+        return
+    samples = saved["samples"].array(np.int64, None)
+    saved["samples"].within(samples, 0, n - 1)
+    saved["samples"].require(bool(np.all(np.diff(samples) > 0)), "sorted, each sample once")
+    losses = saved["losses"].array(np.float32, over, len(samples))
+    saved["losses"].within(losses, -_FLOAT32, _FLOAT32)
+    least = 0
+    for picture in saved["pictures"].items():
+        least = picture["epoch"].integer(least, epochs - 1) + 1
+        edges = picture["edges"].array(np.float64, None)
+        picture["edges"].require(
+            len(edges) > 1 and bool(np.isfinite(edges).all() and np.all(np.diff(edges) > 0)),
+            "two or more rising finite numbers",
+        )
+        counts = picture["samples"].array(np.int64, len(edges) - 1)
+        picture["samples"].within(counts, 0, n)
+        kept = picture["kept"].array(np.float64, len(edges) - 1)
+        picture["kept"].require(bool(np.isfinite(kept).all()), "finite")
+        picture["kept"].within(kept, 0, n)
+        picture["logarithmic"].flag()
