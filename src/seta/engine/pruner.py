@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -33,6 +33,7 @@ from seta.engine.rows import Row, open_row
 from seta.engine.run import Run, Tally
 from seta.engine.samples import SampleTable, table_of
 from seta.engine.settings import Settings
+from seta.engine.shown import html_of_run
 from seta.engine.state.checked import check
 from seta.engine.state.curves import unpack_curve
 from seta.engine.state.formats import name_of
@@ -44,6 +45,9 @@ from seta.engine.table.ranks import Ranks
 from seta.engine.table.table import Reopened, Sharding, State
 from seta.engine.trace import Trajectories
 from seta.engine.why import why
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 logger = logging.getLogger(__name__)
 
@@ -199,6 +203,9 @@ class Pruner:
             where = f"all {epochs} epochs over"
         saved = f", {100 * self._history[-1]['saved']:.1f} % saved" if self._history else ""
         return f"Pruner({self.n:,} samples, {self.policy!r}, {where}{saved})"
+
+    def _repr_html_(self) -> str:
+        return html_of_run(repr(self), self._history)
 
     # What it was made with.
 
@@ -450,6 +457,29 @@ class Pruner:
             always=self.always_keep is not None and index in self.always_keep,
             stratum=None if strata is None else int(strata[index]),
         )
+
+    def plot(self) -> Figure:
+        """Draws the losses that the latest epoch began with, and the keep curve over them.
+
+        Returns:
+            A figure of matplotlib; notebooks show it, `savefig(path)` writes it.
+
+        Raises:
+            RuntimeError: No epoch with losses has begun since the pruner was made or loaded.
+            ImportError: matplotlib is not installed.
+        """
+        from seta.extras import require
+        from seta.report.curves import Snapshot, curves_figure
+
+        require("Pruner.plot", "matplotlib")
+        run = self._settle()
+        if run.histogram is None or run.curve is None or not run.histogram.seen:
+            raise RuntimeError("there are no losses to plot: begin an epoch that has some first")
+        epoch = f"Epoch {self._latest_epoch()} of 0 to {self.epochs - 1}"
+        judged = "score" if self._table.columns.own else "loss"
+        snapshot = Snapshot(epoch, run.histogram, run.curve, judged)
+        name = getattr(self.policy, "__name__", type(self.policy).__name__)
+        return curves_figure([snapshot], title=f"What {name} trains on")
 
     def _looked_up(self) -> tuple[SampleTable, KeepCurve]:
         """Returns the table of samples, and the curve of the coming epoch."""

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from seta.engine.curves.curve import KeepCurve
 from seta.engine.curves.histogram import Binning
 from seta.engine.open_epoch import OpenEpoch
+from seta.engine.shown import html, text
 from seta.engine.table import tracked
 from seta.engine.table.table import Table
 
@@ -105,9 +106,7 @@ class SampleTable(Mapping[str, NDArray[Any]]):
         parquet.write_table(pyarrow.table(dict(self)), path)
 
     def __repr__(self) -> str:
-        rows = [list(self)]
-        few = range(min(self.rows, _SHOWN))
-        rows += [[_text(column[row]) for column in self._columns.values()] for row in few]
+        rows = [list(self), *([text(value) for value in row] for row in self._few())]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = [
             "  ".join(text.rjust(width) for text, width in zip(row, widths, strict=True))
@@ -116,9 +115,13 @@ class SampleTable(Mapping[str, NDArray[Any]]):
         more = [f"... {self.rows:,} samples in all"] if self.rows > _SHOWN else []
         return "\n".join(["SampleTable", *lines, *more])
 
+    def _repr_html_(self) -> str:
+        return html(f"SampleTable: {self.rows:,} samples", self, self._few())
 
-def _text(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, np.floating) else str(value)
+    def _few(self) -> list[list[Any]]:
+        """Returns the first rows."""
+        columns = self._columns.values()
+        return [[column[row] for column in columns] for row in range(min(self.rows, _SHOWN))]
 
 
 def table_of(

@@ -72,7 +72,7 @@ def curves_figure(snapshots: Sequence[Snapshot], *, title: str) -> "Figure":
         list(entries.values()),
         list(entries),
         loc="outside lower center",
-        ncols=len(entries),
+        ncols=min(len(entries), 2 * max(2, len(panels)) - 1),
         frameon=False,
         fontsize=10,
     )

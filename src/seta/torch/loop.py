@@ -25,6 +25,7 @@ from torch import Tensor
 from seta.engine import Pruner
 from seta.engine.arguments import integer
 from seta.engine.rows import Row
+from seta.engine.shown import html_of_run
 from seta.engine.state.formats import name_of
 from seta.engine.state.parts import upgraded
 from seta.torch.arguments import sample_indices
@@ -65,6 +66,9 @@ class Loop(ABC):
     def __repr__(self) -> str:
         batch = self._pruner.sizes.batch_size
         return f"{type(self).__name__}(batches of {batch}, {self._pruner!r})"
+
+    def _repr_html_(self) -> str:
+        return html_of_run(repr(self), self._pruner.history)
 
     # What a subclass says, and what it may.
 
