@@ -164,6 +164,20 @@ def test_runs_that_are_not_tracked_have_none_and_may_begin_to(caplog):
     assert losses.shape[0] == 3 and np.isfinite(losses[2]).any()
 
 
+def test_a_state_of_the_first_format_had_nan_for_no_visits():
+    pruner = train(pruner_of("UCB"), 2)
+    table, state = pruner.table(), pruner.state_dict()
+    columns = state["table"]["columns"]
+    for name in ("track.visits", "track.mean", "track.squares"):
+        columns[name][table["visits"] == 0] = np.nan
+    del state["trace"]
+    older = pruner_of("UCB")
+    older.load_state_dict({**state, "format": "seta-pruner-1"})
+    assert (table["visits"] == 0).any()
+    for name, column in older.table().items():
+        assert np.array_equal(column, table[name], equal_nan=True), name
+
+
 @pytest.mark.parametrize(
     "track, message",
     [

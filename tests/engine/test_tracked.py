@@ -45,15 +45,16 @@ def train(pruner, epochs, seen=None, batch=25):
 def check(memory, samples, seen):
     """Columns of these samples, against the lists of their losses."""
     visits, spread = tracked.visits_of(memory), tracked.spread_of(memory)
+    mean = tracked.mean_of(memory)
     for row, sample in enumerate(samples):
         if sample >= N:
             continue
         losses = np.array(seen.get(sample, []))
         assert visits[row] == len(losses)
         if len(losses):
-            assert memory[tracked.MEAN][row] == pytest.approx(losses.mean(), rel=1e-5, abs=1e-5)
+            assert mean[row] == pytest.approx(losses.mean(), rel=1e-5, abs=1e-5)
         else:
-            assert np.isnan(memory[tracked.MEAN][row])
+            assert np.isnan(mean[row])
         if len(losses) > 1:
             assert spread[row] == pytest.approx(losses.std(ddof=1), rel=1e-3, abs=1e-4)
         else:

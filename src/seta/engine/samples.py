@@ -178,7 +178,7 @@ def table_of(
         found["kept"] = (columns.kept_counts if counts is None else counts).astype(np.int64)
     if tracked.VISITS in memory:
         found["visits"] = tracked.visits_of(memory)
-        found["mean"] = memory[tracked.MEAN]
+        found["mean"] = tracked.mean_of(memory)
         found["spread"] = tracked.spread_of(memory)
     return SampleTable({name: column[rows] for name, column in found.items()})
 

@@ -12,12 +12,27 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
+from seta.engine.table import tracked
+
 CURRENT = {"pruner": 2, "loader": 1, "stream": 1, "lightning": 1, "trainer": 1}
 """The number of each format."""
 
 Step = Callable[[dict[str, Any]], dict[str, Any]]
 
-STEPS: dict[tuple[str, int], Step] = {("pruner", 1): lambda old: {**old, "trace": None}}
+
+def _with_trace(old: dict[str, Any]) -> dict[str, Any]:
+    """Returns a state with an entry for the course of the run; visits begin with 0, not NaN."""
+    sums = (tracked.VISITS, tracked.MEAN, tracked.SQUARES)
+    columns = {
+        name: np.nan_to_num(column) if name in sums else column
+        for name, column in old["table"]["columns"].items()
+    }
+    return {**old, "table": {**old["table"], "columns": columns}, "trace": None}
+
+
+STEPS: dict[tuple[str, int], Step] = {("pruner", 1): _with_trace}
 """What makes of a state of (kind, number) the one of the next number. It changes no argument."""
 
 _SAVED_BY = {

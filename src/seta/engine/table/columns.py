@@ -91,7 +91,7 @@ class LossColumns:
         self.own: tuple[str, ...] = () if scored is None else tuple(scored.columns)
         self._tracked = tracked.names(scored=scored is not None) if track else ()
         names = (*self.own, *self._tracked)
-        self.memory = {name: np.full(n, np.nan, np.float32) for name in names}
+        self.memory = {name: np.full(n, _before(name), np.float32) for name in names}
         self.wanted = counted_columns(scored)
         self._before: tuple[NDArray[Any], dict[str, NDArray[Any]]] | None = None
         if losses is not None:
@@ -165,7 +165,7 @@ class LossColumns:
         changed = [(self.values, losses)] if self._scored is None else []
         changed += self._folded(indices, losses)
         if self._tracked:
-            old = {name: self.memory[name][indices] for name in self._tracked}
+            old = {name: self.memory[name].take(indices) for name in self._tracked}
             new = tracked.fold(old, losses)
             changed += [(self.memory[name], values) for name, values in new.items()]
         return changed
@@ -312,8 +312,8 @@ class LossColumns:
         self.last_trained[rows:] = 0
         if self.kept_counts is not None:
             self.kept_counts[rows:] = 0
-        for column in self.memory.values():
-            column[rows:] = np.nan
+        for name, column in self.memory.items():
+            column[rows:] = _before(name)
 
     def take(self, here: slice, saved: Mapping[str, Any], there: slice) -> None:
         """Takes over some rows of saved columns, in place.
@@ -336,9 +336,14 @@ class LossColumns:
             elif name == tracked.LATEST and tracked.VISITS in columns:  # there were no scores
                 copy_rows(self.memory[name][here], saved["losses"][there])
             else:  # tracked from now on
-                self.memory[name][here] = np.nan
+                self.memory[name][here] = _before(name)
         if not own:
             self.begin_columns(here)
+
+
+def _before(name: str) -> float:
+    """Returns what a column holds of a sample without losses."""
+    return tracked.BEFORE.get(name, np.nan)
 
 
 def _without_infinite(column: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -18,6 +18,12 @@ VISITS, MEAN, SQUARES, LATEST = "track.visits", "track.mean", "track.squares", "
 """The dot keeps them apart from the columns of policies, which are Python names."""
 
 
+BEFORE = {VISITS: 0.0, MEAN: 0.0, SQUARES: 0.0, LATEST: np.nan}
+"""What they hold of a sample without losses."""
+
+_ONE, _MOST = np.float32(1), np.float64(np.finfo(np.float32).max)
+
+
 def names(*, scored: bool) -> tuple[str, ...]:
     """Returns the columns of a tracked run: 12 bytes a sample, 16 where a score hides the loss."""
     return (VISITS, MEAN, SQUARES, *([LATEST] if scored else []))
@@ -29,28 +35,39 @@ def fold(
     """Returns the columns with one more loss each (Welford's sums).
 
     Args:
-        old: float32 (B,) by name, NaN where there were no losses yet.
+        old: float32 (B,) by name.
         losses: float32 (B,), finite.
     """
-    visits = np.nan_to_num(old[VISITS]) + np.float32(1)
-    before = np.where(visits == 1, losses, old[MEAN])
-    step = losses.astype(np.float64) - before
-    mean = (before + step / visits).astype(np.float32)
-    squares = (np.nan_to_num(old[SQUARES]) + step * (losses - mean)).astype(np.float32)
-    found = {VISITS: visits, MEAN: mean, SQUARES: squares}
+    visits = old[VISITS] + _ONE
+    mean, exact = old[MEAN].astype(np.float64), losses.astype(np.float64)
+    squares = exact - mean
+    mean += squares / visits
+    squares *= exact - mean
+    squares += old[SQUARES]
+    np.minimum(squares, _MOST, out=squares)
+    found = {
+        VISITS: visits,
+        MEAN: mean.astype(np.float32),
+        SQUARES: squares.astype(np.float32),
+    }
     return {**found, LATEST: losses} if LATEST in old else found
 
 
 def visits_of(columns: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
     """Returns how many losses each sample had: int64 (n,)."""
-    visits: NDArray[np.int64] = np.nan_to_num(columns[VISITS]).astype(np.int64)
+    visits: NDArray[np.int64] = columns[VISITS].astype(np.int64)
     return visits
+
+
+def mean_of(columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+    """Returns the mean of each sample's losses: float32 (n,), NaN where there are none."""
+    return np.where(columns[VISITS] > 0, columns[MEAN], np.float32(np.nan))
 
 
 def spread_of(columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
     """Returns the standard deviation of each sample's losses: float32 (n,), NaN before two."""
-    visits = columns[VISITS]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        variance = np.maximum(columns[SQUARES], 0) / (visits - 1)
-        found: NDArray[np.float32] = np.sqrt(np.where(visits > 1, variance, np.nan))
-    return found.astype(np.float32)
+    more = columns[VISITS] > 1
+    variance = np.full(len(more), np.nan, np.float32)
+    np.divide(np.maximum(columns[SQUARES], 0), columns[VISITS] - 1, out=variance, where=more)
+    found: NDArray[np.float32] = np.sqrt(variance)
+    return found
