@@ -33,6 +33,10 @@ def run(quick: bool, tell: Callable[[str], None]) -> Result:
         tell(f"record and update, {policy}")
         task = {"kind": "step", "policy": policy, "n": 2_000 if quick else 1_000_000}
         result.rows.append(child(__spec__.name, task | {"rounds": 2 if quick else 11}))
+    for policy in ("SeTa", "UCB"):
+        tell(f"record, tracked, {policy}")
+        task = {"kind": "tracked", "policy": policy, "n": 2_000 if quick else 1_000_000}
+        result.rows.append(child(__spec__.name, task | {"rounds": 2 if quick else 11}))
     for dataset in DATASETS[:1] if quick else DATASETS:
         for workers in WORKERS:
             tell(f"loading {dataset}, {workers} workers")
@@ -50,6 +54,10 @@ def _bars(rows: list[dict[str, Any]]) -> list[Bar]:
         if row["kind"] == "step":
             what = f"record + update of {BATCH}, {row['policy']}"
             bars.append(Bar(what, row["microseconds"], 100, "us"))
+        elif row["kind"] == "tracked":
+            what = f"of {BATCH}, {row['policy']}, tracked beside untracked"
+            bars.append(Bar(f"record {what}", row["record_ratio"], 1.5, "x"))
+            bars.append(Bar(f"record + update {what}", row["ratio"], 1.5, "x"))
         else:
             what = f"loading {row['dataset']}, {row['workers']} workers, beside a plain loader"
             bars.append(Bar(what, row["ratio"], 1.05, "x"))
@@ -58,15 +66,7 @@ def _bars(rows: list[dict[str, Any]]) -> list[Bar]:
 
 def _step(policy: str, n: int, rounds: int) -> dict[str, Any]:
     """Microseconds of `loader.update` (which records), and of `pruner.record` alone."""
-    import torch
-
-    import seta
-
-    dataset = torch.utils.data.TensorDataset(torch.arange(n))
-    losses = np.random.default_rng(0).standard_gamma(2.0, n).astype(np.float32)
-    loader = seta.PrunedDataLoader(
-        dataset, getattr(seta, policy)(), epochs=rounds + 1, batch_size=BATCH, losses=losses
-    )
+    loader = _loader(policy, n, rounds + 1)
     raw: dict[str, list[float]] = {"update": [], "record": []}
     for _ in range(rounds):
         update, record = _one_round(loader, batches=200)
@@ -82,6 +82,32 @@ def _step(policy: str, n: int, rounds: int) -> dict[str, Any]:
         "record_microseconds": median(raw["record"]),
         "raw": raw,
     }
+
+
+def _tracked(policy: str, n: int, rounds: int) -> dict[str, Any]:
+    """What tracking adds to the same, in turns."""
+    loaders = {track: _loader(policy, n, rounds + 1, track=track) for track in (False, True)}
+    raw: dict[str, list[float]] = {"record": [], "both": []}
+    for _ in range(rounds):
+        (update, record), (more, tracked) = (_one_round(one, 200) for one in loaders.values())
+        raw["record"].append(tracked / record)
+        raw["both"].append((more + tracked) / (update + record))
+    ratios = {"ratio": median(raw["both"]), "record_ratio": median(raw["record"])}
+    return {"kind": "tracked", "policy": policy, "n": n, **ratios, "raw": raw}
+
+
+def _loader(policy: str, n: int, epochs: int, *, track: bool = False) -> Any:
+    """A loader over n samples that all have a loss."""
+    import torch
+
+    import seta
+
+    dataset = torch.utils.data.TensorDataset(torch.arange(n))
+    losses = np.random.default_rng(0).standard_gamma(2.0, n).astype(np.float32)
+    method = getattr(seta, policy)()
+    return seta.PrunedDataLoader(
+        dataset, method, epochs=epochs, batch_size=BATCH, losses=losses, track=track
+    )
 
 
 def _one_round(loader: Any, batches: int) -> tuple[float, float]:
@@ -195,6 +221,7 @@ def _dataset(name: str, n: int) -> Any:
 
 if __name__ == "__main__":
     asked = json.loads(sys.argv[1])
-    measure = _step if asked.pop("kind") == "step" else _loading
-    measured = measure(**asked)
+    kinds: dict[str, Callable[..., dict[str, Any]]]
+    kinds = {"step": _step, "tracked": _tracked, "loading": _loading}
+    measured = kinds[asked.pop("kind")](**asked)
     print(json.dumps(measured))

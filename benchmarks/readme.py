@@ -28,7 +28,8 @@ pair of processes; absolute times go with the machine, and no test asserts one.
 - `methods`: an epoch start of each method beside that of Random, what recording a batch of 128
   takes, and what is held per sample; with 1,000 classes.
 - `budget`: what an exact budget adds to that, and what saving a state in mid-epoch costs.
-- `batch`: `update` on a batch of 128, and loading alone, beside a plain `DataLoader`.
+- `batch`: `update` on a batch of 128, the same with `track=True` beside it, and loading alone,
+  beside a plain `DataLoader`.
 - `import_time`: `import seta` beside `import numpy`.
 - `scale`: the steps of a run of a billion samples on one machine, its checkpoint included: time and
   memory, beside 100 million.

@@ -53,6 +53,9 @@ def test_epoch_starts_keep_every_raw_repeat_beside_the_medians(written):
 def test_steps_and_loading_are_measured_for_each_policy_and_worker_count(written):
     rows = written["batch"]["rows"]
     assert [row["policy"] for row in rows if row["kind"] == "step"] == ["SeTa", "InfoBatch"]
+    tracked = [row for row in rows if row["kind"] == "tracked"]
+    assert [row["policy"] for row in tracked] == ["SeTa", "UCB"]
+    assert all(min(row["ratio"], row["record_ratio"]) > 0 for row in tracked)
     loading = [row for row in rows if row["kind"] == "loading"]
     assert [row["workers"] for row in loading] == [0, 2]
     for row in loading:
