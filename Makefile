@@ -17,7 +17,7 @@ PACKAGE := $(VENV)/.package-installed
 SOURCES := $(shell find src -not -name '__pycache__' -not -name '*.pyc') README.md LICENSE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-integrations check lint types format bench clean
+.PHONY: help demo test test-integrations check lint types format docs bench clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -46,6 +46,9 @@ types: $(FRAMEWORKS) ## strict types
 format: $(DEPENDENCIES) ## apply the format and the safe fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(DEPENDENCIES) ## build the site into build/site; a warning is an error
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH=src $(BIN)/mkdocs build --quiet --clean
 
 bench: $(PACKAGE) ## the benchmarks: a table, and JSON in benchmarks/results
 	$(RUN) -m benchmarks

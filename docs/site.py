@@ -1,0 +1,146 @@
+"""What the site has beyond the pages of this folder: the reference, and files that pages link to.
+
+Pages link to files of the repository (`../examples/sft.py`), which lie outside of the site. Here
+each of them becomes a page of it, and the links lead there. The reference is
+made of the docstrings of all public names.
+"""
+
+import re
+from pathlib import Path, PurePosixPath
+from posixpath import normpath, relpath
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+ROOT = Path(__file__).resolve().parent.parent
+LINK = re.compile(r"(\]\()([^)#\s]+)((?:#[^)]*)?\))")
+REFERENCE = {
+    "loaders": (
+        "Loaders and losses, in PyTorch",
+        "seta: PrunedDataLoader ProgressSchedule per_sample token_losses token_counts",
+    ),
+    "engine": ("The engine", "seta: Pruner SampleTable Selection batches save load"),
+    "methods": (
+        "Methods",
+        "seta: SeTa Learnable InfoBatch InfoBatchQuantiles RePB BLS OrderDP EpsilonGreedy UCB "
+        "RCAP RS2 Random Static Full",
+        "seta.policies: get",
+    ),
+    "own-methods": (
+        "For methods of your own",
+        "seta: Policy KeepCurve LossHistogram Binning",
+        "seta.engine: DifficultyGroups difficulty_groups",
+    ),
+    "compare": ("Comparisons", "seta: compare Comparison"),
+    "published": ("The published package's interface", "seta: prune Log"),
+    "building-blocks": (
+        "For loaders of your own",
+        "seta.torch: Loop PrunedSampler IndexedDataset IndexedRows IndexedCollate LossBuffer "
+        "indices_of ranks_of weighted_mean",
+    ),
+    "accelerate": ("Accelerate", "seta.integrations.accelerate: PrunedAccelerateLoader"),
+    "transformers": (
+        "transformers and TRL",
+        "seta.integrations.transformers: PrunedTrainer PrunedTrainerMixin PruningArguments",
+        "seta.integrations.trl: PrunedSFTTrainer PrunedSFTMixin",
+    ),
+    "lightning": ("Lightning", "seta.integrations.lightning: PruningCallback PrunedBatches"),
+    "ray": ("Ray Train", "seta.integrations.ray: PrunedRayLoader"),
+    "datasets": ("datasets", "seta.integrations.datasets: losses_by_id"),
+    "streams": ("Streams", "seta.integrations.streams: PrunedStream KeepSet"),
+    "jax": ("JAX", "seta.integrations.jax: ProcessRanks ranks_of local_rows"),
+}
+"""The pages of the reference: title, and public names by module."""
+
+ALWAYS = ("CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md", "examples/tasks/README.md")
+"""Files that have a page in any case, in the order of the last tab."""
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Completes the tabs: the reference, and the files that always have a page."""
+    reference = [f"reference/{page}.md" for page in REFERENCE]
+    config.nav.insert(-1, {"Reference": reference})
+    config.nav[-1]["Project"] += [_page_of(name) for name in ALWAYS]
+    return config
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Adds a page for each file that a page links to, and those of the reference."""
+    waiting = [
+        ("docs/" + file.src_uri, Path(file.abs_src_path).read_text("utf-8"))
+        for file in files
+        if file.src_uri.endswith(".md")
+    ]
+    waiting += [(name, (ROOT / name).read_text("utf-8")) for name in ALWAYS]
+    made = set(ALWAYS)
+    while waiting:
+        source, text = waiting.pop()
+        for name in {_target(source, link) for _, link, _ in LINK.findall(text)} - {None} - made:
+            made.add(name)
+            if name.endswith(".md"):
+                waiting.append((name, (ROOT / name).read_text("utf-8")))
+    for name in sorted(made):
+        files.append(File.generated(config, _page_of(name), content=_content(name)))
+    for page, (title, *names) in REFERENCE.items():
+        shown = "".join(f"::: {path}\n\n" for path in paths(names))
+        files.append(
+            File.generated(config, f"reference/{page}.md", content=f"# {title}\n\n{shown}")
+        )
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
+    """Turns links to files of the repository into links to their pages."""
+    return _with_links(markdown, f"docs/{page.file.src_uri}", page.file.src_uri)
+
+
+def _with_links(text: str, source: str, page: str) -> str:
+    def link(found: re.Match[str]) -> str:
+        name = _target(source, found[2])
+        if name is None:
+            return found[0]
+        return found[1] + relpath(_page_of(name), str(PurePosixPath(page).parent)) + found[3]
+
+    return LINK.sub(link, text)
+
+
+def _target(source: str, link: str) -> str | None:
+    """Returns the file of the repository outside of docs/ that a link leads to, if it does."""
+    if "://" in link or link.startswith("mailto:"):
+        return None
+    name = normpath(str(PurePosixPath(source).parent / link))
+    return None if name.startswith(("docs/", "..")) or not (ROOT / name).is_file() else name
+
+
+def _page_of(name: str) -> str:
+    """Returns where the site has a file: Markdown and pictures as they are, code on a page."""
+    return f"files/{name if Path(name).suffix in ('.md', '.png', '.svg') else name + '.md'}"
+
+
+def _content(name: str) -> str | bytes:
+    """Returns the site's copy of a file: Markdown with other links, a picture, or code."""
+    page = _page_of(name)
+    if page.endswith((".png", ".svg")):
+        return (ROOT / name).read_bytes()
+    text = (ROOT / name).read_text("utf-8")
+    if not name.endswith(".md"):
+        return f"# {name}\n\n~~~~{Path(name).suffix[1:] or 'text'}\n{text}\n~~~~\n"
+
+    def link(found: re.Match[str]) -> str:
+        target = normpath(str(PurePosixPath(name).parent / found[2]))
+        if "://" in found[2] or not target.startswith("docs/"):
+            return found[0]
+        return (
+            found[1]
+            + relpath(target.removeprefix("docs/"), str(PurePosixPath(page).parent))
+            + found[3]
+        )
+
+    return _with_links(LINK.sub(link, text), name, page)
+
+
+def paths(names: list[str]) -> list[str]:
+    """Returns the whole names of "module: name name"."""
+    pairs = (entry.split(": ") for entry in names)
+    return [f"{module}.{name}" for module, some in pairs for name in some.split()]
