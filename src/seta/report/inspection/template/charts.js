@@ -1,0 +1,44 @@
+"use strict";
+// Draws the charts, in the colours of the page, and again when light changes to dark.
+const data = JSON.parse(document.getElementById("data").textContent);
+const views = {};
+const before = {}; // what to do with a chart before it is drawn, by its name
+const drawn = {}; // what to do when a chart is there, by its name
+
+function colour(name) {
+  return getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
+}
+
+// Returns a chart with the colours of the page in place of "@ink" and the like.
+function coloured(spec) {
+  return JSON.parse(JSON.stringify(spec), (key, value) =>
+    typeof value === "string" && /^@[a-z]+$/.test(value) ? colour(value.slice(1)) : value);
+}
+
+function config() {
+  const [ink, soft, line] = ["ink", "soft", "line"].map(colour);
+  return {
+    background: "transparent",
+    font: "system-ui, sans-serif",
+    view: { stroke: null },
+    axis: { labelColor: soft, titleColor: ink, domainColor: line, tickColor: line, labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal" },
+    legend: { labelColor: soft, titleColor: ink, titleFontWeight: "normal" },
+  };
+}
+
+async function draw() {
+  for (const [key, spec] of Object.entries(data.charts)) {
+    const place = document.getElementById("chart-" + key);
+    const options = { actions: false, renderer: "svg", config: config(), ast: false };
+    const own = coloured(spec);
+    if (before[key]) before[key](own);
+    const { view } = await vegaEmbed(place, own, options);
+    if (views[key]) views[key].finalize();
+    views[key] = view;
+    place.classList.remove("vega-embed");
+    if (drawn[key]) await drawn[key](view);
+  }
+  document.documentElement.dataset.drawn = "yes";
+}
+
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
