@@ -201,9 +201,9 @@ def _curves(
     for rows in [] if where is None else where.examples:
         named.update(facts.samples[rows].tolist())
     found = {}
-    for sample in facts.trace.samples.tolist():
-        curve = facts.trace.curve(sample) if sample in named else None
-        if curve is not None and any(loss is not None for loss in curve):
+    for at, sample in enumerate(facts.trace.samples.tolist()):
+        curve = facts.trace.curve(at) if sample in named else []
+        if any(loss is not None for loss in curve):
             step = -(-len(curve) // _CURVE)
             parts = [curve[at : at + step] for at in range(0, len(curve), step)]
             last = [[loss for loss in part if loss is not None][-1:] for part in parts]

@@ -123,7 +123,12 @@ def facts_of(states: Sequence[Mapping[str, Any]]) -> Facts:
         full=first["run"]["full"].integer(),
         loss=own if scored else values,
         score=values if scored else None,
-        trace=Trace.of([root.value.get("trace") for root in roots]),
+        trace=Trace.of(
+            [root["trace"] for root in roots],
+            n=first["settings"]["n"].integer(),
+            epochs=first["settings"]["epochs"].integer(),
+            over=len(history),
+        ),
         **columns,
     )
 

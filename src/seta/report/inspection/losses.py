@@ -6,16 +6,16 @@ from typing import Any
 
 import numpy as np
 
+from seta.engine.curves.bars import BARS, Bars
 from seta.engine.rows import Row
 from seta.report.inspection.charts import losses_chart
 from seta.report.inspection.facts import Facts
 from seta.report.inspection.parts import Chart, Finding, Section, Table, rounded
 from seta.report.inspection.scales import Scale
-from seta.report.inspection.trace import Picture
 from seta.report.units import many
 
 _PICTURES = 200
-_BARS = 44
+_RATIO = 3  # of the ends of an axis, from which on it is logarithmic
 _ALIKE = 0.01  # of the mean: losses that lie closer together are hardly told apart
 
 
@@ -27,7 +27,11 @@ def losses_section(facts: Facts) -> Section | None:
     low = min(float(picture["edges"][0]) for picture in pictures)
     high = max(float(picture["edges"][-1]) for picture in pictures)
     judged = f"{facts.judged} of the sample"
-    kind = "log" if low > 0 and high / low > 10 else "linear"
+    kind = "log" if low > 0 and high / low >= _RATIO else "linear"
+    windows = [at for at, picture in enumerate(pictures) if picture["window"]]
+    start = (
+        windows[-1] if windows else len(pictures) - 1
+    )  # with groups to look at, if there are any
     spec = losses_chart(judged, kind=kind, domain=(low, high))
     several, grouped = len(pictures) > 1, any(picture["bounds"] for picture in pictures)
     lead = (
@@ -50,7 +54,7 @@ def losses_section(facts: Facts) -> Section | None:
         lead.strip(),
         _findings(facts),
         charts=[Chart("losses", f"Histogram of {facts.judged} and keep curve", spec, table)],
-        data={"pictures": pictures, "ends": [kind, low, high], "grouped": grouped},
+        data={"pictures": pictures, "ends": [kind, low, high], "grouped": grouped, "start": start},
     )
 
 
@@ -59,33 +63,31 @@ def _pictures(facts: Facts) -> list[dict[str, Any]]:
     rows = {int(row["epoch"]): row for row in [*facts.history, *filter(None, [facts.open])]}
     if not pictures:
         now = _now(facts)
-        return [] if now is None else [_packed(now, {}, known=False)]
+        return [] if now is None else [_packed(facts.begun, now, {}, known=False)]
     if len(pictures) > _PICTURES:
         at = np.unique(np.linspace(0, len(pictures) - 1, _PICTURES).round().astype(int))
         pictures = [pictures[place] for place in at]
-    return [_packed(one, rows.get(one.epoch, {}), known=True) for one in pictures]
+    return [_packed(epoch, bars, rows.get(epoch, {}), known=True) for epoch, bars in pictures]
 
 
-def _now(facts: Facts) -> Picture | None:
-    """Returns the picture of the latest losses, of which nothing is kept yet."""
+def _now(facts: Facts) -> Bars | None:
+    """Returns the bars of the latest losses, of which nothing is kept yet."""
     seen = facts.latest[np.isfinite(facts.latest)]
     if not len(seen):
         return None
-    scale = Scale.over(seen, _BARS)
-    counts = np.bincount(scale.bar_of(seen), minlength=_BARS)
-    return Picture(facts.begun, scale.edges, counts, np.zeros(_BARS))
+    scale = Scale.over(seen, BARS)
+    counts = np.bincount(scale.bar_of(seen), minlength=BARS)
+    return Bars(scale.edges, counts, np.zeros(BARS), scale.kind == "log")
 
 
-def _packed(picture: Picture, row: Row | dict[str, Any], *, known: bool) -> dict[str, Any]:
-    bounds = row.get("group_bounds") or []
+def _packed(epoch: int, bars: Bars, row: Row, *, known: bool) -> dict[str, Any]:
     mean = row.get("mean_loss")
     return {
-        "epoch": picture.epoch,
-        "edges": [rounded(edge) for edge in picture.edges],
-        "samples": picture.samples.tolist(),
-        "kept": [rounded(kept) for kept in picture.kept] if known else None,
-        "bounds": [rounded(bound) for bound in bounds],
-        "sizes": row.get("group_sizes") or [],
+        "epoch": epoch,
+        "edges": [rounded(edge) for edge in bars.edges],
+        "samples": bars.samples.tolist(),
+        "kept": [rounded(kept) for kept in bars.kept] if known else None,
+        "bounds": [rounded(bound) for bound in row.get("group_bounds") or []],
         "window": row.get("window"),
         "mean": None if mean is None else rounded(mean),
         "unseen": row.get("unseen", 0),

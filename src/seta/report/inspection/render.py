@@ -15,8 +15,9 @@ from importlib.resources import files
 from typing import Any
 
 from seta.report.inspection.content import Content
+from seta.report.inspection.parts import Spec
 
-_SNIPPET = "window.vegaEmbed = vegaEmbed;"
+_SNIPPET = "window.vegaEmbed = vegaEmbed;"  # `vega` itself is null there
 _SCRIPTS = ("charts.js", "samples.js", "map.js", "losses.js")
 
 
@@ -36,7 +37,9 @@ def html_of(content: Content) -> str:
         lstrip_blocks=True,
     )
     scripts = [_library(), "\n".join(map(_text, _SCRIPTS))]
-    charts = {chart.key: chart.spec for section in content.sections for chart in section.charts}
+    charts = {
+        chart.key: _compiled(chart.spec) for section in content.sections for chart in section.charts
+    }
     return environment.get_template("page.html.j2").render(
         content=content,
         style=_text("page.css"),
@@ -65,9 +68,18 @@ def _json(value: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
+def _compiled(spec: Spec) -> Spec:
+    """Returns a chart in the language of Vega, so that the browser need not compile it."""
+    import vl_convert
+
+    plain = {"background": None, "view": {"stroke": None}}
+    found: Spec = vl_convert.vegalite_to_vega({**spec, "config": plain})
+    return found
+
+
 @cache
 def _library() -> str:
-    """Returns Vega, Vega-Lite and Vega-Embed in one script."""
+    """Returns Vega and Vega-Embed as a script."""
     import vl_convert
 
     found: str = vl_convert.javascript_bundle(_SNIPPET)

@@ -76,15 +76,3 @@ def _ends(finite: NDArray[np.float64], outside: float) -> tuple[float, float]:
     else:
         low, high = finite.min(), finite.max()
     return float(low), float(high)
-
-
-def whole(values: NDArray[Any], bars: int) -> NDArray[np.float64]:
-    """Returns the edges of bars for counts from 0 on, each as wide as the others.
-
-    Args:
-        values: Integers >= 0.
-        bars: How many at most.
-    """
-    most = int(values.max(initial=0))
-    width = -(-(most + 1) // bars)
-    return np.arange(0, most + width + 1, width, dtype=np.float64) - 0.5

@@ -12,7 +12,6 @@ from seta.report.inspection.charts import classes_chart, counts_chart
 from seta.report.inspection.classes import ClassRow, visits_of
 from seta.report.inspection.facts import Facts
 from seta.report.inspection.parts import Chart, Finding, Section, Table, rounded
-from seta.report.inspection.scales import whole
 from seta.report.units import many, percent
 
 _BARS = 40
@@ -84,13 +83,19 @@ def _starved(facts: Facts, never: NDArray[np.bool_], limit: int) -> list[Finding
 
 
 def _chart(key: str, title: str, values: NDArray[Any], from_on: float | None) -> Chart:
-    edges = whole(values, _BARS)
-    counts = np.bincount(np.searchsorted(edges, values, side="right") - 1, minlength=len(edges) - 1)
+    counts = np.bincount(values)
+    width = -(-len(counts) // _BARS)
     rows = []
-    for low, high, samples in zip(edges[:-1], edges[1:], counts.tolist(), strict=True):
-        first, last = round(low + 0.5), round(high - 0.5)
-        text = str(first) if first == last else f"{first} to {last}"
-        rows.append({"low": low, "high": high, "samples": samples, "text": text})
+    for first in range(0, len(counts), width):
+        last = first + width - 1
+        rows.append(
+            {
+                "low": first - 0.5,
+                "high": last + 0.5,
+                "samples": int(counts[first : last + 1].sum()),
+                "text": str(first) if width == 1 else f"{first} to {last}",
+            }
+        )
     table = Table(
         f"Samples by {title}",
         (title, "samples"),

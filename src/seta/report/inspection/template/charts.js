@@ -17,26 +17,22 @@ function coloured(spec) {
 
 function config() {
   const [ink, soft, line] = ["ink", "soft", "line"].map(colour);
+  const words = { labelColor: soft, titleColor: ink, titleFontWeight: "normal", titleFontSize: 12 };
   return {
-    background: "transparent",
-    font: "system-ui, sans-serif",
-    view: { stroke: null },
-    axis: { labelColor: soft, titleColor: ink, domainColor: line, tickColor: line, labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal" },
-    legend: { labelColor: soft, titleColor: ink, titleFontWeight: "normal" },
+    axis: { ...words, domainColor: line, tickColor: line, labelFontSize: 12 },
+    legend: words,
   };
 }
 
 async function draw() {
   for (const [key, spec] of Object.entries(data.charts)) {
-    const place = document.getElementById("chart-" + key);
-    const options = { actions: false, renderer: "svg", config: config(), ast: false };
     const own = coloured(spec);
     if (before[key]) before[key](own);
-    const { view } = await vegaEmbed(place, own, options);
     if (views[key]) views[key].finalize();
-    views[key] = view;
-    place.classList.remove("vega-embed");
-    if (drawn[key]) await drawn[key](view);
+    const place = document.getElementById("chart-" + key);
+    const options = { mode: "vega", actions: false, defaultStyle: false, renderer: "svg", config: config() };
+    views[key] = (await vegaEmbed(place, own, options)).view;
+    if (drawn[key]) await drawn[key](views[key]);
   }
   document.documentElement.dataset.drawn = "yes";
 }

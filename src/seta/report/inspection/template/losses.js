@@ -54,15 +54,15 @@ function said(picture) {
   return (picture.kept ? `Epoch ${picture.epoch}: ` : "Now: ") + words.join(", ") + ".";
 }
 
-async function show(at) {
+// Says in words and in a table what the histogram shows.
+function tell(at) {
   const picture = data.pictures[at];
-  const bars = barsOf(picture);
   document.getElementById("epoch-says").textContent = said(picture);
   const now = document.getElementById("epoch-now");
   if (now) now.textContent = picture.epoch;
   const slider = document.getElementById("epoch");
   if (slider) slider.setAttribute("aria-valuetext", "epoch " + picture.epoch);
-  const rows = bars.map((bar) => {
+  const rows = barsOf(picture).map((bar) => {
     const row = element("tr");
     const head = element("th", bar.low.toPrecision(4));
     head.scope = "row";
@@ -71,8 +71,13 @@ async function show(at) {
     return row;
   });
   document.querySelector("#table-losses tbody").replaceChildren(...rows);
+}
+
+async function show(at) {
+  const picture = data.pictures[at];
+  tell(at);
   if (!views.losses) return;
-  views.losses.data("bars", bars).data("curve", curveOf(picture)).data("groups", groupsOf(picture));
+  views.losses.data("bars", barsOf(picture)).data("curve", curveOf(picture)).data("groups", groupsOf(picture));
   await views.losses.runAsync();
 }
 
@@ -81,9 +86,10 @@ if (data.pictures) {
   const at = () => (slider ? Number(slider.value) : 0);
   before.losses = (spec) => { // a chart without data has no axes
     const picture = data.pictures[at()];
-    spec.datasets = { bars: barsOf(picture), curve: curveOf(picture), groups: groupsOf(picture) };
+    const sets = { bars: barsOf(picture), curve: curveOf(picture), groups: groupsOf(picture) };
+    for (const set of spec.data) if (sets[set.name]) set.values = sets[set.name];
   };
-  drawn.losses = () => show(at());
+  drawn.losses = () => tell(at());
   if (slider) slider.addEventListener("input", () => show(at()));
 }
 draw();
