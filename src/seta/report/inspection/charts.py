@@ -13,10 +13,10 @@ from seta.report.curves import CURVE, TRAINED
 from seta.report.inspection.parts import Spec
 
 INK, GREY = "@ink", "@grey"
-_RULE = {"type": "rule", "strokeDash": [3, 3], "color": INK}
+RULE = {"type": "rule", "strokeDash": [3, 3], "color": INK}
 
 
-def _top(height: int, **rest: Any) -> Spec:
+def top(height: int, **rest: Any) -> Spec:
     """Returns what all charts have in common: as wide as the page."""
     return {
         "width": "container",
@@ -83,7 +83,7 @@ def epochs_chart(rows: Sequence[dict[str, Any]], *, budget: bool) -> Spec:
                 },
             }
         )
-    return _top(180, data={"values": list(rows)}, layer=layers)
+    return top(180, data={"values": list(rows)}, layer=layers)
 
 
 def losses_chart(judged: str, *, kind: str, domain: Sequence[float]) -> Spec:
@@ -141,7 +141,7 @@ def losses_chart(judged: str, *, kind: str, domain: Sequence[float]) -> Spec:
         },
     ]
     bars = [bar(TRAINED, {"datum": 0}, "kept"), bar(GREY, {"field": "kept"}, "samples")]
-    return _top(
+    return top(
         260,
         datasets={"bars": [], "curve": [], "groups": []},
         layer=[
@@ -151,90 +151,6 @@ def losses_chart(judged: str, *, kind: str, domain: Sequence[float]) -> Spec:
         ],
         resolve={"scale": {"y": "independent"}},
     )
-
-
-def map_chart(
-    cells: Sequence[dict[str, Any]],
-    labels: Sequence[dict[str, Any]],
-    *,
-    axes: Sequence[Spec],
-    halves: tuple[float, float],
-) -> Spec:
-    """Returns the map of means and spreads.
-
-    Args:
-        cells: `cell`, `mean`, `mean_to`, `spread`, `spread_to`, `samples`.
-        labels: `text`, `mean`, `spread` of what is written over it.
-        axes: Of the means, and of the spreads.
-        halves: Where the regions meet.
-    """
-    x, y = axes
-    place = {
-        "x": {**x, "field": "mean"},
-        "x2": {"field": "mean_to"},
-        "y": {**y, "field": "spread"},
-        "y2": {"field": "spread_to"},
-    }
-    count = {
-        "field": "samples",
-        "type": "quantitative",
-        "title": "samples",
-        "scale": {"type": "log", "range": ["@few", "@many"]},
-        "legend": {"orient": "top", "direction": "horizontal", "gradientLength": 150},
-    }
-    tooltip = [
-        {"field": "samples", "title": "samples", "format": ","},
-        {"field": "mean", "title": "mean from", "format": ".3g"},
-        {"field": "spread", "title": "spread from", "format": ".3g"},
-    ]
-    return _top(
-        360,
-        params=[{"name": "chosen", "value": -1}],
-        layer=[
-            {
-                "data": {"values": list(cells)},
-                "mark": {"type": "rect", "cursor": "pointer"},
-                "encoding": {**place, "color": count, "tooltip": tooltip},
-            },
-            {
-                "data": {"values": list(cells)},
-                "transform": [{"filter": "datum.cell === chosen"}],
-                "mark": {"type": "rect", "filled": False, "stroke": CURVE, "strokeWidth": 3},
-                "encoding": place,
-            },
-            {"mark": _RULE, "data": {"values": [{}]}, "encoding": {"y": {**y, "datum": halves[1]}}},
-            {
-                "data": {"values": [labels[0] | {"low": y["scale"]["domain"][0]}]},
-                "mark": _RULE,
-                "encoding": {
-                    "x": {**x, "datum": halves[0]},
-                    "y": {**y, "field": "low"},
-                    "y2": {"datum": halves[1]},
-                },
-            },
-            {
-                "data": {"values": list(labels)},
-                "mark": {
-                    "type": "text", "fontSize": 14, "fontWeight": "bold", "color": INK,
-                    "stroke": "@paper", "strokeWidth": 3, "strokeJoin": "round",
-                },
-                "encoding": _at(x, y),
-            },
-            {
-                "data": {"values": list(labels)},
-                "mark": {"type": "text", "fontSize": 14, "fontWeight": "bold", "color": INK},
-                "encoding": _at(x, y),
-            },
-        ],
-    )  # fmt: skip
-
-
-def _at(x: Spec, y: Spec) -> Spec:
-    return {
-        "x": {**x, "field": "mean"},
-        "y": {**y, "field": "spread"},
-        "text": {"field": "text"},
-    }
 
 
 def counts_chart(rows: Sequence[dict[str, Any]], title: str, *, from_on: float | None) -> Spec:
@@ -261,9 +177,9 @@ def counts_chart(rows: Sequence[dict[str, Any]], title: str, *, from_on: float |
             ],
         },
     }  # fmt: skip
-    line: Spec = {"data": {"values": [{}]}, "mark": {**_RULE, "color": CURVE, "strokeWidth": 2},
+    line: Spec = {"data": {"values": [{}]}, "mark": {**RULE, "color": CURVE, "strokeWidth": 2},
                   "encoding": {"x": {**x, "datum": from_on}}}  # fmt: skip
-    return _top(160, layer=[bars] if from_on is None else [bars, line])
+    return top(160, layer=[bars] if from_on is None else [bars, line])
 
 
 def classes_chart(rows: Sequence[dict[str, Any]]) -> Spec:
@@ -272,7 +188,7 @@ def classes_chart(rows: Sequence[dict[str, Any]]) -> Spec:
     Args:
         rows: `name`, `place`, `visits`, in the order to show them in.
     """
-    return _top(
+    return top(
         max(60, 22 * len(rows)),
         layer=[
             {
@@ -288,7 +204,7 @@ def classes_chart(rows: Sequence[dict[str, Any]]) -> Spec:
                                 {"field": "visits", "title": "visits per sample", "format": ".3f"}],
                 },
             },
-            {"data": {"values": [{}]}, "mark": _RULE,
+            {"data": {"values": [{}]}, "mark": RULE,
              "encoding": {"x": {"datum": 1, "type": "quantitative"}}},
         ],
     )  # fmt: skip

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
-from seta.report.inspection import charts
+from seta.report.inspection.charts import axis
 from seta.report.inspection.facts import Facts
+from seta.report.inspection.map_chart import map_chart
 from seta.report.inspection.parts import Chart, Finding, Section, Table, rounded
 from seta.report.inspection.scales import Scale
 from seta.report.inspection.spread_map import CELLS, SpreadMap, coarse
@@ -91,11 +92,11 @@ def _spec(found: SpreadMap) -> dict[str, object]:
         for name, (across, up) in places.items()
     ]
     axes = [
-        charts.axis(title, kind=scale.kind, domain=(scale.edges[0], scale.edges[-1]))
+        axis(title, kind=scale.kind, domain=(scale.edges[0], scale.edges[-1]))
         for title, scale in (("mean of the losses", found.mean), ("spread", found.spread))
     ]
     halves = mean[CELLS // 2], spread[CELLS // 2]
-    return charts.map_chart(cells, labels, axes=axes, halves=halves)
+    return map_chart(cells, labels, axes=axes, halves=halves)
 
 
 def _at(scale: Scale, share: float) -> float:

@@ -85,7 +85,7 @@ def _starved(facts: Facts, never: NDArray[np.bool_], limit: int) -> list[Finding
 def _chart(key: str, title: str, values: NDArray[Any], from_on: float | None) -> Chart:
     counts = np.bincount(values)
     width = -(-len(counts) // _BARS)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for first in range(0, len(counts), width):
         last = first + width - 1
         rows.append(
