@@ -186,7 +186,7 @@ def _part(root: Field, begun: int) -> dict[str, NDArray[Any]]:
         found["own_loss"] = memory[tracked.LATEST]
     if tracked.VISITS in memory:
         found["visits"] = tracked.visits_of(memory)
-        found["mean"] = memory[tracked.MEAN]
+        found["mean"] = tracked.mean_of(memory)
         found["spread"] = tracked.spread_of(memory)
     return found
 
