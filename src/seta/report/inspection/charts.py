@@ -86,11 +86,17 @@ def epochs_chart(rows: Sequence[dict[str, Any]], *, budget: bool) -> Spec:
     return top(180, data={"values": list(rows)}, layer=layers)
 
 
-def losses_chart(judged: str, *, kind: str, domain: Sequence[float]) -> Spec:
+def losses_chart(judged: str, *, kind: str, domain: Sequence[float], keep: bool) -> Spec:
     """Returns the histogram of losses under the keep curve; the page fills in an epoch's data.
 
     Data sets: `bars` with `low`, `high`, `kept`, `samples`; `curve` with `loss`, `keep`; `groups`
     with `low`, `high`, `middle`, `number`, `inside`.
+
+    Args:
+        judged: What the losses are called.
+        kind: Of their axis, see `axis`.
+        domain: Its ends.
+        keep: Whether there are keep curves.
     """
     x = axis(judged, kind=kind, domain=domain)
     ends = {"x": {**x, "field": "low"}, "x2": {"field": "high"}}
@@ -146,7 +152,7 @@ def losses_chart(judged: str, *, kind: str, domain: Sequence[float]) -> Spec:
         datasets={"bars": [], "curve": [], "groups": []},
         layer=[
             {"layer": bars},
-            {"layer": [curve]},
+            *([{"layer": [curve]}] if keep else []),
             {"data": {"name": "groups"}, "layer": strip},
         ],
         resolve={"scale": {"y": "independent"}},
@@ -189,7 +195,7 @@ def classes_chart(rows: Sequence[dict[str, Any]]) -> Spec:
         rows: `name`, `place`, `visits`, in the order to show them in.
     """
     return top(
-        max(60, 22 * len(rows)),
+        50 + 22 * len(rows),
         layer=[
             {
                 "data": {"values": list(rows)},

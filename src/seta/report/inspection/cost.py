@@ -69,12 +69,13 @@ def _findings(facts: Facts, choosing: float, training: float) -> list[Finding]:
                 warning=True,
             )
         )
-    if choosing > _DEAR * training > 0:
+    share = choosing / (choosing + training) if training else 0.0
+    if share > _DEAR:
         found.append(
             Finding(
-                f"Choosing samples took {percent(choosing / training)} of the time of training, "
-                "which eats up a part of what is saved.",
-                "On a model this small pruning saves little time; on a larger one it is nothing.",
+                f"Choosing samples took {percent(share)} of the time of the epochs, which eats up "
+                "a part of what is saved.",
+                "It takes as long for any model: with a larger one it is a smaller share.",
             )
         )
     spared = sum(float(row["saved_seconds"]) for row in rows)

@@ -83,16 +83,15 @@ def lists_of(facts: Facts, suspicion: NDArray[np.float32] | None, limit: int) ->
                 top(_forgotten(facts)),
             )
         )
-    if limit <= facts.begun:
-        found.append(
-            Listed(
-                "starved",
-                "Starved",
-                f"Not trained for {limit} epochs or more, the longest first.",
-                "Name those that matter in always_keep=, or prune less.",
-                _starved(facts, limit),
-            )
+    found.append(
+        Listed(
+            "starved",
+            "Starved",
+            f"Not trained for {limit} epochs or more, the longest first.",
+            "Name those that matter in always_keep=, or prune less.",
+            _starved(facts, limit),
         )
+    )
     return [one for one in found if len(one.rows)]
 
 

@@ -29,16 +29,15 @@ def losses_section(facts: Facts) -> Section | None:
     judged = f"{facts.judged} of the sample"
     kind = "log" if low > 0 and high / low >= _RATIO else "linear"
     windows = [at for at, picture in enumerate(pictures) if picture["window"]]
-    start = (
-        windows[-1] if windows else len(pictures) - 1
-    )  # with groups to look at, if there are any
-    spec = losses_chart(judged, kind=kind, domain=(low, high))
+    start = windows[-1] if windows else len(pictures) - 1  # one with groups, where there are any
+    keep = pictures[0]["kept"] is not None
+    spec = losses_chart(judged, kind=kind, domain=(low, high), keep=keep)
     several, grouped = len(pictures) > 1, any(picture["bounds"] for picture in pictures)
     lead = (
         f"How many samples had which {facts.judged} when an epoch began, and with what probability "
         "each was kept. " + ("Move the slider to go through the epochs." if several else "")
     )
-    if pictures[0]["kept"] is None:
+    if not keep:
         lead = (
             f"How many samples have which {facts.judged} now. The keep curve of each epoch is "
             "there in runs made with track=True."

@@ -33,7 +33,7 @@ def map_section(facts: Facts, found: SpreadMap | None) -> Section | None:
         findings.append(
             Finding(
                 f"{percent(hard)} of the samples lie in the hard region: their loss is high and "
-                "does not move, as that of wrong labels and of what the model cannot learn.",
+                "hardly moves, as it is with wrong labels and with what the model cannot learn.",
                 "Click into that region, and see the suspects below.",
             )
         )

@@ -35,7 +35,7 @@ def visits_section(facts: Facts, limit: int) -> Section | None:
         charts.append(_chart("visits", what, visits, None))
     never = facts.left_out >= facts.begun
     out = np.where(never, facts.begun, facts.left_out)
-    line = limit - 0.5 if limit <= facts.begun else None
+    line = limit - 0.5 if bool((out >= limit).any()) else None
     charts.append(_chart("left-out", "epochs since it was last trained", out, line))
     figures = [("never trained", _of(int(never.sum()), len(never)))]
     if visits is not None:
@@ -59,7 +59,7 @@ def _of(count: int, total: int) -> str:
 def _starved(facts: Facts, never: NDArray[np.bool_], limit: int) -> list[Finding]:
     starved = int((facts.left_out >= limit).sum())
     found = []
-    if starved and limit <= facts.begun:
+    if starved:
         found.append(
             Finding(
                 f"{_of(starved, len(never))} {'has' if starved == 1 else 'have'} not been trained "

@@ -17,10 +17,15 @@ function coloured(spec) {
 
 function config() {
   const [ink, soft, line] = ["ink", "soft", "line"].map(colour);
-  const words = { labelColor: soft, titleColor: ink, titleFontWeight: "normal", titleFontSize: 12 };
+  const font = "system-ui, sans-serif";
+  const words = {
+    labelColor: soft, titleColor: ink, titleFontWeight: "normal", titleFontSize: 12,
+    labelFont: font, titleFont: font,
+  };
   return {
     axis: { ...words, domainColor: line, tickColor: line, labelFontSize: 12 },
     legend: words,
+    text: { font },
   };
 }
 

@@ -4,7 +4,7 @@ function barsOf(picture) {
     low: picture.edges[at],
     high: picture.edges[at + 1],
     samples,
-    kept: picture.kept ? picture.kept[at] : 0,
+    kept: picture.kept ? picture.kept[at] : samples,
   })).filter((bar) => bar.samples > 0);
 }
 
