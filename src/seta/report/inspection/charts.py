@@ -100,7 +100,13 @@ def losses_chart(judged: str, *, kind: str, domain: Sequence[float], keep: bool)
     """
     x = axis(judged, kind=kind, domain=domain)
     ends = {"x": {**x, "field": "low"}, "x2": {"field": "high"}}
-    count = {"type": "quantitative", "title": "samples", "axis": {"grid": False}}
+    below = {"range": [{"expr": "height"}, {"expr": "20"}]}  # the strip of groups
+    count = {
+        "type": "quantitative",
+        "title": "samples",
+        "axis": {"grid": False},
+        "scale": {**below, "nice": False},
+    }
     tooltip = [
         {"field": "low", "title": f"{judged} from", "format": ".4g"},
         {"field": "high", "title": "to", "format": ".4g"},
@@ -118,7 +124,7 @@ def losses_chart(judged: str, *, kind: str, domain: Sequence[float], keep: bool)
     probability = {
         "type": "quantitative",
         "title": "keep probability",
-        "scale": {"domain": [0, 1.18], "nice": False},
+        "scale": {**below, "domain": [0, 1], "nice": False},
         "axis": {"values": [0, 0.5, 1], "grid": False, "titleColor": CURVE, "labelColor": CURVE},
     }
     curve = {
@@ -133,7 +139,7 @@ def losses_chart(judged: str, *, kind: str, domain: Sequence[float], keep: bool)
     colour = {"condition": {"test": "datum.inside", "value": INK}, "value": "@paper"}
     strip = [
         {
-            "mark": {"type": "rect", "stroke": INK, "strokeWidth": 0.8},
+            "mark": {"type": "rect", "stroke": "@soft", "strokeWidth": 1},
             "encoding": {**ends, "y": {"value": 0}, "y2": {"value": 15}, "color": colour},
         },
         {

@@ -49,8 +49,8 @@ def lists_of(facts: Facts, suspicion: NDArray[np.float32] | None, limit: int) ->
             Listed(
                 "suspects",
                 "Suspects",
-                "These stay worse from visit to visit than what they are labelled as: hard, or "
-                "wrongly labelled.",
+                "Their losses stay above those of the others from visit to visit: they are hard, "
+                "or wrongly labelled.",
                 "Look at them first when you clean the data; correct or remove what is wrong.",
                 top(suspicion),
             )
