@@ -19,7 +19,7 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURE = ROOT / "docs" / "images" / "inspect.png"
-_PARTS = ("#losses", "#map", "#list-suspects")
+_COLUMNS = ("#losses", "#map figure", "#map .cell"), ("#list-suspects",)
 _WIDTH, _EDGE = 860, 16
 
 
@@ -41,20 +41,26 @@ def main() -> None:
         tab.locator("#chart-map").press("ArrowUp")
         tab.evaluate("document.activeElement.blur()")
         tab.wait_for_selector("#cell-samples .item")
-        parts = [Image.open(io.BytesIO(tab.locator(part).screenshot())) for part in _PARTS]
+        columns = [
+            [Image.open(io.BytesIO(tab.locator(part).screenshot())) for part in parts]
+            for parts in _COLUMNS
+        ]
         browser.close()
     PICTURE.parent.mkdir(exist_ok=True)
-    _below_each_other(parts).save(PICTURE, optimize=True)
+    _together(columns).save(PICTURE, optimize=True)
 
 
-def _below_each_other(parts: Sequence[Image.Image]) -> Image.Image:
-    height = sum(part.height for part in parts) + _EDGE * (len(parts) + 1)
-    found = Image.new("RGB", (parts[0].width + 2 * _EDGE, height), "white")
-    at = _EDGE
-    for part in parts:
-        found.paste(part, (_EDGE, at))
-        at += part.height + _EDGE
-    return found.quantize(128).convert("P")
+def _together(columns: Sequence[Sequence[Image.Image]]) -> Image.Image:
+    """Returns columns of pictures beside each other."""
+    heights = [sum(part.height + _EDGE for part in parts) for parts in columns]
+    wide = columns[0][0].width + _EDGE
+    found = Image.new("RGB", (wide * len(columns) + _EDGE, max(heights) + _EDGE), "white")
+    for place, parts in enumerate(columns):
+        at = _EDGE
+        for part in parts:
+            found.paste(part, (_EDGE + place * wide, at))
+            at += part.height + _EDGE
+    return found.quantize(128)
 
 
 if __name__ == "__main__":
