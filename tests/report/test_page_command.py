@@ -1,10 +1,11 @@
 """`seta inspect`: what it finds, writes, says, and follows."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
-import time
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -79,28 +80,30 @@ def test_what_cannot_be_done_is_said_in_a_line(project, arguments, message):
 
 
 def test_follow_writes_the_page_again_until_it_is_stopped(project):
-    page = project / "report.html"
+    page, pipe = project / "report.html", subprocess.PIPE
     command = [sys.executable, "-m", "seta", "inspect", "run.seta", "--follow"]
-    pipe = subprocess.PIPE
     with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:
-
-        def until(says):
-            for _ in range(600):
-                if page.exists() and says in page.read_text():
-                    return
-                assert process.poll() is None, process.communicate()
-                time.sleep(0.1)
-            raise AssertionError(f"the page does not say {says!r} after a minute")
-
         try:
-            until("3 epochs are over")
+            assert process.stdout.readline().startswith("report.html (")
+            assert "3 epochs are over" in page.read_text()
+            assert process.stdout.readline() == "waiting for the next state; Ctrl-C ends it\n"
             os.remove("run.seta")  # as a trainer that does not replace its file
-            time.sleep(3)
+            assert process.stdout.readline().startswith("not now: ")
             seta.save(train(pruner_of(), 4).state_dict(), project / "run.seta")
-            until("4 epochs are over")
+            while not (line := process.stdout.readline()).startswith("report.html ("):
+                assert line.startswith("not now: ")
+            assert "4 epochs are over" in page.read_text()
             process.send_signal(signal.SIGINT)
-            out, error = process.communicate(timeout=60)
+            _, error = process.communicate(timeout=60)
         finally:
             process.kill()
     assert process.returncode == 130 and error == "stopped\n"
-    assert out.count("report.html (") == 2 and "not now: " in out
+
+
+def test_the_example_finds_the_errors_that_it_plants(tmp_path):
+    example = Path(__file__).resolve().parents[2] / "examples" / "inspect_digits.py"
+    command = [sys.executable, example, "--epochs", "6", "--out", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    share = re.search(r"report\.html: (\d+)% of the first 100 suspects are wrong", done.stdout)
+    assert int(share[1]) > 80
+    assert "digit 7" in (tmp_path / "report.html").read_text()

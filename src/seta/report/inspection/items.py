@@ -87,17 +87,17 @@ def labels_in(dataset: Any, n: int) -> Any:
     """
     if hasattr(dataset, "indices") and hasattr(dataset, "dataset"):  # a Subset
         inner = labels_in(dataset.dataset, len(dataset.dataset))
-        return None if inner is None else np.asarray(inner)[np.asarray(dataset.indices)]
+        return None if inner is None else inner[np.asarray(dataset.indices)]
     for name in ("targets", "labels"):
         if _are_labels(getattr(dataset, name, None), n):
-            return np.asarray(getattr(dataset, name))
+            return _whole(getattr(dataset, name))
     tensors = getattr(dataset, "tensors", None)
     if isinstance(tensors, tuple) and len(tensors) > 1 and _are_labels(tensors[1], n):
-        return np.asarray(tensors[1])
+        return _whole(tensors[1])
     for name in ("label", "labels"):
         if name in (getattr(dataset, "column_names", None) or ()):
             column = dataset[name]
-            return np.asarray(column[:]) if _are_labels(column[:], n) else None
+            return _whole(column[:]) if _are_labels(column[:], n) else None
     return None
 
 
@@ -123,8 +123,13 @@ def names_of(classes: Classes | None, dataset: Any) -> list[str]:
 def _are_labels(values: Any, n: int) -> bool:
     if values is None or callable(values) or not hasattr(values, "__len__") or len(values) != n:
         return False
-    array = np.asarray(values[:1])
-    return array.ndim == 1 and array.dtype.kind in "iubUS"
+    array = _whole(values[:1])
+    return bool(array.ndim == 1 and array.dtype.kind in "iubUS")
+
+
+def _whole(labels: Any) -> Any:
+    """Returns labels as an array, those of a tensor on any device."""
+    return labels.detach().cpu().numpy() if hasattr(labels, "detach") else np.asarray(labels)
 
 
 def _parts(item: Any) -> tuple[Any, Any, str | None]:
