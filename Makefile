@@ -17,7 +17,7 @@ PACKAGE := $(VENV)/.package-installed
 SOURCES := $(shell find src -not -name '__pycache__' -not -name '*.pyc') README.md LICENSE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-integrations check lint types format docs bench clean
+.PHONY: help demo test test-integrations test-page check lint types format docs bench clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -33,6 +33,11 @@ test: $(PACKAGE) ## run the tests and doctests against the installed wheel; no f
 test-integrations: $(FRAMEWORKS) $(PACKAGE) ## the same for the integrations: installs every framework first
 	@$(RUN) .ci/installed.py
 	$(RUN) -m pytest tests/integrations tests/test_docs.py
+
+test-page: $(PACKAGE) ## the page of `seta inspect` in a real browser; needs Chromium, or SETA_CHROMIUM=its path
+	@command -v "$${SETA_CHROMIUM:-chromium}" >/dev/null || { echo "no Chromium: install one, or SETA_CHROMIUM=/path/to/it make test-page" >&2; exit 1; }
+	@$(RUN) .ci/installed.py
+	$(RUN) -m pytest tests/report/test_page_browser.py
 
 check: lint types test test-integrations ## all of it: lint, format, strict types, tests, doctests
 

@@ -20,7 +20,7 @@ from seta.commands import app
 from seta.comparison import lines
 from seta.demo.settings import DEFAULT_METHODS, METHODS
 
-FILES = ("comparison.md", "comparison.html", "comparison.png", "keep-curves.png")
+FILES = ("comparison.md", "comparison.html", "comparison.png", "keep-curves.png", "samples.html")
 SMALL = ("--seeds", 1, "--epochs", 4)
 FULL = 1078 - 1078 % 64  # samples of an epoch of full training: every batch is full
 

@@ -4,12 +4,12 @@ Under `cli`, over everything else. What a command needs is imported when it runs
 `seta --help` takes a fraction of a second and needs neither torch nor matplotlib.
 """
 
-import inspect
 import json
 import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from inspect import getdoc, signature
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -60,7 +60,7 @@ def methods() -> None:
     for header in ("Method", "Settings", "What it does, and its source"):
         table.add_column(header)
     for name, method in policies.REGISTRY.items():
-        settings = inspect.signature(method).parameters.values()
+        settings = signature(method).parameters.values()
         policy = method()
         values = ((one.name, getattr(policy, one.name)) for one in settings)
         defaults = "\n".join(
@@ -73,7 +73,7 @@ def methods() -> None:
 
 def _described(method: Any) -> str:
     """The first sentence of a method's docstring, and its source if it names one."""
-    text = " ".join((inspect.getdoc(method) or "").split())
+    text = " ".join((getdoc(method) or "").split())
     first = text.split(". ")[0].rstrip(".") + "."
     source = re.search(r"Source: .*?arXiv [\d.]+\d", text)
     return f"{first}\n{source[0]}." if source else first
@@ -324,6 +324,58 @@ def compare(
             num_workers=workers,
         )
     raise typer.Exit(code)
+
+
+@app.command()
+def inspect(
+    run: Annotated[
+        list[Path],
+        typer.Argument(
+            help="The state of a run: a file of seta.save or torch.save, a checkpoint that holds "
+            "one, or the folder of a Trainer's. Of a sharded table the files of all ranks.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="The page that is written.")] = Path("report.html"),
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="The data set that was trained on, or a function that makes it: "
+            "my_training.py:train_set."
+        ),
+    ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            help="The class of each sample, named as --data. By default what the data set knows."
+        ),
+    ] = None,
+    show: Annotated[
+        str | None,
+        typer.Option(
+            help="Makes of an item what is shown of it, named as --data: the decode of a tokenizer."
+        ),
+    ] = None,
+    title: Annotated[str | None, typer.Option(help="Of the page.")] = None,
+    follow: Annotated[
+        bool,
+        typer.Option("--follow", help="Write it again whenever the file changes; Ctrl-C ends it."),
+    ] = False,
+) -> None:
+    """Write a page on a run: what it left out, and which samples are hard, suspect or starved."""
+    with _told_kindly():
+        require("seta inspect", "jinja2", "vl_convert", "PIL", extra="inspect")
+        from seta.report.inspection import follow as pages
+
+        pages.run(
+            run,
+            out=out,
+            data=data,
+            classes=classes,
+            show=show,
+            title=title,
+            follow=follow,
+            console=Console(highlight=False),
+        )
 
 
 def _numbers(option: str, text: str) -> list[float]:

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 
 __all__ = ["MissingExtra", "require"]
 
-_DISTRIBUTIONS = {"sklearn": "scikit-learn", "PIL": "pillow"}
+_DISTRIBUTIONS = {"sklearn": "scikit-learn", "PIL": "pillow", "vl_convert": "vl-convert-python"}
 
 
 class MissingExtra(ImportError):

@@ -5,7 +5,7 @@ table, the verdict, and that Ctrl-C ends the runs and not the reporting.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,14 @@ from seta.demo.data import ImageData, load_digits, load_file
 from seta.demo.settings import DemoError, DemoSettings
 from seta.demo.snapshots import KeepCurves
 from seta.demo.train import ImageTraining, Recipe, batch_as_is, tensors
+from seta.engine import Pruner
+from seta.extras import MissingExtra
+from seta.report import page
 from seta.report.units import many
 
-__all__ = ["CURVES", "run_demo"]
+__all__ = ["CURVES", "PAGE", "run_demo"]
 
-CURVES = "keep-curves.png"
+CURVES, PAGE = "keep-curves.png", "samples.html"
 _SMALL = 32 * 32  # pixels; nets on such images gain little from threads and suffer from neighbours
 _FEWEST_BATCHES = 8  # of an epoch, where there are few images
 
@@ -80,6 +83,7 @@ def _compare(
             out=settings.out,
             settings=_identity(data, recipe),
             collate_fn=batch_as_is,
+            track=True,
         )
 
 
@@ -112,9 +116,20 @@ def _report(
         found.save(out)
         if not (out / CURVES).exists():
             curves.save(out / CURVES)
+        if not (out / PAGE).exists() and curves.pruner is not None:
+            _page(curves.pruner, data, out / PAGE)
     show(found, out)
-    if (out / CURVES).exists():
-        console.print(f"{out / CURVES}", markup=False, highlight=False, soft_wrap=True)
+    for name in (CURVES, PAGE):
+        if (out / name).exists():
+            console.print(f"{out / name}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _page(pruner: Pruner, data: ImageData, path: Path) -> None:
+    """Write what a run knows of its samples, where the packages for that are installed."""
+    images, _ = tensors(data, "cpu")
+    title = f"seta demo: what a run of {type(pruner.policy).__name__} knows of its samples"
+    with suppress(MissingExtra):
+        page(pruner, images, path=path, title=title)
 
 
 def _announced(data: ImageData, recipe: Recipe) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """Four epochs to look at: an early one, two in the middle, and the last.
 
-Looks on while one run trains, and keeps the histogram and the curve of these epochs for a picture.
-Holds at most four of each, some megabytes.
+Looks on while one run trains, and keeps the histogram and the curve of these epochs for a picture,
+and the pruner for a page. Holds at most four of each, some megabytes.
 """
 
 from collections.abc import Sequence
@@ -20,6 +20,9 @@ class KeepCurves:
 
     Args:
         methods: The methods of the demo; SeTa is looked at, or else the first that prunes.
+
+    Attributes:
+        pruner: That of the run; None: none was whole.
     """
 
     def __init__(self, methods: Sequence[str]) -> None:
@@ -27,6 +30,7 @@ class KeepCurves:
         self.method = "SeTa" if "SeTa" in pruning else (*pruning, None)[0]
         self._taken: list[Snapshot] = []
         self._title = ""
+        self.pruner: Pruner | None = None
 
     def look(self, pruner: Pruner) -> None:
         """Looks at an epoch that has just begun."""
@@ -41,6 +45,7 @@ class KeepCurves:
         if epoch in names:
             self._take(names[epoch], pruner)
         if epoch == epochs - 1:
+            self.pruner = pruner
             trained = sum(pruner.lengths or [])
             self._title = (
                 f"What a run of {self.method} trains on: {trained:,} sample visits in {epochs} "

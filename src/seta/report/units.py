@@ -39,6 +39,6 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %" if abs(share) >= 0.01 or not share else f"{100 * share:.2g} %"
 
 
-def many(count: int, noun: str) -> str:
-    """A number of things: "1 rank", "8 ranks"."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+def many(count: int, noun: str, several: str | None = None) -> str:
+    """A number of things: "1 rank", "8 ranks"; `several` where that is no "s" more."""
+    return f"{count:,} {noun if count == 1 else several or noun + 's'}"

@@ -1,0 +1,90 @@
+"""`seta inspect`: writes the page of the states in files, and again whenever these change."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from seta.comparison.target import TargetError, find, made
+from seta.report.inspection.make import Inspection
+from seta.report.inspection.states import read
+from seta.report.units import in_bytes
+
+_WAIT = 2.0  # seconds between two looks
+_TITLE = "What the run knows of its samples"
+
+
+def run(
+    files: Sequence[Path],
+    *,
+    out: Path,
+    data: str | None,
+    classes: str | None,
+    show: str | None,
+    title: str | None,
+    follow: bool,
+    console: Console,
+) -> None:
+    """Writes the page; with `follow` until Ctrl-C.
+
+    Raises:
+        TargetError: Something that was asked for does not exist, or does not fit.
+        KeyboardInterrupt: It was stopped.
+    """
+    if out.is_dir():
+        raise TargetError(f"--out must be the name of a file, got the folder {out}")
+    try:
+        inspection = Inspection(
+            None if data is None else made(find(data, option="--data")),
+            classes=None
+            if classes is None
+            else made(find(classes, option="--classes", beside=data)),
+            show=None if show is None else find(show, option="--show", beside=data),
+            title=title or _TITLE,
+        )
+        before = _stamps(files)
+        _write(inspection, files, out, console)
+    except (ValueError, TypeError, OSError) as error:
+        raise TargetError(str(error)) from error
+    if not follow:
+        return
+    console.print("waiting for the next state; Ctrl-C ends it", markup=False)
+    while True:
+        time.sleep(_WAIT)
+        before = _again(inspection, files, out, console, before)
+
+
+def _again(
+    inspection: Inspection, files: Sequence[Path], out: Path, console: Console, before: Any
+) -> Any:
+    """Writes the page once more if the files have changed; returns what tells them apart."""
+    try:
+        now = _stamps(files)
+        if now != before:
+            _write(inspection, files, out, console)
+    except (ValueError, TypeError, OSError) as error:  # being written, or gone for a moment
+        console.print(f"not now: {error}", markup=False, soft_wrap=True)
+        return before if isinstance(error, OSError) else now
+    return now
+
+
+def _write(inspection: Inspection, files: Sequence[Path], out: Path, console: Console) -> None:
+    with console.status(f"reading {files[0]}") if console.is_terminal else nullcontext():
+        saved = [read(path) for path in files]
+        latest = max(path.stat().st_mtime for path in files)
+        moment = datetime.fromtimestamp(latest).strftime("%Y-%m-%d %H:%M:%S")
+        inspection.write(saved, out, moment=moment)
+    console.print(f"{out} ({in_bytes(out.stat().st_size)}, state from {moment})", markup=False,
+                  soft_wrap=True)  # fmt: skip
+
+
+def _stamps(files: Sequence[Path]) -> list[tuple[int, int, int]]:
+    found = [os.stat(path) for path in files]
+    return [(one.st_mtime_ns, one.st_size, one.st_ino) for one in found]

@@ -1,0 +1,151 @@
+"""The lists of samples that are worth a look: suspects, hardest, easiest, forgotten, starved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seta.report.inspection.classes import Classes
+from seta.report.inspection.facts import Facts
+
+LENGTH = 100
+
+
+@dataclass(frozen=True, eq=False)
+class Listed:
+    """A list of samples.
+
+    Attributes:
+        key: Its name in the page.
+        title: What it is called.
+        meaning: One sentence on how it was chosen.
+        action: One sentence on what one could do.
+        rows: int64 (up to 100,), rows of `Facts`, the most telling first.
+    """
+
+    key: str
+    title: str
+    meaning: str
+    action: str
+    rows: NDArray[np.int64]
+
+
+def lists_of(facts: Facts, suspicion: NDArray[np.float32] | None, limit: int) -> list[Listed]:
+    """Returns the lists that have samples.
+
+    Args:
+        facts: Of the run.
+        suspicion: float32 (rows,), higher is more suspect, NaN = not told; None: no such list.
+        limit: Epochs left out from which on a sample is starved.
+    """
+    tracked = facts.mean is not None
+    level = facts.mean if facts.mean is not None else facts.latest
+    what = "mean loss over its visits" if tracked else f"latest {facts.judged}"
+    found = []
+    if suspicion is not None:
+        found.append(
+            Listed(
+                "suspects",
+                "Suspects",
+                "Their losses stay above those of the others from visit to visit: they are hard, "
+                "or wrongly labelled.",
+                "Look at them first when you clean the data; correct or remove what is wrong.",
+                top(suspicion),
+            )
+        )
+    found += [
+        Listed(
+            "hardest",
+            "Hardest",
+            f"The highest {what}.",
+            "See whether they are hard, damaged or wrongly labelled before you train on more of "
+            "them.",
+            top(level),
+        ),
+        Listed(
+            "easiest",
+            "Easiest",
+            f"The lowest {what}.",
+            "Near copies of each other among them can be left out for good.",
+            top(level, lowest=True),
+        ),
+    ]
+    if tracked:
+        found.append(
+            Listed(
+                "forgotten",
+                "Most forgotten",
+                "The latest loss lies furthest above the mean of the sample's own losses: it was "
+                "better known before.",
+                "If there are many, prune less, or lower the learning rate.",
+                top(_forgotten(facts)),
+            )
+        )
+    found.append(
+        Listed(
+            "starved",
+            "Starved",
+            f"Not trained for {limit} epochs or more, the longest first.",
+            "Name those that matter in always_keep=, or prune less.",
+            _starved(facts, limit),
+        )
+    )
+    return [one for one in found if len(one.rows)]
+
+
+def top(values: NDArray[np.float32], *, lowest: bool = False) -> NDArray[np.int64]:
+    """Returns the rows of the highest values, the highest first; NaN is none."""
+    rows = np.flatnonzero(np.isfinite(values))
+    order = values[rows] if lowest else -values[rows]
+    if len(rows) > LENGTH:
+        rows_of = np.argpartition(order, LENGTH)[:LENGTH]
+        rows, order = rows[rows_of], order[rows_of]
+    return rows[np.lexsort((rows, order))]
+
+
+def _forgotten(facts: Facts) -> NDArray[np.float32]:
+    """Returns by how much the latest loss is above the mean; NaN where it is no more than usual."""
+    loss, mean, spread, visits = facts.loss, facts.mean, facts.spread, facts.visits
+    if loss is None or mean is None or spread is None or visits is None:
+        return np.full(len(facts.samples), np.nan, np.float32)
+    with np.errstate(invalid="ignore"):
+        above = loss - mean
+        return np.where((visits > 2) & (above > spread), above, np.float32(np.nan))
+
+
+def _starved(facts: Facts, limit: int) -> NDArray[np.int64]:
+    rows = np.flatnonzero(facts.left_out >= limit)
+    if len(rows) > LENGTH:  # the longest, and of these some: no order is better than another
+        out = facts.left_out[rows]
+        least = np.partition(out, len(out) - LENGTH)[len(out) - LENGTH]
+        more, equal = rows[out > least], rows[out == least]
+        rows = np.concatenate([more, equal[: LENGTH - len(more)]])
+    return rows[np.lexsort((rows, -facts.left_out[rows]))]
+
+
+def starving_from(facts: Facts) -> int:
+    """Returns from how many epochs left out on a sample is called starved: half of them, or 3."""
+    return max(3, -(-facts.begun // 2))
+
+
+def suspicion_of(facts: Facts, classes: Classes | None) -> NDArray[np.float32] | None:
+    """Returns how suspect each sample is: float32 (rows,), NaN = not told; None: unknown.
+
+    The mean of its losses, in units of the spread within its class where classes are known.
+    """
+    if facts.mean is None or facts.visits is None:
+        return None
+    told = np.where(facts.visits > 1, facts.mean, np.float32(np.nan))
+    if classes is None:
+        return told
+    of, seen = classes.of[facts.samples], np.isfinite(told)
+    counts = np.bincount(of[seen], minlength=len(classes.names))
+    many = np.maximum(counts, 1)
+    means = np.bincount(of[seen], weights=told[seen], minlength=len(many)) / many
+    offsets = (told - means[of]).astype(np.float64)
+    squares = np.bincount(of[seen], weights=offsets[seen] ** 2, minlength=len(many)) / many
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found: NDArray[np.float32] = (offsets / np.sqrt(squares)[of]).astype(np.float32)
+    return np.where(np.isfinite(found), found, np.where(seen, np.float32(0), np.float32(np.nan)))

@@ -1,0 +1,118 @@
+"""The data map as a section: the chart, its regions in words, and examples of each cell."""
+
+from __future__ import annotations
+
+import math
+
+from seta.report.inspection.charts import axis
+from seta.report.inspection.facts import Facts
+from seta.report.inspection.map_chart import map_chart
+from seta.report.inspection.parts import Chart, Finding, Section, Table, rounded
+from seta.report.inspection.scales import Scale
+from seta.report.inspection.spread_map import CELLS, SpreadMap, coarse
+from seta.report.units import percent
+
+_MEANINGS = {
+    "easy": "easy (low mean, low spread)",
+    "ambiguous": "ambiguous (high spread)",
+    "hard": "hard (high mean, low spread)",
+}
+_MUCH = 0.05
+
+
+def map_section(facts: Facts, found: SpreadMap | None) -> Section | None:
+    """Returns the section on the data map; None where there is none."""
+    if found is None:
+        return None
+    figures = [(_MEANINGS[name], percent(share)) for name, share in found.regions.items() if share]
+    if found.left:
+        figures.append(("not shown, fewer than two losses", f"{found.left:,}"))
+    findings = []
+    hard = found.regions["hard"]
+    if hard >= _MUCH:
+        findings.append(
+            Finding(
+                f"{percent(hard)} of the samples lie in the hard region: their loss is high and "
+                "hardly moves, as it is with wrong labels and with what the model cannot learn.",
+                "Click into that region, and see the suspects below.",
+            )
+        )
+    return Section(
+        "map",
+        "Data map",
+        "Each cell is a number of samples: the mean of their losses over their visits, and how "
+        "much these vary. Click a cell to see some of its samples, or use the arrow keys or the "
+        "buttons below the map.",
+        findings,
+        figures,
+        [Chart("map", "Data map: mean against spread of the losses", _spec(found), _table(found))],
+        data={
+            "cells": [
+                {
+                    "cell": cell,
+                    "column": int(found.columns[cell]),
+                    "line": int(found.lines[cell]),
+                    "samples": int(found.counts[cell]),
+                    "text": _text(found, cell),
+                    "examples": facts.samples[found.examples[cell]].tolist(),
+                }
+                for cell in range(len(found.counts))
+            ]
+        },
+    )
+
+
+def _text(found: SpreadMap, cell: int) -> str:
+    mean, spread = found.mean.edges, found.spread.edges
+    column, line = int(found.columns[cell]), int(found.lines[cell])
+    return (
+        f"mean {mean[column]:.3g} to {mean[column + 1]:.3g}, "
+        f"spread {spread[line]:.3g} to {spread[line + 1]:.3g}"
+    )
+
+
+def _spec(found: SpreadMap) -> dict[str, object]:
+    mean, spread = found.mean.edges, found.spread.edges
+    cells = [
+        {
+            "cell": cell,
+            "mean": rounded(mean[column]),
+            "mean_to": rounded(mean[column + 1]),
+            "spread": rounded(spread[line]),
+            "spread_to": rounded(spread[line + 1]),
+            "samples": int(samples),
+        }
+        for cell, (column, line, samples) in enumerate(
+            zip(found.columns, found.lines, found.counts, strict=True)
+        )
+    ]
+    places = {"easy": (0.25, 0.25), "ambiguous": (0.5, 0.9), "hard": (0.75, 0.25)}
+    labels = [
+        {"text": name, "mean": _at(found.mean, across), "spread": _at(found.spread, up)}
+        for name, (across, up) in places.items()
+    ]
+    axes = [
+        axis(title, kind=scale.kind, domain=(scale.edges[0], scale.edges[-1]))
+        for title, scale in (("mean of the losses", found.mean), ("spread", found.spread))
+    ]
+    halves = mean[CELLS // 2], spread[CELLS // 2]
+    return map_chart(cells, labels, axes=axes, halves=halves)
+
+
+def _at(scale: Scale, share: float) -> float:
+    """Returns what lies at a share of an axis as it is drawn."""
+    place = share * scale.bars
+    below = math.floor(place)
+    low, high = scale.edges[below], scale.edges[below + 1]
+    return float(low + (place - below) * (high - low))
+
+
+def _table(found: SpreadMap, parts: int = 8) -> Table:
+    counts, width = coarse(found, parts), CELLS // parts
+    mean, spread = found.mean.edges[::width], found.spread.edges[::width]
+    headers = ["spread up to", *(f"mean up to {edge:.3g}" for edge in mean[1:])]
+    rows = [
+        [f"{spread[line + 1]:.3g}", *(f"{count:,}" for count in counts[line])]
+        for line in reversed(range(parts))
+    ]
+    return Table("Samples by mean and spread, in larger cells", headers, rows)
