@@ -91,7 +91,8 @@ def uninterrupted(line):
         seed=job.seed,
         full_epochs=job.full_epochs,
     )
-    call = {name: line[name] for name in ("jobs", "command", "threads")}
+    # Of the call; `versions` has a framework more where another test of this process imported it.
+    call = {name: line[name] for name in ("jobs", "command", "threads", "versions")}
     return timeless(again | call)
 
 

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import seta
@@ -14,6 +14,7 @@ from seta.engine.state.fields import same
 from seta.plan import Plan, lengths, read
 from seta.plan.model import sharded_exchange
 from seta.policies import REGISTRY
+from tests.examples import examples
 from tests.states import digest_of
 from tests.virtual_ranks import on_ranks
 
@@ -122,7 +123,7 @@ def digest(histogram):
     return {name: digest_of([*part.cells]) for name, part in histogram.columns.items()}
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(st.lists(st.tuples(st.integers(0, 9), st.floats(-9, 9, width=32)), max_size=30))
 def test_columns_are_counted_as_they_are(records):
     pruner = Pruner(10, Counting(keep=1.0), epochs=3)

@@ -19,6 +19,8 @@ from seta.torch.state import with_arrays
 from tests.torch.helpers import Tuples, loss_of, samples_of
 from tests.torch.processes import run_ranks
 
+pytestmark = pytest.mark.processes
+
 N, EPOCHS, BATCH = 101, 6, 10
 
 

@@ -7,7 +7,7 @@ from torch.utils.data import get_worker_info
 from seta.torch import PrunedDataLoader
 from tests.torch.helpers import Tuples, looked_at
 
-CONTEXTS = ["fork", "spawn"]
+CONTEXTS = ["fork", pytest.param("spawn", marks=pytest.mark.processes)]
 
 
 class Augmented(Tuples):
