@@ -259,6 +259,7 @@ def experiments(count, seeds, truth, generator):
     return (values + truth).tolist(), reference.tolist()
 
 
+@pytest.mark.statistics
 @pytest.mark.parametrize("seeds", [3, 5, 10])
 def test_intervals_hold_the_true_difference_as_often_as_they_say(seeds):
     made = experiments(10_000, seeds, 0.25, np.random.default_rng(seeds))
@@ -292,6 +293,7 @@ def ever_told_apart(seeds, confidence, count=2000):
     )
 
 
+@pytest.mark.statistics
 @pytest.mark.parametrize("seeds", [5, 10])
 def test_looking_after_every_seed_needs_wider_intervals(seeds):
     """Who stops at the first clear difference has one chance to be wrong per look."""

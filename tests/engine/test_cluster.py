@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.cluster import KMeans
 
 from seta.engine import LossHistogram, difficulty_groups
 from tests.examples import examples
@@ -74,6 +73,8 @@ def test_objective_is_the_least_there_is(name, groups):
 @pytest.mark.parametrize("groups", [2, 5, 10])
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
 def test_objective_is_that_of_the_best_of_ten_kmeans(name, groups):
+    from sklearn.cluster import KMeans  # a second to load
+
     losses = DISTRIBUTIONS[name].astype(np.float32)
     found = difficulty_groups(LossHistogram.from_losses(losses), groups)
     points = losses.astype(np.float64)[:, None]
@@ -129,6 +130,8 @@ def test_groups_partition_the_seen_samples(values, groups):
 @examples(10)
 @given(st.integers(0, 2**32), st.sampled_from([2, 4, 7]))
 def test_merging_bins_costs_nothing_that_can_be_seen(seed, groups):
+    from sklearn.cluster import KMeans
+
     rng = np.random.default_rng(seed)
     losses = (rng.gamma(rng.uniform(0.1, 3), 1, 3000) * 10 ** rng.uniform(-6, 3)).astype(np.float32)
     found = difficulty_groups(LossHistogram.from_losses(losses), groups)

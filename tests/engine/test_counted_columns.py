@@ -140,8 +140,15 @@ def test_columns_are_counted_as_they_are(records):
     assert_counts(pruner.histogram, expected)
 
 
-@pytest.mark.parametrize("options", [{}, {"always_keep": [3, 2999]}])
-@pytest.mark.parametrize("sharding", ["replicated", "sharded"])
+@pytest.mark.parametrize(
+    "sharding, options",
+    [
+        ("replicated", {"always_keep": [3, 2999]}),
+        pytest.param("replicated", {}, marks=pytest.mark.slow),
+        ("sharded", {}),
+        pytest.param("sharded", {"always_keep": [3, 2999]}, marks=pytest.mark.slow),
+    ],
+)
 def test_any_number_of_processes_and_threads_counts_alike(sharding, options):
     def run(policy, threads):
         def on_rank(ranks):
@@ -185,7 +192,9 @@ def test_columns_are_counted_anew_where_scores_stay():
 
 
 @pytest.mark.parametrize("sharding", ["replicated", "sharded"])
-@pytest.mark.parametrize("sizes", [(1, 1), (1, 3), (3, 2), (2, 2)])
+@pytest.mark.parametrize(
+    "sizes", [(1, 3), (3, 2), *(pytest.param((n, n), marks=pytest.mark.slow) for n in (1, 2))]
+)
 @pytest.mark.parametrize("open", [False, True])
 def test_a_resumed_run_counts_right_on_any_number_of_processes(sharding, sizes, open, tmp_path):
     def save(ranks):
