@@ -15,7 +15,7 @@ PIP := $(RUN) -m pip install --quiet -c constraints.txt
 JOBS ?= logical
 TEST := $(RUN) -m pytest -n $(JOBS) --maxprocesses 8
 # Most of what is checked, in a tenth of the time; `slow-tests` has the rest.
-QUICK := -m "not slow and not statistics" --hypothesis-profile quick
+QUICK := -m "not slow and not statistics and not frameworks" --hypothesis-profile quick
 DEPENDENCIES := $(VENV)/.dependencies-installed
 FRAMEWORKS := $(VENV)/.frameworks-installed
 PACKAGE := $(VENV)/.package-installed
@@ -44,9 +44,9 @@ slow-tests: $(PACKAGE) ## what `make test` leaves out: slow tests, statistics, a
 	@$(RUN) .ci/installed.py
 	$(TEST) --dist worksteal --ignore=tests/integrations -m "slow or statistics or hypothesis"
 
-test-integrations: $(FRAMEWORKS) $(PACKAGE) ## the tests of the frameworks; installs every one first
+test-integrations: $(FRAMEWORKS) $(PACKAGE) ## the tests of the frameworks and of their pages; installs every one first
 	@$(RUN) .ci/installed.py
-	$(TEST) --dist loadgroup tests/integrations tests/test_docs.py
+	$(TEST) --dist loadgroup tests/integrations tests/test_docs.py -m frameworks
 
 check: lint types test slow-tests test-integrations ## all of it: lint, format, strict types, all tests
 
