@@ -128,6 +128,7 @@ def test_losses_reach_the_table_when_the_epoch_ends_and_not_before():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 def test_spawned_workers_get_the_data_alone():
     loader = {"num_workers": 2, "persistent_workers": True, "multiprocessing_context": "spawn"}
