@@ -395,6 +395,7 @@ def test_every_suite_has_a_page_and_every_task_a_small_picture(tmp_path):
         assert page.count(f"**{saved} saved**") == 2
 
 
+@pytest.mark.slow
 def test_the_verdict_is_short_and_links_every_page_that_it_promises(tmp_path):
     pages = written(tmp_path, every_suite(), suites=SUITES.values())
     verdict = pages["results.md"]

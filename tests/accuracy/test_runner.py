@@ -50,6 +50,8 @@ def gone(process):
         return True
 
 
+@pytest.mark.processes
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
 def test_a_suite_killed_in_the_middle_goes_on_and_ends_as_if_it_had_not_been(tmp_path):
     asked = ("--suite", FAKE, "--out", tmp_path, "--seeds", 1, "--jobs", 2)
@@ -96,6 +98,7 @@ def uninterrupted(line):
     return timeless(again | call)
 
 
+@pytest.mark.processes
 def test_a_run_that_fails_is_told_and_the_others_go_on(tmp_path):
     process = start("--suite", "tests.accuracy.fake_task:BROKEN", "--out", tmp_path)
     output, _ = process.communicate(timeout=120)
@@ -107,7 +110,14 @@ def test_a_run_that_fails_is_told_and_the_others_go_on(tmp_path):
     assert len(jobs(BROKEN, Choice())) == 4
 
 
-@pytest.mark.parametrize("interrupts", [signal.SIG_DFL, signal.SIG_IGN], ids=["shown", "hidden"])
+@pytest.mark.processes
+@pytest.mark.parametrize(
+    "interrupts",
+    [
+        pytest.param(signal.SIG_DFL, id="shown"),
+        pytest.param(signal.SIG_IGN, id="hidden", marks=pytest.mark.slow),
+    ],
+)
 def test_ctrl_c_ends_the_workers_and_says_how_to_go_on(tmp_path, interrupts):
     """In the background too, where a shell starts programs with interrupts ignored."""
     process = start("--suite", FAKE, "--out", tmp_path, interrupts=interrupts)

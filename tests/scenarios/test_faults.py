@@ -77,8 +77,18 @@ def test_losses_that_are_all_infinite(policy, budget):
     figures_add_up(loader)
 
 
-@pytest.mark.parametrize("budget", [None, 0.5])
-@pytest.mark.parametrize("policy", METHODS)
+@pytest.mark.parametrize(
+    "policy, budget",
+    [
+        *[("SeTa", None), ("Random", None), ("InfoBatch", 0.5), ("Static", 0.5)],
+        *[pytest.param(policy, 0.5, marks=pytest.mark.slow) for policy in ("SeTa", "Random")],
+        *[
+            pytest.param(policy, None, marks=pytest.mark.slow)
+            for policy in ("InfoBatch", "Static", "Full")
+        ],
+        pytest.param("Full", 0.5, marks=pytest.mark.slow),
+    ],
+)
 def test_a_learning_rate_that_diverges(policy, budget):
     loader = make(policy, budget=budget)
     torch.manual_seed(0)
