@@ -100,8 +100,19 @@ def expected_table(n, epochs):
 # Right sample, right loss.
 
 
-@pytest.mark.parametrize("drop_last", [False, True])
-@pytest.mark.parametrize("prune_type", ["SeTa", "InfoBatch", "Static", "none"])
+@pytest.mark.parametrize(
+    "prune_type, drop_last",
+    [
+        ("SeTa", False),
+        ("InfoBatch", True),
+        ("Static", False),
+        ("none", True),
+        *(
+            pytest.param(*which, marks=pytest.mark.slow)
+            for which in [("SeTa", True), ("InfoBatch", False), ("Static", True), ("none", False)]
+        ),
+    ],
+)
 @pytest.mark.parametrize("loader", WORKERS)
 def test_every_loss_reaches_its_own_sample(prune_type, loader, drop_last):
     loader = {"drop_last": drop_last, **loader}

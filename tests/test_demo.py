@@ -233,6 +233,7 @@ def interrupted(out, ready, *options):
     return process.returncode, output, errors
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 @pytest.mark.skipif(os.name == "nt", reason="sends SIGINT, which Windows does not have")
 def test_ctrl_c_leaves_what_was_measured_and_the_same_command_goes_on(tmp_path):

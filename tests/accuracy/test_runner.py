@@ -98,6 +98,7 @@ def uninterrupted(line):
     return timeless(again | call)
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 def test_a_run_that_fails_is_told_and_the_others_go_on(tmp_path):
     process = start("--suite", "tests.accuracy.fake_task:BROKEN", "--out", tmp_path)
@@ -110,14 +111,9 @@ def test_a_run_that_fails_is_told_and_the_others_go_on(tmp_path):
     assert len(jobs(BROKEN, Choice())) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.processes
-@pytest.mark.parametrize(
-    "interrupts",
-    [
-        pytest.param(signal.SIG_DFL, id="shown"),
-        pytest.param(signal.SIG_IGN, id="hidden", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize("interrupts", [signal.SIG_DFL, signal.SIG_IGN], ids=["shown", "hidden"])
 def test_ctrl_c_ends_the_workers_and_says_how_to_go_on(tmp_path, interrupts):
     """In the background too, where a shell starts programs with interrupts ignored."""
     process = start("--suite", FAKE, "--out", tmp_path, interrupts=interrupts)

@@ -296,7 +296,7 @@ def save_alone(pruner):
     pruner.state_dict(gather=False)
 
 
-@pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("every", [9, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("options", RANKED.values(), ids=RANKED)
 @pytest.mark.parametrize(
     "disturbed, how", [("record", save_alone), ("end_epoch", save_alone), ("end_epoch", None)]

@@ -80,13 +80,14 @@ def test_losses_that_are_all_infinite(policy, budget):
 @pytest.mark.parametrize(
     "policy, budget",
     [
-        *[("SeTa", None), ("Random", None), ("InfoBatch", 0.5), ("Static", 0.5)],
-        *[pytest.param(policy, 0.5, marks=pytest.mark.slow) for policy in ("SeTa", "Random")],
-        *[
-            pytest.param(policy, None, marks=pytest.mark.slow)
-            for policy in ("InfoBatch", "Static", "Full")
-        ],
-        pytest.param("Full", 0.5, marks=pytest.mark.slow),
+        ("SeTa", None),
+        ("Static", 0.5),
+        *(
+            pytest.param(policy, budget, marks=pytest.mark.slow)
+            for policy in METHODS
+            for budget in (None, 0.5)
+            if (policy, budget) not in [("SeTa", None), ("Static", 0.5)]
+        ),
     ],
 )
 def test_a_learning_rate_that_diverges(policy, budget):

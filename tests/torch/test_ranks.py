@@ -80,7 +80,7 @@ def _every_case(rank):
     return found
 
 
-@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("size", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_each_rank_trains_its_share_and_every_loss_reaches_its_sample(size, tmp_path):
     for case, results in zip(
         CASES, zip(*run_ranks(size, _every_case, tmp_path), strict=True), strict=True

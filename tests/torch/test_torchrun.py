@@ -90,6 +90,7 @@ def test_fsdp2_trains_the_same_batches_to_the_same_losses(whole, tmp_path):
         assert [s["loss"] for s in ours] == pytest.approx([s["loss"] for s in theirs], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_example_runs_on_two_processes():
     example = Path(__file__).parents[2] / "examples" / "ddp_digits.py"
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]

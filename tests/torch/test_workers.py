@@ -34,7 +34,7 @@ def tell_each(worker):
         ("fork", False),
         ("fork", True),
         pytest.param("spawn", False, marks=[pytest.mark.processes, pytest.mark.slow]),
-        pytest.param("spawn", True, marks=pytest.mark.processes),
+        pytest.param("spawn", True, marks=[pytest.mark.processes, pytest.mark.slow]),
     ],
 )
 def test_a_worker_init_function_reaches_the_users_own_dataset(context, persistent):
