@@ -10,6 +10,12 @@ export PIP_ROOT_USER_ACTION := ignore
 BIN := $(VENV)/bin
 RUN := $(BIN)/python
 PIP := $(RUN) -m pip install --quiet -c constraints.txt
+# One process of tests on each core that the machine shows, or `make JOBS=1 test`. They share no
+# files; what is slow to prepare is prepared in each that needs it.
+JOBS ?= logical
+TEST := $(RUN) -m pytest -n $(JOBS) --maxprocesses 8
+# Most of what is checked, in a tenth of the time; `slow-tests` has the rest.
+QUICK := -m "not slow and not statistics and not frameworks" --hypothesis-profile quick
 DEPENDENCIES := $(VENV)/.dependencies-installed
 FRAMEWORKS := $(VENV)/.frameworks-installed
 PACKAGE := $(VENV)/.package-installed
@@ -17,29 +23,37 @@ PACKAGE := $(VENV)/.package-installed
 SOURCES := $(shell find src -not -name '__pycache__' -not -name '*.pyc') README.md LICENSE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-integrations test-page check lint types format docs bench clean
+.PHONY: help demo quick test slow-tests test-integrations test-page check lint types format docs bench clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
-	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 14
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 24
 
 demo: $(PACKAGE) ## compare methods with full training on real data, in a minute; prints where the results are
 	$(BIN)/seta demo
 
-test: $(PACKAGE) ## run the tests and doctests against the installed wheel; no frameworks
-	@$(RUN) .ci/installed.py
-	$(RUN) -m pytest --ignore=tests/integrations
+quick: $(DEPENDENCIES) ## a first answer in a minute: engine, methods and PyTorch layer, from src/, without processes
+	PYTHONPATH=$(CURDIR)/src $(TEST) --dist worksteal tests/engine tests/policies tests/torch \
+		-m "not slow and not statistics and not processes" --hypothesis-profile quick
 
-test-integrations: $(FRAMEWORKS) $(PACKAGE) ## the same for the integrations: installs every framework first
+test: $(PACKAGE) ## the tests and doctests against the installed wheel, in some minutes; no frameworks
 	@$(RUN) .ci/installed.py
-	$(RUN) -m pytest tests/integrations tests/test_docs.py
+	$(TEST) --dist worksteal --ignore=tests/integrations $(QUICK)
+
+slow-tests: $(PACKAGE) ## what `make test` leaves out: slow tests, statistics, all examples of hypothesis
+	@$(RUN) .ci/installed.py
+	$(TEST) --dist worksteal --ignore=tests/integrations -m "slow or statistics or hypothesis"
+
+test-integrations: $(FRAMEWORKS) $(PACKAGE) ## the tests of the frameworks and of their pages; installs every one first
+	@$(RUN) .ci/installed.py
+	$(TEST) --dist loadgroup tests/integrations tests/test_docs.py -m frameworks
 
 test-page: $(PACKAGE) ## the page of `seta inspect` in a real browser; needs Chromium, or SETA_CHROMIUM=its path
 	@command -v "$${SETA_CHROMIUM:-chromium}" >/dev/null || { echo "no Chromium: install one, or SETA_CHROMIUM=/path/to/it make test-page" >&2; exit 1; }
 	@$(RUN) .ci/installed.py
 	$(RUN) -m pytest tests/report/test_page_browser.py
 
-check: lint types test test-integrations ## all of it: lint, format, strict types, tests, doctests
+check: lint types test slow-tests test-integrations ## all of it: lint, format, strict types, all tests
 
 lint: $(DEPENDENCIES) ## lint and format, changing nothing
 	$(BIN)/ruff check .

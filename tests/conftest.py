@@ -3,11 +3,18 @@
 import os
 import sys
 
+# Before numpy and torch are loaded, and for all processes that tests start: their sums are so small
+# that waking a second thread takes longer than the sum. Tests about threads ask for their own.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+os.environ["MKL_NUM_THREADS"] = "1"
+
 import pytest
 from hypothesis import settings
 
 # A shared machine has no deadlines; what lands is judged on the same examples each time.
 settings.register_profile("seta", deadline=None, derandomize=bool(os.environ.get("CI")))
+settings.register_profile("quick", settings.get_profile("seta"), max_examples=20)
 settings.load_profile("seta")
 
 

@@ -26,6 +26,7 @@ def written(folder):
     return {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
 
 
+@pytest.mark.slow
 def test_each_benchmark_writes_a_file_that_says_where_its_figures_come_from(written):
     assert set(written) == set(BENCHMARKS)
     for name, content in written.items():
@@ -39,6 +40,7 @@ def test_each_benchmark_writes_a_file_that_says_where_its_figures_come_from(writ
             assert set(bar) == {"what", "figure", "sense", "limit", "unit", "met"}
 
 
+@pytest.mark.slow
 def test_epoch_starts_keep_every_raw_repeat_beside_the_medians(written):
     rows = written["epoch_start"]["rows"]
     beside, alone = (row for row in rows if row["kind"] == "time")
@@ -50,6 +52,7 @@ def test_epoch_starts_keep_every_raw_repeat_beside_the_medians(written):
             assert row["table"] == 6 and row["process_gib"] > 0
 
 
+@pytest.mark.slow
 def test_steps_and_loading_are_measured_for_each_policy_and_worker_count(written):
     rows = written["batch"]["rows"]
     assert [row["policy"] for row in rows if row["kind"] == "step"] == ["SeTa", "InfoBatch"]
@@ -63,6 +66,7 @@ def test_steps_and_loading_are_measured_for_each_policy_and_worker_count(written
         assert row["control"] > 0
 
 
+@pytest.mark.slow
 def test_budgets_and_saving_are_measured(written):
     rows = written["budget"]["rows"]
     assert {row["method"] for row in rows if row["kind"] == "start"} == {
@@ -75,6 +79,7 @@ def test_budgets_and_saving_are_measured(written):
     assert bars["state of 10,000 in mid-epoch"]["met"]
 
 
+@pytest.mark.slow
 def test_each_step_of_a_large_run_is_measured_and_a_checkpoint_changes_nothing(written):
     rows = written["scale"]["rows"]
     steps = ["opening start", "record", "end", "epoch start", "copy", "save"]
@@ -94,6 +99,7 @@ def test_a_checkpoint_that_the_disk_has_no_room_for_is_refused(monkeypatch):
         scale.run(True, lambda text: None)
 
 
+@pytest.mark.slow
 def test_the_bytes_and_calls_of_ranks_are_those_of_the_cost_model(written):
     rows = {(row["way"], row["ranks"]): row for row in written["ranks"]["rows"]}
     for ranks in (2, 4):
@@ -115,6 +121,7 @@ def test_the_bytes_and_calls_of_ranks_are_those_of_the_cost_model(written):
         assert most.received / 2 < sharded["received"] <= most.received
 
 
+@pytest.mark.slow
 def test_ranks_exchange_once_per_epoch(written):
     for row in written["ranks"]["rows"]:
         if row["way"] != "published":
@@ -123,6 +130,7 @@ def test_ranks_exchange_once_per_epoch(written):
             assert row["times_faster"] > 0 and row["times_faster_than_end"] > 0
 
 
+@pytest.mark.slow
 def test_what_ranks_took_stands_under_what_is_computed_for_them(folder, written):
     ours = [row for row in written["ranks"]["rows"] if "run" in row]
     assert len(ours) == 4
@@ -136,6 +144,7 @@ def test_what_ranks_took_stands_under_what_is_computed_for_them(folder, written)
     assert sum(line.endswith("| measured |") for line in lines) == rows
 
 
+@pytest.mark.slow
 def test_importing_seta_does_not_load_torch(written):
     (bar,) = (b for b in written["import_time"]["bars"] if "torch" in b["what"])
     assert bar["figure"] == 0
@@ -193,6 +202,7 @@ def test_the_page_of_figures_is_made_of_the_results():
     assert (readme.FOLDER / "README.md").read_text() == readme.render(readme.stored())
 
 
+@pytest.mark.slow
 def test_the_page_of_figures_shows_the_results_that_there_are(folder, tmp_path):
     assert readme.render(readme.stored(tmp_path)) == readme.HEAD
     page = readme.render(readme.stored(folder))

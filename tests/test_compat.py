@@ -100,8 +100,19 @@ def expected_table(n, epochs):
 # Right sample, right loss.
 
 
-@pytest.mark.parametrize("drop_last", [False, True])
-@pytest.mark.parametrize("prune_type", ["SeTa", "InfoBatch", "Static", "none"])
+@pytest.mark.parametrize(
+    "prune_type, drop_last",
+    [
+        ("SeTa", False),
+        ("InfoBatch", True),
+        ("Static", False),
+        ("none", True),
+        *(
+            pytest.param(*which, marks=pytest.mark.slow)
+            for which in [("SeTa", True), ("InfoBatch", False), ("Static", True), ("none", False)]
+        ),
+    ],
+)
 @pytest.mark.parametrize("loader", WORKERS)
 def test_every_loss_reaches_its_own_sample(prune_type, loader, drop_last):
     loader = {"drop_last": drop_last, **loader}
@@ -128,6 +139,8 @@ def test_losses_reach_the_table_when_the_epoch_ends_and_not_before():
     )
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 def test_spawned_workers_get_the_data_alone():
     loader = {"num_workers": 2, "persistent_workers": True, "multiprocessing_context": "spawn"}
     train_data, batches = made("InfoBatch", n=60, epochs=2, loader=loader)
@@ -284,9 +297,14 @@ def test_no_epoch_of_seta_is_longer_than_the_first(others):
     assert (min(sizes) == exact) == ("num_group" in others)
 
 
-@pytest.mark.parametrize("n", [5, 300, 512, 517])
-@pytest.mark.parametrize("prune_type", ["SeTa", "InfoBatch", "Static", "none"])
-@pytest.mark.parametrize("ratio", [0.0, 0.3, 0.5])
+@pytest.mark.parametrize(
+    "prune_type, n, ratio",
+    [
+        (prune_type, n, (0.0, 0.3, 0.5)[(at + by) % 3])  # each pair of the three comes
+        for at, prune_type in enumerate(("SeTa", "InfoBatch", "Static", "none"))
+        for by, n in enumerate((5, 300, 512, 517))
+    ],
+)
 def test_every_batch_is_full_where_its_size_is_told(prune_type, n, ratio):
     others = {"prune_ratio": ratio, "num_group": 3, "window_scale": 0.7}
     train_data, batches = made(prune_type, n=n, epochs=8, batch_size=16, told=16, **others)
@@ -732,6 +750,7 @@ def _three_lines(rank, prune_type, loader, set_epochs):
     return epochs, rows, train_data.pruner.losses.copy(), train_data.get_pruned_count()
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("prune_type", ["SeTa", "InfoBatch", "Static"])
 @pytest.mark.parametrize(
     ("loader", "set_epochs"), [({}, False), ({"num_workers": 2, "drop_last": True}, True)]
@@ -763,6 +782,7 @@ def _full_batches(rank, prune_type):
     return sizes, [row["trained"] for row in train_data.pruner.history]
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("prune_type", ["SeTa", "InfoBatch", "Static"])
 def test_on_ranks_every_batch_is_full_where_its_size_is_told(prune_type, tmp_path):
     (ours, trained), (theirs, _) = run_ranks(2, _full_batches, tmp_path, prune_type)
@@ -783,6 +803,7 @@ def _left_open(rank):
     return epoch_of(train_data, batches, 1), train_data.pruner.history[0]["trained"]
 
 
+@pytest.mark.processes
 def test_an_epoch_left_open_on_ranks_is_ended_by_set_epoch(tmp_path):
     (first, trained), (second, _) = run_ranks(2, _left_open, tmp_path)
     assert trained == 16 and not set(first) & set(second)
@@ -799,10 +820,12 @@ def _dealt_out_again(rank):
         train_data.sampler.set_epoch(1)
 
 
+@pytest.mark.processes
 def test_a_share_that_is_dealt_out_again_is_refused(tmp_path):
     run_ranks(2, _dealt_out_again, tmp_path)
 
 
+@pytest.mark.processes
 def test_three_lines_made_before_the_group_are_refused(tmp_path):
     _, batches = made()
 

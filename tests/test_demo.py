@@ -152,7 +152,10 @@ def as_parquet(path):
     parquet.write_table(pa.table({"img": column, "label": labels}), path)
 
 
-@pytest.mark.parametrize("save, name", [(as_npz, "mine.npz"), (as_parquet, "mine.parquet")])
+@pytest.mark.parametrize(
+    "save, name",
+    [(as_npz, "mine.npz"), pytest.param(as_parquet, "mine.parquet", marks=pytest.mark.slow)],
+)
 def test_images_of_the_users_own_can_be_trained_on(tmp_path, save, name):
     save(tmp_path / name)
     options = ("--data", tmp_path / name, "--method", "SeTa", "--seeds", 1, "--epochs", 8)
@@ -184,7 +187,7 @@ def test_cifar10_is_learned_a_little(tmp_path, monkeypatch):
     assert min(line["metrics"]["accuracy %"] for line in runs(Path("seta-demo"))) > 15
 
 
-@pytest.mark.parametrize("limit", [2, 3, 0])
+@pytest.mark.parametrize("limit", [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 0))])
 def test_every_method_runs_on_a_few_images(tmp_path, limit):
     images = np.random.default_rng(0).integers(0, 255, (60, 6, 5), dtype=np.uint8)
     np.savez(tmp_path / "a.npz", x=images, y=np.arange(60) % 4)
@@ -230,6 +233,8 @@ def interrupted(out, ready, *options):
     return process.returncode, output, errors
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 @pytest.mark.skipif(os.name == "nt", reason="sends SIGINT, which Windows does not have")
 def test_ctrl_c_leaves_what_was_measured_and_the_same_command_goes_on(tmp_path):
     options = ("--epochs", "6", "--method", "SeTa", "--seeds", "2")
@@ -248,6 +253,7 @@ def test_ctrl_c_leaves_what_was_measured_and_the_same_command_goes_on(tmp_path):
     assert "Stopped" not in result.stdout + (tmp_path / "comparison.md").read_text()
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(os.name == "nt", reason="sends SIGINT, which Windows does not have")
 def test_ctrl_c_before_anything_was_measured_is_no_error(tmp_path):
     ready = (tmp_path / ".lock").exists

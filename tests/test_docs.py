@@ -40,6 +40,8 @@ def skip_without(name):
         pytest.skip(f"{', '.join(missing)} not installed: make test-integrations installs them")
 
 
+@pytest.mark.frameworks
+@pytest.mark.processes
 @pytest.mark.parametrize("name", sorted(FRAMEWORKS.keys() - {"trackers"}))
 def test_the_doctests_of_an_integration_pass(name):
     """In a process of its own, which its framework may do to what it likes."""
@@ -75,7 +77,13 @@ def test_contributings_method_of_ten_lines_trains():
 PAGES = ["README.md", *(str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("docs/**/*.md")))]
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=pytest.mark.frameworks if Path(page).stem in FRAMEWORKS else [])
+        for page in PAGES
+    ],
+)
 def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch):
     """All blocks of a page, one after another, as a reader would type them."""
     skip_without(Path(page).stem)

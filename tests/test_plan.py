@@ -239,8 +239,17 @@ def test_weighted_methods_are_recognised():
     assert not weighted & {"SeTa", "Random", "Static", "Full"}
 
 
-@pytest.mark.parametrize("sharding", ["replicated", "sharded"])
-@pytest.mark.parametrize("policy", ["SeTa", "InfoBatch", "Random"])
+@pytest.mark.parametrize(
+    "policy, sharding",
+    [
+        ("SeTa", "replicated"),
+        ("InfoBatch", "sharded"),
+        pytest.param("SeTa", "sharded", marks=pytest.mark.slow),
+        pytest.param("InfoBatch", "replicated", marks=pytest.mark.slow),
+        pytest.param("Random", "replicated", marks=pytest.mark.slow),
+        pytest.param("Random", "sharded", marks=pytest.mark.slow),
+    ],
+)
 def test_memory_is_what_an_epoch_start_takes(policy, sharding):
     n, threads = 4_000_000, 2
     losses = gamma_losses(n)
@@ -270,7 +279,9 @@ def test_memory_is_what_an_epoch_start_takes(policy, sharding):
     assert 0.75 * computed.peak < peak < 1.02 * computed.peak
 
 
-@pytest.mark.parametrize("classes", [1, 10, 300])
+@pytest.mark.parametrize(
+    "classes", [10, *(pytest.param(classes, marks=pytest.mark.slow) for classes in (1, 300))]
+)
 def test_memory_with_classes_is_what_an_epoch_start_takes(classes):
     n, threads = 4_000_000, 2
     losses, strata = gamma_losses(n), np.arange(n, dtype=np.uint16) % classes

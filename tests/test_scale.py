@@ -91,6 +91,7 @@ def test_virtual_ranks_that_divide_the_shards_have_equal_parts(simulation):
     assert row["left_over"] == 0
 
 
+@pytest.mark.slow
 def test_every_sample_belongs_to_one_virtual_rank(simulation):
     drawn = [simulation.drawn(rank, 512, 200_000, simulation.curve(200_000)) for rank in range(512)]
     together = np.concatenate(drawn)

@@ -11,6 +11,7 @@ from benchmarks.accuracy.suites import SUITES
 from seta.comparison import lines
 from seta.comparison.contenders import METHODS, PUBLISHED
 
+pytestmark = [pytest.mark.processes, pytest.mark.slow]
 ROOT = Path(__file__).resolve().parents[2]
 FULL = 3 * (1078 - 1078 % 32)  # visits: every batch is full
 

@@ -8,7 +8,7 @@ from statistics import mean, stdev
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from matplotlib.text import Annotation
@@ -37,6 +37,7 @@ from seta.comparison.styles import OTHERS, STYLES
 from seta.comparison.table import markdown
 from seta.comparison.verdict import number
 from tests.accuracy.synthetic import BUDGETS, METHODS, every_suite, line, lines, store
+from tests.examples import examples
 
 VARIANTS = {name: Variant("nothing:here", 12, 40_000) for name in ("improving", "saturated")}
 PLANNED = Suite(
@@ -394,6 +395,7 @@ def test_every_suite_has_a_page_and_every_task_a_small_picture(tmp_path):
         assert page.count(f"**{saved} saved**") == 2
 
 
+@pytest.mark.slow
 def test_the_verdict_is_short_and_links_every_page_that_it_promises(tmp_path):
     pages = written(tmp_path, every_suite(), suites=SUITES.values())
     verdict = pages["results.md"]
@@ -438,7 +440,7 @@ def test_no_lines_at_all_give_a_page_that_says_so(tmp_path):
     write(tmp_path / "lines", tmp_path / "other.md", suites={})
 
 
-@settings(max_examples=12, deadline=None)
+@examples(12)
 @given(st.data())
 def test_any_part_of_the_lines_gives_pages(tmp_path_factory, data):
     every_line = lines(seeds=2) + lines("noise", "wrong=0.1", 2, 0.1) + lines("noise", "", 1)

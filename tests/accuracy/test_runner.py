@@ -50,6 +50,8 @@ def gone(process):
         return True
 
 
+@pytest.mark.processes
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
 def test_a_suite_killed_in_the_middle_goes_on_and_ends_as_if_it_had_not_been(tmp_path):
     asked = ("--suite", FAKE, "--out", tmp_path, "--seeds", 1, "--jobs", 2)
@@ -91,10 +93,13 @@ def uninterrupted(line):
         seed=job.seed,
         full_epochs=job.full_epochs,
     )
-    call = {name: line[name] for name in ("jobs", "command", "threads")}
+    # Of the call; `versions` has a framework more where another test of this process imported it.
+    call = {name: line[name] for name in ("jobs", "command", "threads", "versions")}
     return timeless(again | call)
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 def test_a_run_that_fails_is_told_and_the_others_go_on(tmp_path):
     process = start("--suite", "tests.accuracy.fake_task:BROKEN", "--out", tmp_path)
     output, _ = process.communicate(timeout=120)
@@ -106,6 +111,8 @@ def test_a_run_that_fails_is_told_and_the_others_go_on(tmp_path):
     assert len(jobs(BROKEN, Choice())) == 4
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 @pytest.mark.parametrize("interrupts", [signal.SIG_DFL, signal.SIG_IGN], ids=["shown", "hidden"])
 def test_ctrl_c_ends_the_workers_and_says_how_to_go_on(tmp_path, interrupts):
     """In the background too, where a shell starts programs with interrupts ignored."""

@@ -106,6 +106,7 @@ def test_lines_are_written_and_a_second_call_makes_only_what_is_missing(tmp_path
     }  # fmt: skip
 
 
+@pytest.mark.processes
 def test_processes_side_by_side_make_the_same_runs(tmp_path):
     here = compared(methods=["SeTa", "UCB"], out=tmp_path / "here")
     apart = compared(methods=["SeTa", "UCB"], out=tmp_path / "apart", jobs=2)
@@ -158,6 +159,7 @@ def until_it_writes(file, alive):
         time.sleep(0.005)
 
 
+@pytest.mark.processes
 def test_killed_ten_times_it_ends_with_the_same_lines(tmp_path):
     whole = training.to_be_killed(tmp_path / "whole", 1)
     file, rng, kills = tmp_path / "killed" / "runs.jsonl", random.Random(0), 0
@@ -182,6 +184,8 @@ def test_killed_ten_times_it_ends_with_the_same_lines(tmp_path):
 WATCH = os.WEXITED | os.WNOHANG | os.WNOWAIT
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 def test_killed_beside_its_workers_it_ends_with_the_same_lines(tmp_path):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
     file = tmp_path / "killed" / "runs.jsonl"

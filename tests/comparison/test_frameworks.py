@@ -118,6 +118,8 @@ def under_torchrun(folder, **environment):
     )
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 def test_ranks_fail_together_and_go_on_where_they_stopped(tmp_path):
     (tmp_path / "my.py").write_text(SCRIPT)
     found = under_torchrun(tmp_path, FAILS="1")

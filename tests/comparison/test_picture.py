@@ -113,6 +113,23 @@ CASES = {
 }
 
 
+QUICK = (  # the others are marked slow where all are drawn
+    "all methods",
+    "five budgets",
+    "one run",
+    "no run",
+    "no Full",
+    "seeds under way",
+    "as published",
+    "long names",
+    "one far off",
+)
+every_case = pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, marks=[] if case in QUICK else pytest.mark.slow) for case in CASES],
+)
+
+
 @cache
 def picture(case):
     return draw(cells_of(CASES[case]), title="A net")
@@ -292,7 +309,7 @@ def test_full_is_shown_with_its_bars_but_for_runs_shorter_than_all_methods(case)
         assert (bottom < mean - spread < mean + spread < top) == (cell.cost > 0.4), cell.name
 
 
-@pytest.mark.parametrize("case", CASES)
+@every_case
 def test_all_that_is_not_cut_off_lies_within_the_frames(case):
     for axes in picture(case).axes:
         pointed = {tuple(one.get_xydata()[0]) for one in axes.lines if not one.get_clip_on()}
@@ -302,7 +319,7 @@ def test_all_that_is_not_cut_off_lies_within_the_frames(case):
             assert bottom < y < top or (x, bottom) in pointed or (x, top) in pointed
 
 
-@pytest.mark.parametrize("case", CASES)
+@every_case
 def test_every_comparison_is_drawn_and_no_text_is_cut_off_or_small_or_on_another(case, tmp_path):
     figure = picture(case)
     save(figure, tmp_path / "a.png")
@@ -407,6 +424,7 @@ def test_settings_of_matplotlib_are_left_alone_and_a_dark_style_changes_nothing(
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.processes
 def test_matplotlib_is_loaded_to_draw_and_pyplot_never(tmp_path):
     code = """
 import sys

@@ -16,6 +16,7 @@ from tests.comparison.fake_runs import Job, Make, Unloadable, gone, make, wait_f
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 120
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(SECONDS)]
 
 needs_proc = pytest.mark.skipif(
     not Path("/proc/self/stat").exists(), reason="looks for processes in /proc"
@@ -24,16 +25,8 @@ needs_proc = pytest.mark.skipif(
 
 @pytest.fixture(autouse=True)
 def ends():
-    """A test that hangs fails; none leaves a worker."""
-
-    def hangs(*_):
-        raise TimeoutError("this test hangs")
-
-    before = signal.signal(signal.SIGALRM, hangs)
-    signal.alarm(SECONDS)
+    """No test leaves a worker."""
     yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
     assert multiprocessing.active_children() == []
 
 

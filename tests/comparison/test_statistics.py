@@ -6,7 +6,7 @@ from statistics import fmean, stdev
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.stats import t as student
 from scipy.stats import ttest_1samp, ttest_rel
@@ -20,6 +20,7 @@ from seta.comparison.statistics import (
     quantile,
     width,
 )
+from tests.examples import examples
 
 FIGURES = st.floats(-100.0, 100.0, allow_nan=False).map(lambda value: round(value, 3))
 PAIRS = st.dictionaries(st.integers(0, 99), st.tuples(FIGURES, FIGURES), min_size=2, max_size=12)
@@ -38,7 +39,7 @@ def by_seed(values):
 # Against scipy
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(PAIRS, CONFIDENCES)
 def test_the_interval_is_that_of_scipys_paired_test(pairs, confidence):
     values, reference = unzipped(pairs)
@@ -52,7 +53,7 @@ def test_the_interval_is_that_of_scipys_paired_test(pairs, confidence):
     assert (found.seeds, found.confidence) == (len(pairs), confidence)
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(PAIRS, CONFIDENCES)
 def test_the_sign_is_a_significant_result_of_scipys_test(pairs, confidence):
     values, reference = unzipped(pairs)
@@ -210,7 +211,7 @@ def test_seeds_needed_in_plain_words():
     assert needed == [18, 7, 4]
 
 
-@settings(max_examples=25)
+@examples(25)
 @given(
     st.floats(0.15, 20.0),
     st.integers(2, 12),
@@ -258,6 +259,7 @@ def experiments(count, seeds, truth, generator):
     return (values + truth).tolist(), reference.tolist()
 
 
+@pytest.mark.statistics
 @pytest.mark.parametrize("seeds", [3, 5, 10])
 def test_intervals_hold_the_true_difference_as_often_as_they_say(seeds):
     made = experiments(10_000, seeds, 0.25, np.random.default_rng(seeds))
@@ -291,6 +293,7 @@ def ever_told_apart(seeds, confidence, count=2000):
     )
 
 
+@pytest.mark.statistics
 @pytest.mark.parametrize("seeds", [5, 10])
 def test_looking_after_every_seed_needs_wider_intervals(seeds):
     """Who stops at the first clear difference has one chance to be wrong per look."""

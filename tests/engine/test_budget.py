@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import seta
@@ -16,6 +16,7 @@ from seta.engine.draw.exact import draw_exactly
 from seta.engine.draw.partition import Partition, shards_of
 from seta.engine.steps import Steps
 from seta.policies import REGISTRY
+from tests.examples import examples
 
 LOSSES = {
     "all equal": np.full(997, 1.5),
@@ -25,6 +26,9 @@ LOSSES = {
     "two values": np.repeat([1.0, 2.0], 500)[:997],
     "gamma": np.random.default_rng(0).gamma(0.2, 1, 997),
 }
+
+
+BUDGETS = [(0.3, 1), (0.77, 1), (0.5, 32), (1.0, 1), (1.0, 32)]
 
 
 def window_of(low, high, weight=None):
@@ -87,9 +91,14 @@ def test_shares_mean_the_decimals_they_are_written_as():
     assert Steps(8).lengths([1, 0.5], 2) == [8, 4]
 
 
-@pytest.mark.parametrize("name", REGISTRY)
-@pytest.mark.parametrize("losses", LOSSES)
-@pytest.mark.parametrize("budget, batch", [(0.3, 1), (0.77, 1), (0.5, 32), (1.0, 1), (1.0, 32)])
+@pytest.mark.parametrize(
+    "name, losses, budget, batch",
+    [
+        (name, losses, *BUDGETS[(at + by) % len(BUDGETS)])  # each pair of the three comes
+        for at, name in enumerate(REGISTRY)
+        for by, losses in enumerate(LOSSES)
+    ],
+)
 def test_every_method_keeps_the_budget_on_any_losses(name, losses, budget, batch):
     values = LOSSES[losses].astype(np.float32)
     strata = np.arange(997) % 3
@@ -210,7 +219,7 @@ def test_infobatch_stays_unbiased(budget):
     st.lists(st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.9, 1.0]), min_size=1, max_size=8),
     st.data(),
 )
-@settings(max_examples=200)
+@examples(200)
 def test_a_fit_expects_the_count_and_is_never_below_a_cut(keep, data):
     sizes = data.draw(st.lists(st.integers(0, 50), min_size=len(keep), max_size=len(keep)))
     sizes[0] += 1
@@ -247,6 +256,7 @@ def test_the_exact_draw_takes_the_smallest_ratios_of_coin_to_probability():
     assert ratio[chosen].max() <= ratio[~chosen].min() * (1 + 1e-6)
 
 
+@pytest.mark.statistics
 def test_inclusion_is_as_probable_as_the_fitted_curve_says():
     losses = np.repeat([0.0, 1.0, 2.0, 3.0], 250).astype(np.float32)
     keep_of = {0.0: 0.1, 1.0: 0.3, 2.0: 0.6, 3.0: 1.0}

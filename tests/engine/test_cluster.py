@@ -4,11 +4,11 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.cluster import KMeans
 
 from seta.engine import LossHistogram, difficulty_groups
+from tests.examples import examples
 
 RNG = np.random.default_rng(0)
 N = 10_000
@@ -43,9 +43,38 @@ def objective(losses, bounds):
     )
 
 
+def least(values, groups):
+    """The least objective of all, by the best last cut of each number of groups."""
+    values = np.sort(values.astype(np.float64))
+    values -= values.mean()  # else the sums of squares cancel
+    sums, squares = (np.append(0.0, np.cumsum(values**power)) for power in (1, 2))
+    begins = np.arange(len(values))
+    best = np.append(0.0, squares[1:] - sums[1:] ** 2 / (begins + 1))
+    for _ in range(groups - 1):
+        fewer = best
+        best = np.zeros(len(values) + 1)
+        for end in range(1, len(values) + 1):  # the last group is values[begin:end]
+            size = end - begins[:end]
+            last = squares[end] - squares[:end] - (sums[end] - sums[:end]) ** 2 / size
+            best[end] = (fewer[:end] + last).min()
+    return max(best[-1], 0.0)
+
+
+@pytest.mark.parametrize("groups", [2, 5])
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_objective_is_the_least_there_is(name, groups):
+    losses = DISTRIBUTIONS[name][::12].astype(np.float32)
+    found = difficulty_groups(LossHistogram.from_losses(losses), groups)
+    slack = 1e-12 * len(losses) * np.abs(losses.astype(np.float64)).max() ** 2
+    assert objective(losses, found.bounds) <= 1.0005 * least(losses, groups) + slack
+
+
+@pytest.mark.statistics
 @pytest.mark.parametrize("groups", [2, 5, 10])
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
 def test_objective_is_that_of_the_best_of_ten_kmeans(name, groups):
+    from sklearn.cluster import KMeans  # a second to load
+
     losses = DISTRIBUTIONS[name].astype(np.float32)
     found = difficulty_groups(LossHistogram.from_losses(losses), groups)
     points = losses.astype(np.float64)[:, None]
@@ -97,9 +126,12 @@ def test_groups_partition_the_seen_samples(values, groups):
         assert found.bounds[j] <= found.centres[j] <= found.bounds[j + 1]
 
 
-@settings(max_examples=10, deadline=None)
+@pytest.mark.statistics
+@examples(10)
 @given(st.integers(0, 2**32), st.sampled_from([2, 4, 7]))
 def test_merging_bins_costs_nothing_that_can_be_seen(seed, groups):
+    from sklearn.cluster import KMeans
+
     rng = np.random.default_rng(seed)
     losses = (rng.gamma(rng.uniform(0.1, 3), 1, 3000) * 10 ** rng.uniform(-6, 3)).astype(np.float32)
     found = difficulty_groups(LossHistogram.from_losses(losses), groups)

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import seta
@@ -14,6 +14,7 @@ from seta.engine.state.fields import same
 from seta.plan import Plan, lengths, read
 from seta.plan.model import sharded_exchange
 from seta.policies import REGISTRY
+from tests.examples import examples
 from tests.states import digest_of
 from tests.virtual_ranks import on_ranks
 
@@ -122,7 +123,7 @@ def digest(histogram):
     return {name: digest_of([*part.cells]) for name, part in histogram.columns.items()}
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(st.lists(st.tuples(st.integers(0, 9), st.floats(-9, 9, width=32)), max_size=30))
 def test_columns_are_counted_as_they_are(records):
     pruner = Pruner(10, Counting(keep=1.0), epochs=3)
@@ -139,8 +140,15 @@ def test_columns_are_counted_as_they_are(records):
     assert_counts(pruner.histogram, expected)
 
 
-@pytest.mark.parametrize("options", [{}, {"always_keep": [3, 2999]}])
-@pytest.mark.parametrize("sharding", ["replicated", "sharded"])
+@pytest.mark.parametrize(
+    "sharding, options",
+    [
+        ("replicated", {"always_keep": [3, 2999]}),
+        pytest.param("replicated", {}, marks=pytest.mark.slow),
+        ("sharded", {}),
+        pytest.param("sharded", {"always_keep": [3, 2999]}, marks=pytest.mark.slow),
+    ],
+)
 def test_any_number_of_processes_and_threads_counts_alike(sharding, options):
     def run(policy, threads):
         def on_rank(ranks):
@@ -184,7 +192,9 @@ def test_columns_are_counted_anew_where_scores_stay():
 
 
 @pytest.mark.parametrize("sharding", ["replicated", "sharded"])
-@pytest.mark.parametrize("sizes", [(1, 1), (1, 3), (3, 2), (2, 2)])
+@pytest.mark.parametrize(
+    "sizes", [(1, 3), (3, 2), *(pytest.param((n, n), marks=pytest.mark.slow) for n in (1, 2))]
+)
 @pytest.mark.parametrize("open", [False, True])
 def test_a_resumed_run_counts_right_on_any_number_of_processes(sharding, sizes, open, tmp_path):
     def save(ranks):

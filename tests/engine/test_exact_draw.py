@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import seta
@@ -16,6 +16,7 @@ from seta.engine.draw.exact import draw_exactly
 from seta.engine.draw.partition import Partition
 from seta.engine.draw.shards import draw_shards
 from seta.engine.steps import Steps
+from tests.examples import examples
 
 # Neighbouring floats: one bin each.
 LEVELS = (np.float32(1).view(np.uint32) + np.arange(6, dtype=np.uint32)).view(np.float32)
@@ -52,7 +53,6 @@ def place_of(coin, keep):
 
 
 @given(cases(), st.integers(0, 1000))
-@settings(max_examples=100, deadline=None)
 def test_the_smallest_exact_ratios_are_drawn_as_many_as_asked_for(case, seed):
     losses, classes, histogram, curve, n = case
     curve = fit(curve, histogram, n).curve
@@ -67,7 +67,7 @@ def test_the_smallest_exact_ratios_are_drawn_as_many_as_asked_for(case, seed):
 
 
 @given(cases(), st.integers(0, 1000), st.data())
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_epochs_have_their_count_with_samples_that_are_always_kept(case, seed, data):
     losses, classes, histogram, curve, n = case
     always = data.draw(st.sets(st.integers(0, len(losses) - 1), min_size=1, max_size=max(1, n)))
@@ -82,7 +82,7 @@ def test_epochs_have_their_count_with_samples_that_are_always_kept(case, seed, d
 
 
 @given(cases(strata=False), st.integers(0, 1000), st.sampled_from([1, 4, 15]))
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_every_shard_draws_its_count_of_the_smallest_exact_ratios(case, seed, shards):
     losses, _, histogram, curve, n = case
     partition = Partition(len(losses), shards)
@@ -107,7 +107,6 @@ def test_every_shard_draws_its_count_of_the_smallest_exact_ratios(case, seed, sh
 
 
 @given(cases())
-@settings(max_examples=100, deadline=None)
 def test_a_fit_is_certain_of_no_more_than_the_count_and_forbids_nothing_new(case):
     _, _, histogram, curve, n = case
     before, fitted = curve.for_histogram(histogram), fit(curve, histogram, n)
@@ -142,10 +141,11 @@ def test_the_least_probability_is_one_like_any_other(keep):
 
 
 @pytest.mark.parametrize("budget", [0.2, 0.5, 0.8])
-@pytest.mark.parametrize("temperature", [1.0, 1e-3, 1e-300])
-def test_classes_without_positive_losses_keep_the_budget(budget, temperature):
+@pytest.mark.parametrize("temperature", [1.0, pytest.param(1e-3, marks=pytest.mark.slow), 1e-300])
+@pytest.mark.parametrize("seeds", [range(3), pytest.param(range(3, 8), marks=pytest.mark.slow)])
+def test_classes_without_positive_losses_keep_the_budget(budget, temperature, seeds):
     method = seta.RCAP(temperature=temperature)
-    for seed in range(8):
+    for seed in seeds:
         losses = np.random.default_rng(seed).normal(size=7).astype(np.float32)
         pruner = Pruner(
             7, method, epochs=3, budget=budget, strata=np.arange(7) % 3, seed=seed, losses=losses

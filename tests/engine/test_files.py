@@ -115,6 +115,7 @@ for value in range(10**6):
 """
 
 
+@pytest.mark.processes
 def test_a_kill_while_saving_leaves_a_whole_file(tmp_path):
     path = tmp_path / "run.seta"
     for delay in (3, 7, 12):

@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from seta.engine import Binning, LossHistogram
 from seta.engine.curves.histogram import MAX_BINS, loss_range, ordered_bits
 from seta.engine.parallel import BLOCK
+from tests.examples import examples
 
 FINITE = st.floats(width=32, allow_nan=False, allow_infinity=False)
 LOSSES = hnp.arrays(
@@ -173,7 +174,7 @@ def test_bad_quantiles_are_refused(q):
         histogram.quantile(q)
 
 
-@settings(max_examples=20)
+@examples(20)
 @given(LOSSES)
 def test_the_losses_are_left_as_they_were(losses):
     before = losses.copy()

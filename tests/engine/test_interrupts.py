@@ -138,7 +138,16 @@ def some_lines(step, before):
     return [n for n in range(1, lines.count + 1) if n % every == 0 or n > lines.count - 18]
 
 
-@pytest.mark.parametrize("name", POLICIES)
+every_policy = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in ("SeTa", "UCB, always_keep") else pytest.mark.slow)
+        for name in POLICIES
+    ],
+)
+
+
+@every_policy
 def test_an_interrupt_at_any_line_leaves_the_run_before_the_step_or_after_it(name):
     tried = 0
     for step_name, step, before, allowed in states_between(POLICIES[name]):
@@ -158,7 +167,7 @@ def test_an_interrupt_at_any_line_leaves_the_run_before_the_step_or_after_it(nam
     assert tried > 150
 
 
-@pytest.mark.parametrize("name", POLICIES)
+@every_policy
 def test_a_state_taken_in_a_signal_handler_at_any_line_is_one_between_two_steps(name):
     tried = 0
     for step_name, step, before, allowed in states_between(POLICIES[name]):
@@ -287,16 +296,17 @@ def save_alone(pruner):
     pruner.state_dict(gather=False)
 
 
+@pytest.mark.parametrize("every", [9, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("options", RANKED.values(), ids=RANKED)
 @pytest.mark.parametrize(
     "disturbed, how", [("record", save_alone), ("end_epoch", save_alone), ("end_epoch", None)]
 )
-def test_ranks_keep_each_loss_once_whatever_comes_between(options, disturbed, how):
+def test_ranks_keep_each_loss_once_whatever_comes_between(options, disturbed, how, every):
     how = how or (lambda pruner: interrupt())
     expected, _ = tables_of_two_ranks(options, disturbed, 0, how)
     at, reached = 0, True
     while reached:
-        at += 1 if disturbed == "record" else 7
+        at += every if disturbed == "record" else 7 * every
         tables, reached = tables_of_two_ranks(options, disturbed, at, how)
         assert tables == expected, at
     assert at > 20

@@ -85,6 +85,7 @@ assert int(target.sum()) == int(sys.argv[2])
 """
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_taking_up_a_file_needs_no_more_memory_than_what_it_is_copied_to(tmp_path):
     values = np.arange(8 << 20)  # 64 MiB

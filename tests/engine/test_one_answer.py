@@ -54,6 +54,8 @@ def here():
     return answers({}, 2, 17)
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 @pytest.mark.parametrize(
     "environment, threads, block", [(OLD, 1, 12), (NEWER, 3, 14)], ids=["old", "newer"]
 )

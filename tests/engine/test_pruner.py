@@ -6,13 +6,13 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 import seta
 from seta import KeepCurve, Pruner
 from seta.engine.rows import CLOCKED
+from tests.examples import examples
 
 
 def losses_of(indices, epoch=0):
@@ -431,7 +431,7 @@ class PrunerMachine(RuleBasedStateMachine):
             assert self.pruner.saved == (1 - self.trained / (20 * len(rows)) if rows else 0)
 
 
-PrunerMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+PrunerMachine.TestCase.settings = examples(60, stateful_step_count=30)
 TestPrunerMachine = PrunerMachine.TestCase
 
 

@@ -454,9 +454,18 @@ def rest_of(make, size, states):
     return on_ranks(size, train)[0]
 
 
-@pytest.mark.parametrize("policy", ["SeTa", "InfoBatch"])
 @pytest.mark.parametrize("before, after", [(1, 1), (1, 3), (2, 2), (3, 1), (2, 4), (4, 3)])
-@pytest.mark.parametrize("how", ["gathered", "parts", "sharded"])
+@pytest.mark.parametrize(
+    "how, policy",
+    [
+        ("gathered", "SeTa"),
+        ("parts", "InfoBatch"),
+        ("sharded", "InfoBatch"),
+        pytest.param("gathered", "InfoBatch", marks=pytest.mark.slow),
+        pytest.param("parts", "SeTa", marks=pytest.mark.slow),
+        pytest.param("sharded", "SeTa", marks=pytest.mark.slow),
+    ],
+)
 def test_a_run_resumes_in_mid_epoch_on_another_number_of_ranks(
     tmp_path, how, before, after, policy
 ):
@@ -551,7 +560,7 @@ def test_a_state_of_the_other_sharding_is_refused():
 # Hundreds of ranks.
 
 
-@pytest.mark.parametrize("size", [100, 240])
+@pytest.mark.parametrize("size", [100, pytest.param(240, marks=pytest.mark.slow)])
 def test_hundreds_of_ranks_get_equal_shares_and_agree(size):
     n = 60_000
 

@@ -5,12 +5,13 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import seta
 from seta import KeepCurve, Pruner
 from seta.engine.state.fields import same
+from tests.examples import examples
 from tests.virtual_ranks import on_ranks
 
 N = 40
@@ -53,7 +54,7 @@ def train(pruner, losses_of, epochs, batch=7):
         pruner.end_epoch()
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(st.integers(1, 6), st.integers(1, 4), st.integers(0, 5))
 def test_scores_follow_from_all_losses_of_a_sample(epochs, every, seed):
     pruner = Pruner(N, Recorder(every), epochs=7, seed=seed)

@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import seta
@@ -14,6 +14,7 @@ from seta.engine.curves.fit import fit
 from seta.engine.draw.coins import Coins, Purpose
 from seta.engine.draw.partition import Partition, shards_of
 from seta.engine.draw.shards import count_shards, draw_shards
+from tests.examples import examples
 
 # Neighbouring floats: one bin each.
 LEVELS = (np.float32(1).view(np.uint32) + np.arange(8, dtype=np.uint32)).view(np.float32)
@@ -86,7 +87,7 @@ def queue(partition, losses, curve, *, always, seed, epoch):
     st.sampled_from([0.0, 0.25, 0.9]),
     st.data(),
 )
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_each_shard_draws_the_first_of_its_queue(n, shards, keep, coin_epoch, offset, data):
     partition = Partition(n, shards)
     seed = data.draw(st.integers(0, 2**32))

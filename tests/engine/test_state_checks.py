@@ -25,6 +25,9 @@ SAVED = {
 }
 
 
+QUICK = ("weights", "sharded, between")
+
+
 def kind_of(name):
     kind = name.split(",")[0]
     return "plain" if kind == "ranks" else kind
@@ -126,7 +129,15 @@ class Trial:
         return True
 
 
-@pytest.mark.parametrize("name", SAVED)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(
+            name, marks=[] if name in ("weights", "sharded, between") else pytest.mark.slow
+        )
+        for name in SAVED
+    ],
+)
 def test_each_entry_of_a_state_is_checked_before_anything_is_taken(name):
     saved, trial = SAVED[name], Trial(name)
     assert trial.takes(saved)

@@ -63,6 +63,7 @@ POLICIES = {
 }
 
 
+@pytest.mark.processes
 def test_a_policy_is_told_alike_in_every_process():
     told = {name: describe(make()) for name, make in POLICIES.items()}
     code = (

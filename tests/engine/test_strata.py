@@ -4,13 +4,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import seta
 from seta import KeepCurve, LossHistogram, Pruner
 from seta.engine.curves.fit import fit
 from seta.engine.draw.mask import draw_mask
+from tests.examples import examples
 
 SAMPLES = st.lists(
     st.tuples(st.sampled_from([0.0, 0.5, 1.0, 7.5, np.nan]), st.integers(0, 3)),
@@ -202,7 +203,7 @@ def test_shapes_that_do_not_fit_the_classes_are_refused():
         KeepCurve(np.ones((2, 1)), np.ones(3)).validate(histogram)
 
 
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(SAMPLES)
 def test_the_mean_over_classes_is_that_of_the_samples(samples):
     losses, strata = arrays(samples)

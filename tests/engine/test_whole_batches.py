@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from seta import KeepCurve, Pruner, batches
@@ -69,7 +69,6 @@ def share_of(n, kept, sizes, sharding):
     sharding=st.sampled_from(["replicated", "sharded"]),
     always=st.integers(0, 3),
 )
-@settings(max_examples=100, deadline=None)
 def test_every_batch_is_full_but_the_last_of_an_epoch_that_keeps_all(
     n, batch, ranks, budget, policy, drop_last, sharding, always
 ):

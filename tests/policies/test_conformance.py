@@ -9,13 +9,14 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import seta
 from seta import LossHistogram, Pruner
 from seta.engine.curves.policy import FitsBudget
 from seta.policies import REGISTRY, get
+from tests.examples import examples
 
 WITH_A_RATIO = [name for name, method in REGISTRY.items() if hasattr(method(), "prune_ratio")]
 FITTED = [name for name, method in REGISTRY.items() if isinstance(method, FitsBudget)]
@@ -226,7 +227,7 @@ def test_ratios_outside_are_refused_not_clamped(name, ratio):
 
 
 @every_method
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(st.lists(st.floats(0, 1e4, width=32), min_size=1, max_size=80), st.integers(1, 9))
 def test_selections_of_any_losses_are_sets_of_samples(name, values, epochs):
     losses = np.array(values, np.float32)

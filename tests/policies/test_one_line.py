@@ -83,6 +83,7 @@ def python(folder, *arguments):
     return done.returncode, done.stdout, done.stderr
 
 
+@pytest.mark.processes
 def test_a_method_with_its_line_is_in_every_list(tmp_path):
     code, output, errors = python(tree(tmp_path), "-c", SHOW)
     assert code == 0, errors
@@ -92,6 +93,8 @@ def test_a_method_with_its_line_is_in_every_list(tmp_path):
     assert found["at a budget"] == "HardHalf(easy=0.5)"
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 def test_type_checkers_see_a_method_by_the_same_line(tmp_path):
     pytest.importorskip("mypy")
     use = "import seta\nfrom seta.policies import HardHalf\nseta.HardHalf(HardHalf().easy)\n"

@@ -77,8 +77,19 @@ def test_losses_that_are_all_infinite(policy, budget):
     figures_add_up(loader)
 
 
-@pytest.mark.parametrize("budget", [None, 0.5])
-@pytest.mark.parametrize("policy", METHODS)
+@pytest.mark.parametrize(
+    "policy, budget",
+    [
+        ("SeTa", None),
+        ("Static", 0.5),
+        *(
+            pytest.param(policy, budget, marks=pytest.mark.slow)
+            for policy in METHODS
+            for budget in (None, 0.5)
+            if (policy, budget) not in [("SeTa", None), ("Static", 0.5)]
+        ),
+    ],
+)
 def test_a_learning_rate_that_diverges(policy, budget):
     loader = make(policy, budget=budget)
     torch.manual_seed(0)

@@ -15,6 +15,13 @@ PROGRAMS = [
 ]
 
 
+def slow_but(*quick):
+    """The programs, of which all but some are marked slow."""
+    return [
+        pytest.param(name, marks=[] if name in quick else pytest.mark.slow) for name in PROGRAMS
+    ]
+
+
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_losses_land_on_the_right_samples(name, tmp_path, monkeypatch):
     checks.losses_land_on_the_right_samples(name, tmp_path, monkeypatch)
@@ -37,11 +44,11 @@ def test_labels_are_wrong_where_it_is_said(name, tmp_path, monkeypatch):
     checks.labels_are_wrong_where_it_is_said(name, tmp_path, monkeypatch)
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize("name", slow_but("captioning"))
 def test_the_program_runs_to_its_end(name, tmp_path, monkeypatch, capsys):
     checks.the_program_runs_to_its_end(name, tmp_path, monkeypatch, capsys)
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize("name", slow_but("scene_text", "referring_segmentation"))
 def test_a_folder_of_the_users_own_is_trained_on(name, tmp_path, monkeypatch, capsys):
     checks.a_folder_of_the_users_own_is_trained_on(name, tmp_path, monkeypatch, capsys)

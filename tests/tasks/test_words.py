@@ -9,8 +9,10 @@ import pytest
 import scene_text
 import torch
 import words
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+
+from tests.examples import examples
 
 FONTS = st.sampled_from(words.FONTS + words.TEST_FONTS)
 WORDS = st.text(words.LETTERS, min_size=words.SHORTEST, max_size=words.LONGEST)
@@ -67,7 +69,7 @@ def test_a_tenth_of_the_words_is_for_testing():
 
 
 @given(WORDS, FONTS, SEEDS)
-@settings(max_examples=200, deadline=None)
+@examples(200)
 def test_the_whole_word_is_within_the_image(text, font, seed):
     ink = np.asarray(words.cover(text, font, np.random.default_rng(seed)))
     assert ink.shape == (words.HEIGHT, words.WIDTH)
@@ -79,7 +81,7 @@ def test_the_whole_word_is_within_the_image(text, font, seed):
 
 
 @given(WORDS, FONTS, SEEDS)
-@settings(max_examples=50, deadline=None)
+@examples(50)
 def test_no_image_hides_its_word_when_it_is_easy(text, font, seed):
     ink = np.asarray(words.cover(text, font, np.random.default_rng(seed)), np.float64)
     image = words.draw(text, font, 0.0, np.random.default_rng(seed))
@@ -88,7 +90,7 @@ def test_no_image_hides_its_word_when_it_is_easy(text, font, seed):
 
 
 @given(WORDS, FONTS, SEEDS)
-@settings(max_examples=50, deadline=None)
+@examples(50)
 def test_harder_is_noisier_and_fainter(text, font, seed):
     ink = np.asarray(words.cover(text, font, np.random.default_rng(seed)), np.float64)
     clear, hard, hardest = (

@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from seta.torch import LossBuffer
+
 
 class Tuples(Dataset):
     """Rows (index, a square of it)."""
@@ -48,6 +50,13 @@ class Seeds(Tuples):
 
     def __getitem__(self, index):
         return index, torch.initial_seed(), torch.rand(()).item()
+
+
+class DeviceBuffer(LossBuffer):
+    """Does with losses on the CPU what a `LossBuffer` does with those on any other device."""
+
+    def add(self, indices, losses):
+        self._hold(indices, losses.detach())
 
 
 def with_text(rows):

@@ -1,6 +1,7 @@
 """Real processes of a gloo group, forked from the test."""
 
 import datetime
+import os
 import traceback
 
 import torch
@@ -25,10 +26,14 @@ def run_ranks(size, function, folder, *arguments, timeout=60, dead=()):
     ]
     for process in processes:
         process.start()
-    found = dict(answers.get() for _ in range(size - len(dead)))
+    try:
+        found = dict(answers.get() for _ in range(size - len(dead)))
+        for process in processes:
+            process.join(60)
+    finally:
+        for process in processes:  # where the test was ended by its limit
+            process.kill()
     found |= {rank: (None, None) for rank in dead}
-    for process in processes:
-        process.join(60)
     failed = [error for _, error in found.values() if error]
     assert not failed, "\n".join(failed)
     return [found[rank][0] for rank in range(size)]
@@ -36,6 +41,8 @@ def run_ranks(size, function, folder, *arguments, timeout=60, dead=()):
 
 def _run(rank, size, store, timeout, answers, function, arguments):
     torch.set_num_threads(1)
+    # A rank that had all it needs and left before the others have come would fail them.
+    os.environ["TORCH_DIST_INIT_BARRIER"] = "1"
     try:
         torch.distributed.init_process_group(
             "gloo",

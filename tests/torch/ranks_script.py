@@ -23,12 +23,8 @@ from seta.engine.rows import CLOCKED
 EPOCHS = 5
 
 
-def main(folder, kind, kills):
-    """Trains from the start, or from the checkpoint that it finds."""
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo")
-    rank = torch.distributed.get_rank()
-    attempt = int(os.environ["TORCHELASTIC_RESTART_COUNT"])
+def train(rank, folder, kind, kills=(), attempt=0):
+    """Trains in the group that there is, from the start, or from the checkpoint that it finds."""
     torch.manual_seed(0)
     features = torch.randn(240, 6)
     labels = features[:, 0].gt(0).long()
@@ -77,8 +73,12 @@ def main(folder, kind, kills):
     (folder / f"history-{rank}.json").write_text(json.dumps(rows))
     if rank == 0 and kind == "ddp":
         torch.save(net.state_dict(), folder / "model.pt")
-    torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3].split(","))
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo")
+    attempt = int(os.environ["TORCHELASTIC_RESTART_COUNT"])
+    kills = sys.argv[3].split(",")
+    train(torch.distributed.get_rank(), Path(sys.argv[1]), sys.argv[2], kills, attempt)
+    torch.distributed.destroy_process_group()

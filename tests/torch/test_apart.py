@@ -15,6 +15,8 @@ from seta.torch.ranks import ProcessRanks
 from tests.torch.helpers import Tuples, loss_of, samples_of
 from tests.torch.processes import run_ranks
 
+pytestmark = pytest.mark.processes
+
 N, EPOCHS, BATCH = 60, 4, 10
 
 

@@ -112,6 +112,7 @@ def test_torchs_own_checks_come_through():
         PrunedDataLoader(Tuples(4), "Full", epochs=1, prefetch_factor=2)
 
 
+@pytest.mark.processes
 def test_without_torch_the_command_that_installs_it_is_named():
     script = "import sys; sys.modules['torch'] = None; import seta, seta.torch"
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

@@ -9,6 +9,7 @@ import torch
 
 import seta.torch.buffer
 from seta.torch import LossBuffer
+from tests.torch.helpers import DeviceBuffer
 
 NO_CUDA = "no CUDA device here: the copy to the host is tested on a machine that has one"
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason=NO_CUDA)
@@ -40,12 +41,11 @@ def test_losses_on_the_cpu_are_recorded_at_once():
 def on_device(device, capacity, batches):
     """Sends batches of 3 through a buffer for a device; returns the table and the buffer."""
     table = Table()
-    buffer = LossBuffer(table, capacity)
+    buffer = DeviceBuffer(table, capacity)
     for at in range(batches):
         indices = np.arange(3) + 2 * at  # each batch trains a sample of the one before again
         losses = torch.arange(3, device=device, dtype=torch.float16) + 10 * at
-        # What `add` does with all devices but the CPU, which stands for them here.
-        buffer._hold(indices, losses)
+        buffer.add(indices, losses)
         losses.zero_()
     return table, buffer
 
@@ -73,7 +73,7 @@ def test_losses_on_a_device_wait_until_the_buffer_is_full():
     table, buffer = on_device("cpu", 12, 4)
     assert table.calls == []
     assert len(buffer) == 12
-    buffer._hold(np.array([0]), torch.tensor([0.5]))
+    buffer.add(np.array([0]), torch.tensor([0.5]))
     assert table.calls == [3, 3, 3, 3]  # batch by batch, as they came
     assert len(buffer) == 1
     buffer.drain()
@@ -82,16 +82,16 @@ def test_losses_on_a_device_wait_until_the_buffer_is_full():
 
 def test_a_batch_larger_than_the_buffer_stays_one_batch():
     table = Table()
-    buffer = LossBuffer(table, 2)
+    buffer = DeviceBuffer(table, 2)
     for size in (1, 5, 2, 7):
-        buffer._hold(np.arange(size), torch.arange(size))
+        buffer.add(np.arange(size), torch.arange(size))
     buffer.drain()
     assert table.calls == [1, 5, 2, 7]
 
 
 def test_a_loss_on_the_cpu_comes_after_those_on_the_device():
     table, buffer = on_device("cpu", 100, 1)
-    buffer.add(np.array([0]), torch.tensor([0.5]))
+    LossBuffer.add(buffer, np.array([0]), torch.tensor([0.5]))
     assert table.losses == {0: 0.5, 1: 1.0, 2: 2.0}
 
 
@@ -106,11 +106,11 @@ def test_a_cleared_buffer_records_nothing():
 
 def test_buffers_made_in_inference_mode_serve_outside_of_it():
     table = Table()
-    buffer = LossBuffer(table)
+    buffer = DeviceBuffer(table)
     with torch.inference_mode():
-        buffer._hold(np.array([0]), torch.tensor([1.0]))
-        buffer.add(np.array([1]), torch.tensor([2.0]))
-    buffer._hold(np.array([2]), torch.tensor([3.0], requires_grad=True).detach())
+        buffer.add(np.array([0]), torch.tensor([1.0]))
+        LossBuffer.add(buffer, np.array([1]), torch.tensor([2.0]))
+    buffer.add(np.array([2]), torch.tensor([3.0], requires_grad=True).detach())
     buffer.drain()
     assert table.losses == {0: 1.0, 1: 2.0, 2: 3.0}
 
@@ -161,12 +161,12 @@ def test_an_interrupt_at_any_line_puts_no_loss_on_a_wrong_sample():
 
     for number in range(1, 400):
         table, lines[:] = Table(), []
-        buffer = LossBuffer(table, capacity=7)
+        buffer = DeviceBuffer(table, capacity=7)
         for at in range(6):
             indices = np.arange(3 * at, 3 * at + 3)
             sys.settrace(trace)
             with contextlib.suppress(KeyboardInterrupt):
-                buffer._hold(indices, torch.from_numpy(indices).float())
+                buffer.add(indices, torch.from_numpy(indices).float())
             sys.settrace(None)
         buffer.drain()
         assert all(index == loss for index, loss in table.losses.items()), number

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import seta
-from seta.torch import LossBuffer, PrunedDataLoader, PrunedSampler
-from tests.torch.helpers import Seeds, Tuples, looked_at, loss_of, samples_of
+from seta.torch import PrunedDataLoader, PrunedSampler
+from tests.torch.helpers import DeviceBuffer, Seeds, Tuples, looked_at, loss_of, samples_of
 
 
 def make(n=20, policy="Random", *, epochs=4, batch_size=4, **options):
@@ -507,9 +507,9 @@ def test_an_engine_that_fixes_the_batches_of_an_epoch_is_told_what_it_needs():
 
 def test_the_sampler_alone_ends_an_epoch_with_the_losses_that_wait():
     pruner = seta.Pruner(10, "Full", epochs=2)
-    sampler, buffer = PrunedSampler(pruner), LossBuffer(pruner)
+    sampler, buffer = PrunedSampler(pruner), DeviceBuffer(pruner)
     sampler.set_epoch(0)
-    buffer._hold(np.arange(6), torch.arange(6.0))
+    buffer.add(np.arange(6), torch.arange(6.0))
     sampler.set_epoch(1)
     assert pruner.history[0]["trained"] == 6
     assert pruner.losses[:6].tolist() == [0, 1, 2, 3, 4, 5]

@@ -4,11 +4,12 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 import seta
 from seta.torch import PrunedDataLoader
+from tests.examples import examples
 from tests.torch.helpers import Tuples, loss_of, samples_of
 from tests.torch.processes import run_ranks
 
@@ -49,9 +50,7 @@ def check(loader, epochs, batch_size, ranks=1):
     policy=st.sampled_from(POLICIES),
     drop_last=st.booleans(),
 )
-@settings(
-    max_examples=120, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
-)
+@examples(120, derandomize=True, suppress_health_check=list(HealthCheck))
 def test_no_batch_but_the_last_of_a_full_epoch_differs_in_size(
     n, batch_size, budget, policy, drop_last
 ):
@@ -91,6 +90,7 @@ def _every_case(rank):
     return found
 
 
+@pytest.mark.processes
 def test_the_same_holds_on_two_ranks_which_train_as_many_batches(tmp_path):
     for case, runs in zip(OPTIONS, zip(*run_ranks(2, _every_case, tmp_path), strict=True),
                           strict=True):  # fmt: skip
@@ -108,6 +108,7 @@ def _too_small(rank):
     return [[len(batch) for batch in epoch] for epoch in train(loader)]
 
 
+@pytest.mark.processes
 def test_a_dataset_smaller_than_a_global_batch_is_one_batch_or_refused(tmp_path):
     assert run_ranks(2, _too_small, tmp_path) == [[[3], [3]]] * 2
     with pytest.raises(ValueError, match="batch_size=4 on 1 rank for 3 samples"):

@@ -173,6 +173,7 @@ def _train_there(loader, answers):
     answers.put(walk(loader))
 
 
+@pytest.mark.processes
 def test_a_spawned_process_goes_on_with_a_loader():
     loader = make()
     walk(loader, 4)

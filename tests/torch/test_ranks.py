@@ -19,6 +19,8 @@ from seta.torch.state import with_arrays
 from tests.torch.helpers import Tuples, loss_of, samples_of
 from tests.torch.processes import run_ranks
 
+pytestmark = pytest.mark.processes
+
 N, EPOCHS, BATCH = 101, 6, 10
 
 
@@ -78,7 +80,7 @@ def _every_case(rank):
     return found
 
 
-@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("size", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_each_rank_trains_its_share_and_every_loss_reaches_its_sample(size, tmp_path):
     for case, results in zip(
         CASES, zip(*run_ranks(size, _every_case, tmp_path), strict=True), strict=True

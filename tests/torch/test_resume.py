@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import multiprocessing
 import os
 import random
 import signal
@@ -11,26 +12,44 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch._dynamo  # before the fork, as in `processes`
 
 import seta
+from tests.torch import train_script
 from tests.torch.helpers import looked_at
 
 SCRIPT = Path(__file__).with_name("train_script.py")
 
 
-def train(folder, policy, budget, workers):
-    """Starts a run that saves after every step; it goes on from what it finds in the folder."""
-    command = [sys.executable, SCRIPT, folder, policy, str(budget), str(workers)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+def finish(*run):
+    """Makes a run that saves after every step, or the rest of it, in a process of its own."""
+    command = [sys.executable, SCRIPT, *map(str, run)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def train_and_tell(steps, *run):
+    os.setsid()
+    train_script.main(*run, saved=steps.send)
+
+
+def kill_after(step, *run):
+    """Goes on with a run in a process that has loaded torch, and kills it after so many steps."""
+    context = multiprocessing.get_context("fork")
+    steps, there = context.Pipe(duplex=False)
+    process = context.Process(target=train_and_tell, args=(there, *run))
+    process.start()
+    there.close()
+    while steps.recv() < step:
+        pass
+    process.kill()
+    process.join()
+    with contextlib.suppress(ProcessLookupError):  # its workers, which may not notice
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def steps_of(folder):
     return [json.loads(line) for line in (folder / "steps.jsonl").read_text().splitlines()]
-
-
-def finish(process):
-    output, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, output
 
 
 def last_of_each(steps):
@@ -38,14 +57,15 @@ def last_of_each(steps):
     return [step["what"] for step in {step["step"]: step for step in steps}.values()]
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     "policy, budget, workers",
-    [("SeTa", 0.5, 2), ("InfoBatch", None, 0)],
+    [("SeTa", 0.5, 2), pytest.param("InfoBatch", None, 0, marks=pytest.mark.slow)],
 )
 def test_a_killed_run_ends_with_the_same_model(tmp_path, policy, budget, workers):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     whole.mkdir(), killed.mkdir()
-    finish(train(whole, policy, budget, workers))
+    finish(whole, policy, budget, workers)
     expected = steps_of(whole)
     per_epoch = [sum(s["what"]["epoch"] == e for s in expected) for e in range(8)]
     firsts = [sum(per_epoch[:e]) for e in range(8)]
@@ -53,16 +73,8 @@ def test_a_killed_run_ends_with_the_same_model(tmp_path, policy, budget, workers
     # At the start, in the middle and at the end of epochs; the last one anneals.
     kills = sorted({1, firsts[2], firsts[3] - 1, firsts[7] + 1, *chosen})
     for kill in kills:
-        process = train(killed, policy, budget, workers)
-        for line in process.stdout:
-            if int(line) >= kill:
-                break
-        process.kill()
-        process.wait()
-        process.stdout.close()
-        with contextlib.suppress(ProcessLookupError):  # its workers, which may not notice
-            os.killpg(process.pid, signal.SIGKILL)
-    finish(train(killed, policy, budget, workers))
+        kill_after(kill, killed, policy, budget, workers)
+    finish(killed, policy, budget, workers)
     assert last_of_each(steps_of(killed)) == last_of_each(expected)
     a, b = (torch.load(folder / "model.pt", weights_only=True) for folder in (whole, killed))
     assert a.keys() == b.keys()

@@ -70,14 +70,18 @@ def test_breaks_while_workers_run_ahead(seed):
     check(seed=seed, epochs=5, num_workers=2, persistent_workers=True, prefetch_factor=4)
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 def test_spawned_workers():
     check(num_workers=1, epochs=2, multiprocessing_context="spawn")
 
 
+@pytest.mark.processes
 def test_spawned_persistent_workers():
     check("dicts", num_workers=2, persistent_workers=True, multiprocessing_context="spawn")
 
 
+@pytest.mark.processes
 def test_forkserver():
     check("custom", num_workers=2, persistent_workers=True, multiprocessing_context="forkserver")
 

@@ -6,11 +6,12 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from seta.torch import PrunedDataLoader
+from tests.examples import examples
 from tests.torch.helpers import Tuples, samples_of
 
 N, EPOCHS, BATCH = 23, 6, 4
@@ -241,10 +242,6 @@ class Script(RuleBasedStateMachine):
 
 
 TestScript = Script.TestCase
-TestScript.settings = settings(
-    max_examples=60,
-    stateful_step_count=40,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=list(HealthCheck),
+TestScript.settings = examples(
+    60, stateful_step_count=40, derandomize=True, suppress_health_check=list(HealthCheck)
 )

@@ -1,4 +1,4 @@
-"""DDP and FSDP2 under torchrun, which restarts the group when one of its processes is killed."""
+"""DDP and FSDP2, and torchrun, which restarts the group when one of its processes is killed."""
 
 import json
 import os
@@ -10,10 +10,23 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.torch import ranks_script
+from tests.torch.processes import run_ranks
+
+pytestmark = pytest.mark.processes
+
 SCRIPT = Path(__file__).with_name("ranks_script.py")
 
 
-def torchrun(folder, kind, kills=""):
+def forked(folder, kind):
+    """Two ranks without torchrun, which have loaded torch already."""
+    folder.mkdir()
+    store = folder / "store"
+    store.mkdir()
+    run_ranks(2, ranks_script.train, store, folder, kind)
+
+
+def torchrun(folder, kind, kills):
     folder.mkdir()
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     command += ["--max-restarts=3", str(SCRIPT), str(folder), kind, kills]
@@ -41,7 +54,7 @@ def history_of(folder, rank):
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("torchrun") / "whole"
-    torchrun(folder, "ddp")
+    forked(folder, "ddp")
     return folder
 
 
@@ -56,6 +69,7 @@ def test_both_ranks_train_disjoint_equal_batches(whole):
         assert len(set(trained)) == len(trained) == row["trained"] >= row["kept"] - 1
 
 
+@pytest.mark.slow
 def test_a_killed_process_is_restarted_by_torchrun_and_the_run_ends_the_same(whole, tmp_path):
     # In the middle of epoch 0, before anything was saved; at a save; and in a later epoch.
     killed = tmp_path / "killed"
@@ -69,13 +83,14 @@ def test_a_killed_process_is_restarted_by_torchrun_and_the_run_ends_the_same(who
 
 
 def test_fsdp2_trains_the_same_batches_to_the_same_losses(whole, tmp_path):
-    torchrun(tmp_path / "fsdp", "fsdp")
+    forked(tmp_path / "fsdp", "fsdp")
     for rank in range(2):
         ours, theirs = steps_of(tmp_path / "fsdp", rank), steps_of(whole, rank)
         assert [s["rows"] for s in ours] == [s["rows"] for s in theirs]
         assert [s["loss"] for s in ours] == pytest.approx([s["loss"] for s in theirs], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_example_runs_on_two_processes():
     example = Path(__file__).parents[2] / "examples" / "ddp_digits.py"
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import seta
-from seta.torch import LossBuffer, PrunedDataLoader, PrunedSampler
-from tests.torch.helpers import Tuples
+from seta.torch import PrunedDataLoader, PrunedSampler
+from tests.torch.helpers import DeviceBuffer, Tuples
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 HALVE = seta.InfoBatch(prune_ratio=0.5, delta=1.0)
@@ -149,13 +149,6 @@ def test_updates_without_gradients_are_fine():
         for batch in loader:
             loader.update(batch[0].float())
     assert loader.pruner.losses.tolist() == list(range(12))
-
-
-class DeviceBuffer(LossBuffer):
-    """Does with losses on the CPU what a `LossBuffer` does with those on any other device."""
-
-    def add(self, indices, losses):
-        self._hold(indices, losses.detach())
 
 
 def pending():

@@ -7,8 +7,6 @@ from torch.utils.data import get_worker_info
 from seta.torch import PrunedDataLoader
 from tests.torch.helpers import Tuples, looked_at
 
-CONTEXTS = ["fork", "spawn"]
-
 
 class Augmented(Tuples):
     """Rows (index, what its worker was told, whether the worker sees this dataset)."""
@@ -30,8 +28,15 @@ def tell_each(worker):
     info.dataset.tell(10 + worker)
 
 
-@pytest.mark.parametrize("context", CONTEXTS)
-@pytest.mark.parametrize("persistent", [False, True])
+@pytest.mark.parametrize(
+    "context, persistent",
+    [
+        ("fork", False),
+        ("fork", True),
+        pytest.param("spawn", False, marks=[pytest.mark.processes, pytest.mark.slow]),
+        pytest.param("spawn", True, marks=[pytest.mark.processes, pytest.mark.slow]),
+    ],
+)
 def test_a_worker_init_function_reaches_the_users_own_dataset(context, persistent):
     dataset = Augmented(32)
     loader = PrunedDataLoader(

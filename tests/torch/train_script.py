@@ -13,8 +13,8 @@ import seta
 from seta.engine.rows import CLOCKED
 
 
-def main(folder, policy, budget, workers):
-    """Trains from the start, or from what it finds in the folder."""
+def main(folder, policy, budget, workers, saved=lambda step: None):
+    """Trains from the start, or from what it finds in the folder; tells each saved step."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     features = torch.randn(240, 6)
@@ -38,11 +38,11 @@ def main(folder, policy, budget, workers):
     parts = {"model": model, "optimizer": optimizer, "schedule": schedule, "loader": loader}
     checkpoint, step = folder / "checkpoint.pt", 0
     if checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=True)
+        found = torch.load(checkpoint, weights_only=True)
         for name, part in parts.items():
-            part.load_state_dict(saved[name])
-        torch.set_rng_state(saved["random"])
-        step = saved["step"]
+            part.load_state_dict(found[name])
+        torch.set_rng_state(found["random"])
+        step = found["step"]
     with (folder / "steps.jsonl").open("a") as log:
         while loader.pruner.next_epoch < 8:
             for indices, inputs, targets in loader:
@@ -61,7 +61,7 @@ def main(folder, policy, budget, workers):
                 states |= {"random": torch.get_rng_state(), "step": step}
                 torch.save(states, folder / "new.pt")
                 os.replace(folder / "new.pt", checkpoint)
-                print(step, flush=True)
+                saved(step)
     torch.save(model.state_dict(), folder / "model.pt")
     rows = [{k: v for k, v in row.items() if k not in CLOCKED} for row in loader.pruner.history]
     (folder / "history.json").write_text(json.dumps(rows))
