@@ -39,7 +39,7 @@ def axis(title: str, *, kind: str = "linear", domain: Sequence[float]) -> Spec:
         "type": "quantitative",
         "title": named.get(kind, title),
         "scale": {"type": kind, "domain": list(domain), "nice": False},
-        "axis": {"grid": False, "labelOverlap": "greedy"},
+        "axis": {"grid": False, "labelOverlap": "greedy", "labelSeparation": 8},
     }
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
 from rich.console import Console
 
@@ -53,26 +53,32 @@ def run(
         _write(inspection, files, out, console)
     except (ValueError, TypeError, OSError) as error:
         raise TargetError(str(error)) from error
-    if not follow:
-        return
-    console.print("waiting for the next state; Ctrl-C ends it", markup=False)
+    if follow:
+        console.print("waiting for the next state; Ctrl-C ends it", markup=False)
+        _follow(inspection, files, out, console, before)
+
+
+def _follow(
+    inspection: Inspection,
+    files: Sequence[Path],
+    out: Path,
+    console: Console,
+    before: list[tuple[int, int, int]],
+) -> NoReturn:
+    """Writes the page whenever the files have changed."""
+    said = ""
     while True:
         time.sleep(_WAIT)
-        before = _again(inspection, files, out, console, before)
-
-
-def _again(
-    inspection: Inspection, files: Sequence[Path], out: Path, console: Console, before: Any
-) -> Any:
-    """Writes the page once more if the files have changed; returns what tells them apart."""
-    try:
-        now = _stamps(files)
-        if now != before:
-            _write(inspection, files, out, console)
-    except (ValueError, TypeError, OSError) as error:  # being written, or gone for a moment
-        console.print(f"not now: {error}", markup=False, soft_wrap=True)
-        return before if isinstance(error, OSError) else now
-    return now
+        try:
+            now = _stamps(files)
+            if now != before:
+                before = now
+                _write(inspection, files, out, console)
+                said = ""
+        except (ValueError, TypeError, OSError) as error:  # being written, or gone for a moment
+            if str(error) != said:
+                said = str(error)
+                console.print(f"not now: {said}", markup=False, soft_wrap=True)
 
 
 def _write(inspection: Inspection, files: Sequence[Path], out: Path, console: Console) -> None:

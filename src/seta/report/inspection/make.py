@@ -86,6 +86,7 @@ class Inspection:
         self._show, self._title = show, title
         self._items: Items | None = None
         self._classes: Classes | None = None
+        self._n = 0
 
     def write(self, run: Any, path: Path | str, *, moment: str | None = None) -> Path:
         """Writes a page, whole or not at all; see `page`."""
@@ -102,24 +103,24 @@ class Inspection:
         return Path(path)
 
     def _look(self, n: int) -> None:
-        """Looks at the data set, once.
+        """Looks at the data set, again where it has another length than before.
 
         Raises:
             ValueError: It is not of the length of the run.
         """
-        dataset = self._dataset
+        if n == self._n:
+            return
+        dataset, given = self._dataset, self._given
         if dataset is not None and hasattr(dataset, "__len__") and len(dataset) != n:
             raise ValueError(
                 f"dataset must be the one that was trained on, of {n:,} samples, got one of "
                 f"{len(dataset):,}"
             )
-        if self._classes is None:
-            given = self._given
-            names = self._names or names_in(dataset)
-            if given is None and dataset is not None:
-                given = labels_in(dataset, n)
-            if given is not None:
-                self._classes = classes_of(given, n, names)
-        if self._items is None and dataset is not None:
+        names = self._names or names_in(dataset)
+        if given is None and dataset is not None:
+            given = labels_in(dataset, n)
+        self._classes = None if given is None else classes_of(given, n, names)
+        if dataset is not None:
             shown = list(self._names or names_of(self._classes, dataset))
             self._items = Items(dataset, shown, self._show)
+        self._n = n
