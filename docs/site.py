@@ -33,6 +33,7 @@ REFERENCE = {
         "seta.engine: DifficultyGroups difficulty_groups",
     ),
     "compare": ("Comparisons", "seta: compare Comparison"),
+    "page": ("The page of a run", "seta.report: page"),
     "published": ("The published package's interface", "seta: prune Log"),
     "building-blocks": (
         "For loaders of your own",

@@ -10,9 +10,12 @@ from seta.report import page
 from tests.report.runs import HOSTILE, Hostile, Images, N, loss_of, pruner_of, train
 
 CHROMIUM = shutil.which(os.environ.get("SETA_CHROMIUM", "chromium"))
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="there is no Chromium: install one, or give its path in SETA_CHROMIUM"
-)
+WHY = "there is no Chromium: install one, or give its path in SETA_CHROMIUM"
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason=WHY),
+    pytest.mark.processes,
+    pytest.mark.slow,
+]
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 400, "height": 800}
 
 
