@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ import seta
 from seta.report.inspection.facts import facts_of
 from seta.report.inspection.states import read, states_of
 from tests.report.runs import N, loss_of, pruner_of, sharded_states, train
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def facts(run):
@@ -178,3 +181,17 @@ def test_a_file_that_would_run_code_does_not(tmp_path):
     with pytest.raises(ValueError, match=r"evil\.pt"):
         read(tmp_path / "evil.pt")
     assert not (tmp_path / "ran").exists()
+
+
+FILES = sorted(
+    path
+    for path in (ROOT / "tests" / "data").glob("*/*")
+    if path.suffix in (".seta", ".pt", ".bin")
+)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_every_kind_of_state_that_was_ever_saved_is_read(path):
+    found = facts(read(path))
+    assert found.n == 300 and len(found.samples) in (300, 150) and found.over in (0, 1, 2)
+    assert found.full == found.over * 300

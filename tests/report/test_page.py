@@ -150,6 +150,18 @@ def test_planted_errors_are_suspects():
     assert set(often) <= set(found[:30])
 
 
+def test_samples_that_are_worse_than_a_guess_are_counted(pruner):
+    table = pruner.table()
+    worse = int(((table["mean"] > np.log(3)) & (table["visits"] > 1)).sum())
+    found = section(content(pruner, classes=np.arange(N) % 3), "map").findings
+    assert any(
+        one.meaning.startswith(f"{worse} samples have a mean loss above 1.1") for one in found
+    )
+    negative = train(pruner_of(), 4, lambda at, epoch: loss_of(at, epoch) - 9)
+    found = section(content(negative, classes=np.arange(N) % 3), "map").findings
+    assert not any("guess" in one.meaning for one in found)
+
+
 def test_loss_curves_are_those_that_were_followed(pruner):
     found, own = content(pruner), pruner.trajectories()
     assert found.data["curves"]

@@ -97,7 +97,7 @@ def content_of(
     sections = [
         cost_section(facts),
         losses_section(facts),
-        map_section(facts, where),
+        map_section(facts, where, None if classes is None else len(classes.names)),
         visits_section(facts, limit),
         None if classes is None else classes_section(rows_of(facts, classes)),
     ]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from seta.report.inspection.charts import axis
 from seta.report.inspection.facts import Facts
 from seta.report.inspection.map_chart import map_chart
 from seta.report.inspection.parts import Chart, Finding, Section, Table, rounded
 from seta.report.inspection.scales import Scale
 from seta.report.inspection.spread_map import CELLS, SpreadMap, coarse
-from seta.report.units import percent
+from seta.report.units import many, percent
 
 _MEANINGS = {
     "easy": "easy (low mean, low spread)",
@@ -18,10 +20,17 @@ _MEANINGS = {
     "hard": "hard (high mean, low spread)",
 }
 _MUCH = 0.05
+_EARLY = 0.5  # of the samples: where more are worse than a guess, nothing is learnt yet
 
 
-def map_section(facts: Facts, found: SpreadMap | None) -> Section | None:
-    """Returns the section on the data map; None where there is none."""
+def map_section(facts: Facts, found: SpreadMap | None, classes: int | None) -> Section | None:
+    """Returns the section on the data map; None where there is none.
+
+    Args:
+        facts: Of the run.
+        found: The map.
+        classes: How many there are; None: not known.
+    """
     if found is None:
         return None
     figures = [(_MEANINGS[name], percent(share)) for name, share in found.regions.items() if share]
@@ -37,6 +46,9 @@ def map_section(facts: Facts, found: SpreadMap | None) -> Section | None:
                 "Click into that region, and see the suspects below.",
             )
         )
+    worse = None if classes is None else _worse_than_a_guess(facts, classes)
+    if worse is not None:
+        findings.append(worse)
     return Section(
         "map",
         "Data map",
@@ -59,6 +71,24 @@ def map_section(facts: Facts, found: SpreadMap | None) -> Section | None:
                 for cell in range(len(found.counts))
             ]
         },
+    )
+
+
+def _worse_than_a_guess(facts: Facts, classes: int) -> Finding | None:
+    """Returns what there is to say of samples whose mean loss is above that of a guess."""
+    guess = math.log(max(classes, 1))
+    if facts.mean is None or facts.visits is None or classes < 2 or np.nanmin(facts.mean) < 0:
+        return None
+    often = facts.visits > 1
+    worse = int(((facts.mean > guess) & often).sum())
+    share = worse / max(1, int(often.sum()))
+    if not 0 < share < _EARLY:
+        return None
+    return Finding(
+        f"{many(worse, 'sample has', 'samples have')} a mean loss above {guess:.3g} "
+        f"({percent(share)}): worse than a guess among {classes} classes, if the loss is a "
+        "cross-entropy. They are hard, or wrongly labelled.",
+        "Look at the suspects below.",
     )
 
 
