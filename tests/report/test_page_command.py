@@ -79,6 +79,7 @@ def test_what_cannot_be_done_is_said_in_a_line(project, arguments, message):
     assert not (project / "report.html").exists()
 
 
+@pytest.mark.processes
 def test_follow_writes_the_page_again_until_it_is_stopped(project):
     page, pipe = project / "report.html", subprocess.PIPE
     command = [sys.executable, "-m", "seta", "inspect", "run.seta", "--follow"]
@@ -100,6 +101,7 @@ def test_follow_writes_the_page_again_until_it_is_stopped(project):
     assert process.returncode == 130 and error == "stopped\n"
 
 
+@pytest.mark.processes
 def test_the_example_finds_the_errors_that_it_plants(tmp_path):
     example = Path(__file__).resolve().parents[2] / "examples" / "inspect_digits.py"
     command = [sys.executable, example, "--epochs", "6", "--out", tmp_path]
