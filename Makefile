@@ -14,7 +14,7 @@ PIP := $(RUN) -m pip install --quiet -c constraints.txt
 # files; what is slow to prepare is prepared in each that needs it.
 JOBS ?= logical
 TEST := $(RUN) -m pytest -n $(JOBS) --maxprocesses 8
-# Most of what is checked, in a tenth of the time; `slow-tests` has the rest.
+# Nearly all that is checked, in less than half of the time; `slow-tests` has the rest.
 QUICK := -m "not slow and not statistics and not frameworks" --hypothesis-profile quick
 DEPENDENCIES := $(VENV)/.dependencies-installed
 FRAMEWORKS := $(VENV)/.frameworks-installed
