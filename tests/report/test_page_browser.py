@@ -10,21 +10,11 @@ from seta.report import page
 from tests.report.runs import HOSTILE, Hostile, Images, N, loss_of, pruner_of, train
 
 CHROMIUM = shutil.which(os.environ.get("SETA_CHROMIUM", "chromium"))
-<<<<<<< HEAD
 WHY = "there is no Chromium: install one, or give its path in SETA_CHROMIUM"
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason=WHY),
     pytest.mark.processes,
     pytest.mark.slow,
-=======
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.processes,
-    pytest.mark.skipif(
-        CHROMIUM is None,
-        reason="there is no Chromium: install one, or give its path in SETA_CHROMIUM",
-    ),
->>>>>>> w-tests
 ]
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 400, "height": 800}
 
