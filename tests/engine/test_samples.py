@@ -36,7 +36,7 @@ def test_it_says_what_the_coming_epoch_will_do(policy):
 def test_columns_are_those_that_are_known():
     base = ["index", "loss", "left_out", "group", "keep", "weight"]
     assert list(trained("SeTa", track=False).table()) == base
-    assert list(trained("SeTa").table()) == [*base, "visits", "mean", "spread"]
+    assert list(trained("SeTa").table()) == [*base, "visits", "mean", "spread", "suspicion"]
     scored = trained("UCB", track=False, count_kept=True).table()
     assert list(scored) == ["index", "score", "left_out", "keep", "weight", "kept"]
     assert "loss" in trained("UCB").table()

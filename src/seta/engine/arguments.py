@@ -85,6 +85,18 @@ def strata(
     return array.astype(np.min_scalar_type(int(array.max()))) if takes_strata(policy) else None
 
 
+def classes(classes: ArrayLike, n: int) -> NDArray[np.integer[Any]]:
+    """Returns the class of each sample, which may be any integers."""
+    array = np.asarray(classes)
+    if array.shape != (n,) or array.dtype.kind not in "iu":
+        raise ValueError(
+            f"classes must be integers of shape ({n},), the class of each sample, "
+            f"got {array.dtype} of shape {array.shape}: of names, "
+            "numpy.unique(names, return_inverse=True)[1]"
+        )
+    return array
+
+
 def epochs(epochs: int | None) -> int:
     """Returns the length of the run."""
     return integer("epochs", epochs, 1, _EPOCHS)

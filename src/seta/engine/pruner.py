@@ -428,6 +428,32 @@ class Pruner:
             raise RuntimeError("no losses were followed: make the Pruner with track=True")
         return self._trace.trajectories()
 
+    def suspects(self, n: int = 100, classes: ArrayLike | None = None) -> SampleTable:
+        """Returns the samples whose losses stay worst from visit to visit, the worst first.
+
+        By the column `suspicion` of `table()`; `docs/suspects.md` says how many wrong labels it
+        finds. Of a sharded table the samples `held`, compared with each other. Costs as much as
+        `table()`, and a sort; with classes another one.
+
+        Args:
+            n: How many, >= 1; fewer where fewer have a loss.
+            classes: Integers (samples,), such as the labels: samples are compared with their class.
+                None: the strata, where the policy looks at them; else with all samples.
+
+        Raises:
+            RuntimeError: The run is not tracked.
+            TypeError, ValueError: `n` or `classes` is not what it must be.
+        """
+        n = arguments.integer("n", n, 1, "the number of samples to return")
+        if not self._settings.track:
+            raise RuntimeError(
+                "suspects() needs the losses of earlier visits, and this run does not keep them: "
+                "make the Pruner or the loader with track=True"
+            )
+        table = self.table() if classes is None else self._looked_up(classes)[0]
+        worst = table.sort("suspicion", descending=True)
+        return worst.where(np.arange(min(n, int(np.count_nonzero(table["visits"])))))
+
     def why(self, index: int) -> str:
         """Returns why the open or the coming epoch keeps a sample or leaves it out, in words.
 
@@ -481,8 +507,11 @@ class Pruner:
         name = getattr(self.policy, "__name__", type(self.policy).__name__)
         return curves_figure([snapshot], title=f"What {name} trains on")
 
-    def _looked_up(self) -> tuple[SampleTable, KeepCurve]:
+    def _looked_up(self, classes: ArrayLike | None = None) -> tuple[SampleTable, KeepCurve]:
         """Returns the table of samples, and the curve of the coming epoch."""
+        compared: NDArray[Any] | None = self._settings.strata
+        if classes is not None:
+            compared = arguments.classes(classes, self.n)
         self._collect()
         run = self._settle()
         if run.open is not None:
@@ -501,6 +530,7 @@ class Pruner:
             epoch=self._latest_epoch(),
             always_keep=self.always_keep,
             opened=run.open,
+            classes=compared,
         )
         return table, curve
 

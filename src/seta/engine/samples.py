@@ -16,6 +16,7 @@ from seta.engine.curves.curve import KeepCurve
 from seta.engine.curves.histogram import Binning
 from seta.engine.open_epoch import OpenEpoch
 from seta.engine.shown import html, text
+from seta.engine.suspects import suspicion
 from seta.engine.table import tracked
 from seta.engine.table.table import Table
 
@@ -37,6 +38,7 @@ class SampleTable(Mapping[str, NDArray[Any]]):
     | kept | int64, how many epochs kept it | `count_kept=True` |
     | visits | int64, how many finite losses it had | `track=True` |
     | mean, spread | float32, of these losses; spread is NaN before two | `track=True` |
+    | suspicion | float32, how far they stay above typical ones; NaN = none | `track=True` |
 
     Args:
         columns: By name.
@@ -133,6 +135,7 @@ def table_of(
     epoch: int,
     always_keep: NDArray[np.int64] | None,
     opened: OpenEpoch | None,
+    classes: NDArray[np.integer[Any]] | None,
 ) -> SampleTable:
     """Returns what a loss table knows of the samples that it holds.
 
@@ -144,6 +147,7 @@ def table_of(
         epoch: The latest epoch; -1: none.
         always_keep: Samples that are never pruned.
         opened: The open epoch, if one is open: its weights are fixed, and it counts as kept.
+        classes: Integers (n,), with which samples are compared; None: with all.
     """
     columns, memory = table.columns, table.columns.memory
     held = np.arange(len(columns)) if table.held is None else table.held
@@ -180,7 +184,10 @@ def table_of(
         found["visits"] = tracked.visits_of(memory)
         found["mean"] = tracked.mean_of(memory)
         found["spread"] = tracked.spread_of(memory)
-    return SampleTable({name: column[rows] for name, column in found.items()})
+    found = {name: column[rows] for name, column in found.items()}
+    if tracked.VISITS in memory:
+        found["suspicion"] = suspicion(found, None if classes is None else classes[found["index"]])
+    return SampleTable(found)
 
 
 def _groups(curve: KeepCurve) -> NDArray[np.int16]:
