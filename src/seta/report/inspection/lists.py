@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from seta.engine.suspects import suspicion
 from seta.report.inspection.classes import Classes
 from seta.report.inspection.facts import Facts
 
@@ -133,19 +134,9 @@ def starving_from(facts: Facts) -> int:
 def suspicion_of(facts: Facts, classes: Classes | None) -> NDArray[np.float32] | None:
     """Returns how suspect each sample is: float32 (rows,), NaN = not told; None: unknown.
 
-    The mean of its losses, in units of the spread within its class where classes are known.
+    As `Pruner.suspects` ranks them, beside samples of the same class where classes are known.
     """
-    if facts.mean is None or facts.visits is None:
+    known = {name: getattr(facts, name) for name in ("visits", "mean", "spread", "loss")}
+    if any(column is None for column in known.values()):
         return None
-    told = np.where(facts.visits > 1, facts.mean, np.float32(np.nan))
-    if classes is None:
-        return told
-    of, seen = classes.of[facts.samples], np.isfinite(told)
-    counts = np.bincount(of[seen], minlength=len(classes.names))
-    many = np.maximum(counts, 1)
-    means = np.bincount(of[seen], weights=told[seen], minlength=len(many)) / many
-    offsets = (told - means[of]).astype(np.float64)
-    squares = np.bincount(of[seen], weights=offsets[seen] ** 2, minlength=len(many)) / many
-    with np.errstate(invalid="ignore", divide="ignore"):
-        found: NDArray[np.float32] = (offsets / np.sqrt(squares)[of]).astype(np.float32)
-    return np.where(np.isfinite(found), found, np.where(seen, np.float32(0), np.float32(np.nan)))
+    return suspicion(known, None if classes is None else classes.of[facts.samples])
