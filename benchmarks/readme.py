@@ -40,7 +40,9 @@ pair of processes; absolute times go with the machine, and no test asserts one.
 
 Whether the methods keep the accuracy, on real data, is another question, and hours:
 `python -m benchmarks.accuracy --suite NAME --data DIR` makes the runs, one line each, and
-[docs/results.md](../docs/results.md) is made of the lines.
+[docs/results.md](../docs/results.md) is made of the lines. How many wrong labels a run finds,
+beside cleanlab: `python -m benchmarks.suspects --data DIR`, and
+[docs/suspects.md](../docs/suspects.md).
 """
 
 

@@ -106,12 +106,14 @@ def redundant(
     )
 
 
-def with_wrong(labels: NDArray[np.int64], share: float, seed: int = 0) -> NDArray[np.int64]:
+def with_wrong(
+    labels: NDArray[np.int64], share: float, seed: int = 0, *, classes: int = CLASSES
+) -> NDArray[np.int64]:
     """Returns labels of which a share is another class, any with equal probability."""
     rng = np.random.default_rng(seed)
     changed = rng.permutation(len(labels))[: round(share * len(labels))]
     given = labels.copy()
-    given[changed] = (labels[changed] + rng.integers(1, CLASSES, len(changed))) % CLASSES
+    given[changed] = (labels[changed] + rng.integers(1, classes, len(changed))) % classes
     return given
 
 

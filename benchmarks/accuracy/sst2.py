@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmarks.accuracy.image_suites import with_wrong
 from benchmarks.accuracy.image_trial import parameter_count, seeded
 from benchmarks.accuracy.text import Descent, TextRecipe, find, padded
 
@@ -90,12 +91,12 @@ class SentenceTask:
         recipe: How it is trained.
         longest: Words of a sentence that are read; the rest is cut off.
         device: Where it is trained.
+        wrong: Share of the labels to turn round.
+        seed: Says which.
 
     Raises:
         ValueError: A file cannot be used, or has too few sentences.
     """
-
-    wrong = None
 
     def __init__(
         self,
@@ -106,6 +107,8 @@ class SentenceTask:
         recipe: TextRecipe | None = None,
         longest: int = 40,
         device: str = "cpu",
+        wrong: float = 0.0,
+        seed: int = 0,
     ) -> None:
         sentences, labels = read(data, "train")
         if not 1 <= train <= len(sentences):
@@ -118,9 +121,11 @@ class SentenceTask:
         self.longest, self.device = longest, device
         self.recipe = TextRecipe() if recipe is None else recipe
         self.batch_size = self.recipe.batch_size
-        self.dataset = self._dataset(sentences[:train], labels[:train], numbers)
+        true = np.array(labels[:train])
+        self.classes = with_wrong(true, wrong, seed, classes=2)
+        self.wrong = self.classes != true if wrong else None
+        self.dataset = self._dataset(sentences[:train], self.classes.tolist(), numbers)
         self.held_out = self._dataset(*read(data, "test"), numbers)
-        self.classes = np.array(labels[:train])
         self._make = net
 
     def _dataset(

@@ -1,0 +1,1 @@
+"""How well `Pruner.suspects` finds labels made wrong, beside cleanlab on the same runs."""
