@@ -51,7 +51,7 @@ test-integrations: $(FRAMEWORKS) $(PACKAGE) ## the tests of the frameworks and o
 test-page: $(PACKAGE) ## the page of `seta inspect` in a real browser; needs Chromium, or SETA_CHROMIUM=its path
 	@command -v "$${SETA_CHROMIUM:-chromium}" >/dev/null || { echo "no Chromium: install one, or SETA_CHROMIUM=/path/to/it make test-page" >&2; exit 1; }
 	@$(RUN) .ci/installed.py
-	$(RUN) -m pytest tests/report/test_page_browser.py
+	$(TEST) --dist loadfile tests/report/test_page_browser.py
 
 check: lint types test slow-tests test-integrations ## all of it: lint, format, strict types, all tests
 

@@ -48,7 +48,7 @@ HOSTILE = "</script><script>window.hacked=1</script><img src=x onerror='window.h
 class Hostile:
     """Texts, labels and names that would run if a page took them for HTML; one item fails."""
 
-    classes = (HOSTILE, "{{ 7 * 7 }}", "<!-- & \u2028 'quoted' \" -->")
+    classes = (HOSTILE, "{{ 7 * 7 }}", "<!-- & \u2028 \ud800 'quoted' \" -->")
 
     def __init__(self, n=N, fails=()):
         self.n, self.fails = n, set(fails)

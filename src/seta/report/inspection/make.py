@@ -30,7 +30,7 @@ def page(
     """Writes a page on a run: one HTML file that needs no network and no server.
 
     Everything is counted, so that the page stays small and opens at once for any number of samples.
-    Of the data set some 300 items are loaded.
+    Of the data set some 600 items are loaded.
 
     Args:
         run: A pruner or a loader, what `state_dict()` or `seta.load()` returned, or a list of the
@@ -98,7 +98,7 @@ class Inspection:
         content = content_of(
             facts, classes=self._classes, items=self._items, title=self._title, moment=moment
         )
-        text = html_of(content).encode()
+        text = html_of(content).encode(errors="replace")  # of texts that are no Unicode
         writing.replace(path, lambda file: chunks.write_at(file, 0, text), sync=False)
         return Path(path)
 
