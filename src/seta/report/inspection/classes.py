@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seta.report.inspection.facts import Facts
+from seta.report.inspection.parts import text_of
 
 _MOST = 10_000  # classes; more are no classes, but numbers of some other kind
 
@@ -67,7 +68,7 @@ def classes_of(given: Any, n: int, names: Sequence[Any] | None = None) -> Classe
         )
     if labels.dtype.kind in "iu" and labels.min() >= 0 and labels.max() < _MOST:
         count = int(labels.max()) + 1
-        known = [str(name) for name in names or []]
+        known = [text_of(name) for name in names or []]
         return Classes(labels, known + [str(at) for at in range(len(known), count)])
     if labels.dtype.kind not in "iubUSO":
         raise ValueError(f"classes must be integers or texts, got {labels.dtype}")
@@ -80,7 +81,7 @@ def classes_of(given: Any, n: int, names: Sequence[Any] | None = None) -> Classe
 
 
 def _text(name: Any) -> str:
-    return name.decode(errors="replace") if isinstance(name, bytes) else str(name)
+    return name.decode(errors="replace") if isinstance(name, bytes) else text_of(name)
 
 
 def rows_of(facts: Facts, classes: Classes) -> list[ClassRow]:

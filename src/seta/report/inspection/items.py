@@ -13,6 +13,7 @@ import numpy as np
 
 from seta.report.inspection import media
 from seta.report.inspection.classes import Classes
+from seta.report.inspection.parts import text_of
 
 Show = Callable[[Any], Any]
 Shown = dict[str, str]
@@ -193,4 +194,5 @@ def _file_of(dataset: Any, sample: int) -> str | None:
 
 
 def _cut(text: str, most: int) -> str:
+    text = text_of(text[: most + 1])
     return text if len(text) <= most else text[: most - 3] + "..."

@@ -98,7 +98,7 @@ class Inspection:
         content = content_of(
             facts, classes=self._classes, items=self._items, title=self._title, moment=moment
         )
-        text = html_of(content).encode(errors="replace")  # of texts that are no Unicode
+        text = html_of(content).encode(errors="replace")
         writing.replace(path, lambda file: chunks.write_at(file, 0, text), sync=False)
         return Path(path)
 
