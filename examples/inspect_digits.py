@@ -79,7 +79,7 @@ def main() -> None:
     pruner = trained(dataset, args.epochs).pruner
     seta.save(pruner.state_dict(), args.out / "run.seta")
     path = page(pruner, dataset, path=args.out / "report.html")
-    suspects = np.argsort(-np.nan_to_num(pruner.table()["mean"]))[:100]
+    suspects = pruner.suspects(100, classes=dataset.targets)["index"]
     print(f"{path}: {dataset.wrong[suspects].mean():.0%} of the first 100 suspects are wrong")
 
 

@@ -138,6 +138,14 @@ def test_lists_have_the_samples_they_say(pruner):
         )
 
 
+@pytest.mark.parametrize("classes", [None, np.arange(N) % 3])
+def test_suspects_are_those_of_the_pruner(pruner, classes):
+    found, own = content(pruner, classes=classes), pruner.suspects(100, classes=classes)
+    assert found.data["lists"]["suspects"] == own["index"].tolist()
+    shown = [row.figures[found.columns.index("suspicion")] for row in found.lists[0].rows]
+    assert shown == [f"{one:.4g}" for one in own["suspicion"]]
+
+
 def test_planted_errors_are_suspects():
     wrong = np.random.default_rng(0).choice(N, 30, replace=False)
 

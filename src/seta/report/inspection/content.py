@@ -8,6 +8,7 @@ from itertools import zip_longest
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from seta.report.inspection.classes import Classes, rows_of
 from seta.report.inspection.cost import cost_section
@@ -43,10 +44,17 @@ class Sample:
 
 @dataclass(frozen=True)
 class SampleList:
-    """A list of samples with its rows."""
+    """A list of samples.
+
+    Attributes:
+        listed: How it was made.
+        rows: Its samples.
+        followed: Whether there are loss curves of some.
+    """
 
     listed: Listed
     rows: list[Sample]
+    followed: bool
 
 
 @dataclass(frozen=True)
@@ -92,8 +100,8 @@ def content_of(
         title: Of the page.
         moment: When the state is from, as text; None: not known.
     """
-    limit, where = starving_from(facts), map_of(facts)
-    lists = lists_of(facts, suspicion_of(facts, classes), limit)
+    limit, where, suspects = starving_from(facts), map_of(facts), suspicion_of(facts, classes)
+    lists = lists_of(facts, suspects, limit)
     sections = [
         cost_section(facts),
         losses_section(facts),
@@ -103,16 +111,17 @@ def content_of(
     ]
     there = [section for section in sections if section is not None]
     loaded = {} if items is None else items.load(_wanted(facts, lists, where))
-    columns, told = _columns(facts)
-    samples = [
-        SampleList(one, [_sample(facts, classes, int(row), told) for row in one.rows])
-        for one in lists
-    ]
-    listed = {sample.index for one in samples for sample in one.rows}
+    columns, told = _columns(facts, suspects)
+    listed = {int(facts.samples[row]) for one in lists for row in one.rows}
+    curves = _curves(facts, listed, where)
+    samples = []
+    for one in lists:
+        rows = [_sample(facts, classes, int(row), told) for row in one.rows]
+        samples.append(SampleList(one, rows, any(str(row.index) in curves for row in rows)))
     data = {
         "lists": {one.listed.key: [row.index for row in one.rows] for one in samples},
         "items": {str(index): shown for index, shown in loaded.items()},
-        "curves": _curves(facts, listed, where),
+        "curves": curves,
         **{key: value for section in there for key, value in section.data.items()},
     }
     return Content(
@@ -166,7 +175,7 @@ def _in_turn(columns: Sequence[Sequence[int]]) -> list[int]:
     return [sample for row in rows for sample in row if sample is not None]
 
 
-def _columns(facts: Facts) -> tuple[list[str], list[Any]]:
+def _columns(facts: Facts, suspects: NDArray[np.float32] | None) -> tuple[list[str], list[Any]]:
     """Returns the names of the figures of a sample, and their columns."""
     named = {
         facts.judged: facts.latest,
@@ -174,6 +183,7 @@ def _columns(facts: Facts) -> tuple[list[str], list[Any]]:
         "spread": facts.spread,
         "visits": facts.visits if facts.visits is not None else facts.kept,
         "left out": facts.left_out,
+        "suspicion": suspects,
     }
     there = {name: column for name, column in named.items() if column is not None}
     return list(there), list(there.values())
