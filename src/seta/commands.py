@@ -358,7 +358,10 @@ def inspect(
     title: Annotated[str | None, typer.Option(help="Of the page.")] = None,
     follow: Annotated[
         bool,
-        typer.Option("--follow", help="Write it again whenever the file changes; Ctrl-C ends it."),
+        typer.Option(
+            "--follow",
+            help="Wait for the file, write the page again whenever it changes; Ctrl-C ends it.",
+        ),
     ] = False,
 ) -> None:
     """Write a page on a run: what it left out, and which samples are hard, suspect or starved."""

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from seta.report.inspection.content import content_of
 from seta.report.inspection.facts import facts_of
 from seta.report.inspection.items import Items, labels_in
 from seta.report.inspection.states import states_of
+from seta.report.inspection.visits import visits_section
 from tests.report.runs import (
     EPOCHS,
     HOSTILE,
@@ -168,6 +170,41 @@ def test_samples_that_are_worse_than_a_guess_are_counted(pruner):
     negative = train(pruner_of(), 4, lambda at, epoch: loss_of(at, epoch) - 9)
     found = section(content(negative, classes=np.arange(N) % 3), "map").findings
     assert not any("guess" in one.meaning for one in found)
+
+
+def test_many_wrong_labels_stand_out_though_their_losses_vary():
+    wrong = np.arange(N) % 10 == 0
+
+    def loss(samples, epoch):
+        high = 5 + 2 * np.cos(samples + 2 * epoch)
+        return np.where(wrong[samples], high, loss_of(samples, epoch) / 3).astype(np.float32)
+
+    found = section(content(train(pruner_of("Random"), 5, loss)), "map")
+    (finding,) = found.findings
+    share = float(dict(found.figures)["hard (high mean)"].removesuffix(" %"))
+    assert share == pytest.approx(10, abs=1)
+    assert "lie in the hard region" in finding.meaning and finding.warning
+
+
+def test_the_upper_end_of_like_losses_is_no_finding(pruner):
+    found = section(content(pruner), "map")
+    assert float(dict(found.figures)["hard (high mean)"].removesuffix(" %")) > 5
+    assert not found.findings
+
+
+@pytest.mark.parametrize(("starved", "warning"), [(1, False), (N // 20, True)])
+def test_a_few_starved_samples_are_a_note_and_many_a_warning(pruner, starved, warning):
+    facts = facts_of(states_of(pruner))
+    out = np.where(np.arange(N) < starved, 4, 1)
+    (finding,) = visits_section(replace(facts, left_out=out), 3).findings
+    assert finding.warning == warning and "not been trained for 3 epochs" in finding.meaning
+
+
+def test_the_columns_of_lists_are_explained(pruner):
+    told = content(pruner).columns_told
+    assert told.startswith("In the tables, loss is the latest; mean and spread are")
+    assert "track=[...]" in told
+    assert "mean" not in content(train(pruner_of(track=False), 2)).columns_told
 
 
 def test_loss_curves_are_those_that_were_followed(pruner):

@@ -64,7 +64,7 @@ def test_parts_of_a_sharded_table_are_given_together(project):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["none.seta"], "No such file or directory: 'none.seta'"),
+        (["none.seta"], "there is no file none.seta: give what seta.save"),
         (["my_training.py"], "my_training.py is no state that seta reads: give what seta.save"),
         (["run.seta", "--data", "my_training.py:other"], "--data: my_training.py has no 'other'"),
         (["run.seta", "--data", "my_training.py"], "--data must name a file or module"),
@@ -83,8 +83,11 @@ def test_what_cannot_be_done_is_said_in_a_line(project, arguments, message):
 def test_follow_writes_the_page_again_until_it_is_stopped(project):
     page, pipe = project / "report.html", subprocess.PIPE
     command = [sys.executable, "-m", "seta", "inspect", "run.seta", "--follow"]
+    os.rename("run.seta", "later.seta")  # a training that has not ended its first epoch
     with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:
         try:
+            assert process.stdout.readline().startswith("waiting for run.seta, which is not there")
+            os.rename("later.seta", "run.seta")
             assert process.stdout.readline().startswith("report.html (")
             assert "3 epochs are over" in page.read_text()
             assert process.stdout.readline() == "waiting for the next state; Ctrl-C ends it\n"

@@ -43,8 +43,10 @@ def why(
         reasons = [f"trained in this epoch, {reasons[0]} since"]
     told = ", ".join(filter(None, reasons))
     outcome = {True: "kept", False: "left out", None: "not drawn yet"}[kept]
-    outcome = "the run is over" if over else outcome
-    return f"sample {known['index']}, epoch {epoch}: {told}: {outcome}. {_past(known, epochs_over)}"
+    past = _past(known, epochs_over)
+    if over:
+        return f"sample {known['index']}, the run is over, by epoch {epoch}'s curve: {told}. {past}"
+    return f"sample {known['index']}, epoch {epoch}: {told}: {outcome}. {past}"
 
 
 def _loss(known: dict[str, Any]) -> str:

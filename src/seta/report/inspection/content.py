@@ -25,6 +25,13 @@ from seta.report.units import many
 ITEMS = 600  # loaded of a data set, at most ...
 _LISTED = 40  # ... of which so many of each list come first
 _CURVE = 60  # epochs of a small loss curve, at most
+_TOLD = {
+    "loss": "loss is the latest",
+    "score": "score is what the method made of the losses",
+    "mean": "mean and spread are those of all losses of the sample",
+    "visits": "visits is how many epochs trained it",
+    "left out": "left out is how many epochs ago that was last, 0 for the latest",
+}
 
 
 @dataclass(frozen=True)
@@ -87,6 +94,17 @@ class Content:
         found = [(part.key, finding) for part in self.sections for finding in part.findings]
         return sorted(found, key=lambda pair: not pair[1].warning)
 
+    @property
+    def columns_told(self) -> str:
+        """What the columns of the lists are, in a sentence or two."""
+        told = "; ".join(_TOLD[name] for name in self.columns if name in _TOLD)
+        curves = (
+            " The curves are those of the samples that the run follows, track=[...] names more."
+            if self.data["curves"]
+            else ""
+        )
+        return f"In the tables, {told}.{curves}"
+
 
 def content_of(
     facts: Facts, *, classes: Classes | None, items: Items | None, title: str, moment: str | None
@@ -101,7 +119,7 @@ def content_of(
         moment: When the state is from, as text; None: not known.
     """
     limit, where, suspects = starving_from(facts), map_of(facts), suspicion_of(facts, classes)
-    lists = lists_of(facts, suspects, limit)
+    lists = lists_of(facts, suspects, limit, by_class=classes is not None)
     sections = [
         cost_section(facts),
         losses_section(facts),

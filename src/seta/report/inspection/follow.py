@@ -49,6 +49,7 @@ def run(
             show=None if show is None else find(show, option="--show", beside=data),
             title=title or _TITLE,
         )
+        _await(files, console, follow=follow)
         before = _stamps(files)
         _write(inspection, files, out, console)
     except (ValueError, TypeError, OSError) as error:
@@ -79,6 +80,19 @@ def _follow(
             if str(error) != said:
                 said = str(error)
                 console.print(f"not now: {said}", markup=False, soft_wrap=True)
+
+
+def _await(files: Sequence[Path], console: Console, *, follow: bool) -> None:
+    """Waits until all files are there; without `follow` they have to be there at once."""
+    missing = [path for path in files if not path.exists()]
+    if not missing:
+        return
+    if not follow:
+        raise TargetError(f"there is no file {missing[0]}: give what seta.save or torch.save wrote")
+    console.print(f"waiting for {missing[0]}, which is not there yet; Ctrl-C ends it",
+                  markup=False, soft_wrap=True)  # fmt: skip
+    while not all(path.exists() for path in files):
+        time.sleep(_WAIT)
 
 
 def _write(inspection: Inspection, files: Sequence[Path], out: Path, console: Console) -> None:

@@ -33,13 +33,16 @@ class Listed:
     rows: NDArray[np.int64]
 
 
-def lists_of(facts: Facts, suspicion: NDArray[np.float32] | None, limit: int) -> list[Listed]:
+def lists_of(
+    facts: Facts, suspicion: NDArray[np.float32] | None, limit: int, *, by_class: bool = False
+) -> list[Listed]:
     """Returns the lists that have samples.
 
     Args:
         facts: Of the run.
         suspicion: float32 (rows,), higher is more suspect, NaN = not told; None: no such list.
         limit: Epochs left out from which on a sample is starved.
+        by_class: Whether samples are suspect beside those of their class.
     """
     tracked = facts.mean is not None
     level = facts.mean if facts.mean is not None else facts.latest
@@ -50,8 +53,9 @@ def lists_of(facts: Facts, suspicion: NDArray[np.float32] | None, limit: int) ->
             Listed(
                 "suspects",
                 "Suspects",
-                "Their losses stay above those of the others from visit to visit: they are hard, "
-                "or wrongly labelled.",
+                "From visit to visit their losses stay furthest above those that are typical of "
+                f"{'their class' if by_class else 'all samples'}. Every run has such a list: its "
+                "samples may be hard, or wrongly labelled.",
                 "Look at them first when you clean the data; correct or remove what is wrong.",
                 top(suspicion),
             )
@@ -78,9 +82,10 @@ def lists_of(facts: Facts, suspicion: NDArray[np.float32] | None, limit: int) ->
             Listed(
                 "forgotten",
                 "Most forgotten",
-                "The latest loss lies furthest above the mean of the sample's own losses: it was "
-                "better known before.",
-                "If there are many, prune less, or lower the learning rate.",
+                "The latest loss lies furthest above the mean of the sample's own losses, and by "
+                "more than their spread: it was better known before. Wrong labels go up and down, "
+                "too.",
+                "If many of them are labelled rightly, prune less, or lower the learning rate.",
                 top(_forgotten(facts)),
             )
         )

@@ -98,11 +98,13 @@ def _findings(facts: Facts) -> list[Finding]:
     widened = [row for row in facts.history if row.get("fit_widened")]
     if widened:
         epochs = many(len(widened), "epoch")
+        most = max(widened, key=lambda row: float(row["fit_widened"] / max(row["kept"], 1)))
         found.append(
             Finding(
                 f"In {epochs} the window held fewer samples than the budget pays for, so that "
-                "others were taken from outside it.",
-                "Lower the budget, or widen the window, if only the window shall be trained.",
+                f"others were taken from outside it: {most['fit_widened']:,} of {most['kept']:,} "
+                f"in epoch {most['epoch']}, the largest share.",
+                "To train on the window alone, lower the budget or widen the window.",
             )
         )
     seen = facts.latest[np.isfinite(facts.latest)]

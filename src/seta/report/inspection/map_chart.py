@@ -59,14 +59,14 @@ def map_chart(
                 "mark": {"type": "rect", "filled": False, "stroke": CURVE, "strokeWidth": 3},
                 "encoding": place,
             },
-            {"mark": RULE, "data": {"values": [{}]}, "encoding": {"y": {**y, "datum": halves[1]}}},
+            {"mark": RULE, "data": {"values": [{}]}, "encoding": {"x": {**x, "datum": halves[0]}}},
             {
-                "data": {"values": [labels[0] | {"low": y["scale"]["domain"][0]}]},
+                "data": {"values": [{"low": x["scale"]["domain"][0]}]},
                 "mark": RULE,
                 "encoding": {
-                    "x": {**x, "datum": halves[0]},
-                    "y": {**y, "field": "low"},
-                    "y2": {"datum": halves[1]},
+                    "y": {**y, "datum": halves[1]},
+                    "x": {**x, "field": "low"},
+                    "x2": {"datum": halves[0]},
                 },
             },
             {

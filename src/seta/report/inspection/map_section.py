@@ -16,10 +16,11 @@ from seta.report.units import many, percent
 
 _MEANINGS = {
     "easy": "easy (low mean, low spread)",
-    "ambiguous": "ambiguous (high spread)",
-    "hard": "hard (high mean, low spread)",
+    "ambiguous": "ambiguous (low mean, high spread)",
+    "hard": "hard (high mean)",
 }
 _MUCH = 0.05
+_APART = 4  # times as high: a group of its own, and not the upper end of all
 _EARLY = 0.5  # of the samples: where more are worse than a guess, nothing is learnt yet
 
 
@@ -38,23 +39,27 @@ def map_section(facts: Facts, found: SpreadMap | None, classes: int | None) -> S
         figures.append(("not shown, fewer than two losses", f"{found.left:,}"))
     findings = []
     hard = found.regions["hard"]
-    if hard >= _MUCH:
+    high, low = found.levels
+    if hard >= _MUCH and high >= _APART * low:
         findings.append(
             Finding(
-                f"{percent(hard)} of the samples lie in the hard region: their loss is high and "
-                "hardly moves, as it is with wrong labels and with what the model cannot learn.",
-                "Click into that region, and see the suspects below.",
+                f"{percent(hard)} of the samples lie in the hard region: their mean loss is "
+                f"{high:.3g} (the median), that of the others {low:.3g}. Wrong labels lie there, "
+                "and what the model cannot learn.",
+                "Click into that region, and see whether the labels of the suspects below are "
+                "right.",
+                warning=True,
             )
         )
     worse = None if classes is None else _worse_than_a_guess(facts, classes)
-    if worse is not None:
+    if worse is not None and not findings:  # these are mostly the same samples
         findings.append(worse)
     return Section(
         "map",
         "Data map",
         "Each cell is a number of samples: the mean of their losses over their visits, and how "
-        "much these vary. Click a cell to see some of its samples, or use the arrow keys or the "
-        "buttons below the map.",
+        "much these vary. The dotted lines are at half of each axis. Click a cell to see some of "
+        "its samples, or use the arrow keys or the buttons below the map.",
         findings,
         figures,
         [Chart("map", "Data map: mean against spread of the losses", _spec(found), _table(found))],
@@ -116,7 +121,7 @@ def _spec(found: SpreadMap) -> dict[str, object]:
             zip(found.columns, found.lines, found.counts, strict=True)
         )
     ]
-    places = {"easy": (0.25, 0.25), "ambiguous": (0.5, 0.9), "hard": (0.75, 0.25)}
+    places = {"easy": (0.25, 0.25), "ambiguous": (0.25, 0.9), "hard": (0.75, 0.25)}
     labels = [
         {"text": name, "mean": _at(found.mean, across), "spread": _at(found.spread, up)}
         for name, (across, up) in places.items()

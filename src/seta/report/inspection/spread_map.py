@@ -19,6 +19,7 @@ CELLS = 40  # along each side
 EXAMPLES = 20  # of a cell, at most
 _SEED = 0
 _OUTSIDE = 0.001
+_LOOKED_AT = 200_000  # means that a median is taken of
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +35,7 @@ class SpreadMap:
         examples: For each cell int64 (up to 20,), rows of `Facts`.
         left: Samples with fewer than two losses, which have no spread.
         regions: Shares of the samples on the map that are easy, ambiguous and hard.
+        levels: Medians of the means in the hard region, and of the others; NaN where it is empty.
     """
 
     mean: Scale
@@ -44,6 +46,7 @@ class SpreadMap:
     examples: list[NDArray[np.int64]]
     left: int
     regions: dict[str, float]
+    levels: tuple[float, float]
 
     @property
     def total(self) -> int:
@@ -82,19 +85,27 @@ def map_of(facts: Facts) -> SpreadMap | None:
         examples,
         len(facts.samples) - len(rows),
         _regions(table),
+        (_median(means[across >= CELLS // 2]), _median(means[across < CELLS // 2])),
     )
 
 
-def _regions(table: NDArray[np.int64]) -> dict[str, float]:
-    """Returns which share lies where: the upper half of the spreads, and else by the mean.
+def _median(values: NDArray[np.float32]) -> float:
+    some = values[:: max(1, len(values) // _LOOKED_AT)]
+    return float(np.median(some)) if len(some) else float("nan")
 
-    By halves of the axes, as they are drawn, so that what the eye sees and the figure agree.
+
+def _regions(table: NDArray[np.int64]) -> dict[str, float]:
+    """Returns which share lies where: the upper half of the means, and else by the spread.
+
+    By halves of the axes, as they are drawn, so that what the eye sees and the figure agree. A high
+    mean goes first: unlike that of a confidence, the spread of losses grows with their mean, so
+    that wrong labels have high spreads, too.
     """
     half, total = CELLS // 2, int(table.sum())
     parts = {
         "easy": table[:half, :half],
-        "ambiguous": table[half:],
-        "hard": table[:half, half:],
+        "ambiguous": table[half:, :half],
+        "hard": table[:, half:],
     }
     return {name: int(part.sum()) / total for name, part in parts.items()}
 

@@ -17,6 +17,7 @@ from seta.report.units import many, percent
 _BARS = 40
 _CLASSES = 30
 _STARVES = 0.5  # of the visits per sample of all
+_MANY = 0.01  # starved samples, from which on that is a warning: some few are so by chance
 
 
 def visits_section(facts: Facts, limit: int) -> Section | None:
@@ -65,8 +66,9 @@ def _starved(facts: Facts, never: NDArray[np.bool_], limit: int) -> list[Finding
                 f"{_of(starved, len(never))} {'has' if starved == 1 else 'have'} not been trained "
                 f"for {limit} epochs or more: the model may forget them, and their losses are old.",
                 "See the list of the starved below; prune less, name those that matter in "
-                "always_keep=, or let the last epochs keep all.",
-                warning=True,
+                "always_keep=, or give the last epochs a budget of 1 (budget=[...], one for each "
+                "epoch).",
+                warning=starved >= _MANY * len(never),
             )
         )
     unseen = int(never.sum())
