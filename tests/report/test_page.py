@@ -203,7 +203,9 @@ def test_a_few_starved_samples_are_a_note_and_many_a_warning(pruner, starved, wa
 def test_the_columns_of_lists_are_explained(pruner):
     told = content(pruner).columns_told
     assert told.startswith("In the tables, loss is the latest; mean and spread are")
-    assert "track=[...]" in told
+    assert "track=[...]" in told and "suspicion is how far" in told
+    named = ("visits", "left out", "suspicion")
+    assert {"loss", "mean", "spread", *named} == set(content(pruner).columns)
     assert "mean" not in content(train(pruner_of(track=False), 2)).columns_told
 
 

@@ -29,6 +29,7 @@ _TOLD = {
     "loss": "loss is the latest",
     "score": "score is what the method made of the losses",
     "mean": "mean and spread are those of all losses of the sample",
+    "suspicion": "suspicion is how far its losses stay above typical ones",
     "visits": "visits is how many epochs trained it",
     "left out": "left out is how many epochs ago that was last, 0 for the latest",
 }
