@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,9 @@ from numpy.typing import NDArray
 
 from seta.engine.draw.partition import Partition, shards_of
 from seta.engine.rows import Row
-from seta.engine.state.fields import Field
+from seta.engine.state.fields import Field, same
 from seta.engine.state.identity import check_settings
+from seta.engine.state.parts import check_together
 from seta.engine.state.rows import check_row
 from seta.engine.table import tracked
 from seta.report.inspection.trace import Trace
@@ -102,12 +104,13 @@ def facts_of(states: Sequence[Mapping[str, Any]]) -> Facts:
     """
     several = len(states) > 1
     roots = [Field(state, f"state {at}: " if several else "") for at, state in enumerate(states)]
-    check_settings(roots[0]["settings"])
+    for root in roots:
+        check_settings(root["settings"])
+        _history(root)
+        _open(root)
+    _check_alike(roots)
     if roots[0]["settings"]["sharding"].value != "sharded":
         roots = roots[:1]
-    for root in roots[1:]:
-        if root["settings"].value != roots[0]["settings"].value:
-            root["settings"].refuse("those of the other states, which are of one run", "others")
     first = roots[0]
     history, opened = _history(first), _open(first)
     latest = opened or (history[-1] if history else None)
@@ -136,6 +139,29 @@ def facts_of(states: Sequence[Mapping[str, Any]]) -> Facts:
 _COLUMNS = (
     "samples", "values", "own_loss", "scored", "left_out", "kept", "visits", "mean", "spread",
 )  # fmt: skip
+
+
+def _check_alike(roots: Sequence[Field]) -> None:
+    """Refuses states that are not the parts of one run at one time, each given once.
+
+    Raises:
+        ValueError: Names what they do not have in common, or the part that comes twice.
+    """
+    for root in roots[1:]:
+        if not same(root["settings"].value, roots[0]["settings"].value):
+            raise ValueError(
+                f"{root['settings'].path} differs from {roots[0]['settings'].path}: give the "
+                "states of one run, and a page for each run"
+            )
+    check_together(roots)
+    shards = [root["table"]["shards"] for root in roots if "shards" in root["table"].value]
+    taken = sorted(shards, key=lambda field: field.items(2)[0].integer())
+    for one, other in pairwise(taken):
+        if other.items(2)[0].integer() < one.items(2)[1].integer():
+            raise ValueError(
+                f"{one.path} and {other.path} have the same samples ({one.value} and "
+                f"{other.value}): give each part once"
+            )
 
 
 def _history(root: Field) -> list[Row]:
