@@ -9,9 +9,11 @@ from seta.comparison.target import TargetError, made
 from seta.report import page
 from seta.report.inspection import follow
 from seta.report.inspection.classes import classes_of
+from seta.report.inspection.cost import cost_section
 from seta.report.inspection.facts import facts_of
+from seta.report.inspection.losses import losses_section
 from seta.report.inspection.make import Inspection
-from seta.report.inspection.states import read
+from seta.report.inspection.states import read, states_of
 from tests.report.runs import Images, N, loss_of, pruner_of, sharded_states, train
 
 
@@ -235,3 +237,51 @@ def test_losses_of_before_the_run_was_tracked_are_no_curves(run):
     assert np.isnan(found.losses[:2]).all()
     there = np.isfinite(found.losses[2])
     np.testing.assert_array_equal(found.losses[2][there], loss_of(samples, 2)[found.samples[there]])
+
+
+def test_samples_that_are_always_kept_are_said_to_be_so():
+    pruner = train(pruner_of(always_keep=np.arange(50)), 3)
+    section = losses_section(facts_of(states_of(pruner)))
+    assert "The 50 samples of always_keep are kept besides." in section.lead
+    assert "always_keep" not in losses_section(facts_of(states_of(train(pruner_of(), 3)))).lead
+
+
+def test_full_training_is_that_of_the_data_set_as_it_was():
+    pruner = train(pruner_of(), 2)
+    pruner.resize(300)
+    facts = facts_of(states_of(train(pruner, 1)))
+    bars = cost_section(facts).charts[0].spec["data"]["values"]
+    assert [bar["full"] for bar in bars] == [N, N, 300]
+    assert [bar["due"] for bar in bars] == [N / 2, N / 2, 150]
+
+
+def test_a_budget_is_that_of_the_epochs_that_were_trained():
+    pruner = pruner_of(budget=[0.2, 0.9, 0.4, 0.4, 0.4, 0.4])
+    train(pruner, 1)
+    pruner.begin_epoch(2)
+    train(pruner, 1)
+    figures = dict(cost_section(facts_of(states_of(pruner))).figures)
+    assert figures["budget up to now"] == "30.0 % of full"
+
+
+@pytest.mark.parametrize(
+    ("entry", "value"),
+    [
+        ("table.last_trained", np.full(N, 9, np.uint16)),
+        ("table.losses", np.full(N, np.inf, np.float32)),
+        ("table.columns", [1]),
+        ("table.columns.track.visits", np.full(N, np.inf, np.float32)),
+        ("table.columns.track.visits", np.full(N, np.nan, np.float32)),
+        ("run.full", 0),
+        ("table", True),
+    ],
+)
+def test_figures_that_cannot_be_are_refused_by_their_entry(run, entry, value):
+    state = run.state_dict()
+    *way, last = entry.split(".", 2)
+    inner = state
+    for name in way:
+        inner = inner[name]
+    inner[last] = value
+    with pytest.raises(ValueError, match=rf"{entry} must be"):
+        facts_of(states_of(state))

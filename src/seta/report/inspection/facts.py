@@ -25,6 +25,9 @@ from seta.report.inspection.trace import Trace
 
 Floats = NDArray[np.float32]
 
+_FLOAT32 = float(np.finfo(np.float32).max)
+_MOST_VISITS = 2**24  # what counts up to in float32
+
 
 @dataclass(frozen=True, eq=False)
 class Facts:
@@ -123,7 +126,7 @@ def facts_of(states: Sequence[Mapping[str, Any]]) -> Facts:
         settings=first["settings"].value,
         history=history,
         open=opened,
-        full=first["run"]["full"].integer(),
+        full=first["run"]["full"].integer(len(history)),
         loss=own if scored else values,
         score=values if scored else None,
         trace=Trace.of(
@@ -154,7 +157,9 @@ def _check_alike(roots: Sequence[Field]) -> None:
                 "states of one run, and a page for each run"
             )
     check_together(roots)
-    shards = [root["table"]["shards"] for root in roots if "shards" in root["table"].value]
+    if roots[0]["settings"]["sharding"].value != "sharded":
+        return
+    shards = [root["table"]["shards"] for root in roots]
     taken = sorted(shards, key=lambda field: field.items(2)[0].integer())
     for one, other in pairwise(taken):
         if other.items(2)[0].integer() < one.items(2)[1].integer():
@@ -195,13 +200,16 @@ def _part(root: Field, begun: int) -> dict[str, NDArray[Any]]:
     trained = table["last_trained"]
     wide = isinstance(trained.value, np.ndarray) and trained.value.dtype == np.uint32
     last = trained.array(np.uint32 if wide else np.uint16, rows)
+    trained.within(last, 0, begun)
+    table["losses"].within(table["losses"].array(np.float32, rows), -_FLOAT32, _FLOAT32)
     found: dict[str, NDArray[Any]] = {
         "samples": samples,
-        "values": table["losses"].array(np.float32, rows)[here],
+        "values": table["losses"].value[here],
         "left_out": begun - last[here].astype(np.int64),
     }
     if table["kept_counts"].given:
         found["kept"] = table["kept_counts"].array(np.uint32, rows)[here]
+    table["columns"].require(isinstance(table["columns"].value, Mapping), "a dict")
     memory = {
         name: table["columns"][name].array(np.float32, rows)[here]
         for name in table["columns"].value
@@ -211,6 +219,9 @@ def _part(root: Field, begun: int) -> dict[str, NDArray[Any]]:
     if tracked.LATEST in memory:
         found["own_loss"] = memory[tracked.LATEST]
     if tracked.VISITS in memory:
+        visits = table["columns"][tracked.VISITS]
+        visits.require(not np.isnan(visits.value).any(), "numbers")
+        visits.within(visits.value, 0, _MOST_VISITS)
         found["visits"] = tracked.visits_of(memory)
         found["mean"] = tracked.mean_of(memory)
         found["spread"] = tracked.spread_of(memory)
