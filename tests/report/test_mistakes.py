@@ -11,6 +11,7 @@ from seta.report.inspection import follow
 from seta.report.inspection.classes import classes_of
 from seta.report.inspection.cost import cost_section
 from seta.report.inspection.facts import facts_of
+from seta.report.inspection.lists import top
 from seta.report.inspection.losses import losses_section
 from seta.report.inspection.make import Inspection
 from seta.report.inspection.states import read, states_of
@@ -285,3 +286,10 @@ def test_figures_that_cannot_be_are_refused_by_their_entry(run, entry, value):
     inner[last] = value
     with pytest.raises(ValueError, match=rf"{entry} must be"):
         facts_of(states_of(state))
+
+
+def test_of_equal_samples_the_first_are_listed():
+    values = np.where(np.arange(N) % 2, 1, 2).astype(np.float32)
+    values[7] = 3
+    assert top(values).tolist() == [7, *range(0, 198, 2)]
+    assert top(np.zeros(N, np.float32), lowest=True).tolist() == [*range(100)]

@@ -98,12 +98,14 @@ def lists_of(facts: Facts, suspicion: NDArray[np.float32] | None, limit: int) ->
 
 
 def top(values: NDArray[Any], *, lowest: bool = False) -> NDArray[np.int64]:
-    """Returns the rows of the highest values, the highest first; NaN is none."""
+    """Returns the rows of the highest values, the highest first, equal ones by row; NaN is none."""
     rows = np.flatnonzero(np.isfinite(values))
     order = values[rows] if lowest else -values[rows]
     if len(rows) > LENGTH:
-        rows_of = np.argpartition(order, LENGTH)[:LENGTH]
-        rows, order = rows[rows_of], order[rows_of]
+        last = np.partition(order, LENGTH - 1)[LENGTH - 1]
+        before, equal = np.flatnonzero(order < last), np.flatnonzero(order == last)
+        some = np.concatenate([before, equal[: LENGTH - len(before)]])
+        rows, order = rows[some], order[some]
     return rows[np.lexsort((rows, order))]
 
 
