@@ -247,3 +247,16 @@ def test_a_page_has_few_elements_whatever_the_number_of_samples(show, tmp_path):
     path = page(pruner, path=tmp_path / "page.html", classes=np.arange(300_000) % 100)
     assert path.stat().st_size < 2_000_000
     assert show(path).evaluate("document.querySelectorAll('*').length") < 25_000
+
+
+def test_a_class_that_is_named_like_a_colour_keeps_its_name(show, tmp_path):
+    pruner = pruner_of("Full", budget=None, batch_size=1)
+    for _ in range(3):  # the second class starves, so that its bar is drawn
+        share = pruner.share().indices
+        few = share[(share % 2 == 0) | (share < 60)]
+        pruner.record(few, loss_of(few, pruner.epoch))
+        pruner.end_epoch()
+    classes, names = np.arange(N) % 2, ["@ink", "@paper"]
+    tab = show(page(pruner, path=tmp_path / "page.html", classes=classes, names=names))
+    labels = tab.locator("#chart-classes .role-axis-label text").all_text_contents()
+    assert set(names) <= set(labels)

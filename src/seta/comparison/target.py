@@ -41,7 +41,8 @@ def find(text: str, *, option: str, beside: str | None = None) -> Any:
 
 def made(found: Any) -> Any:
     """Returns a data set, or what its function returns."""
-    return found if hasattr(found, "__len__") or not callable(found) else found()
+    plain = not isinstance(found, type) and (hasattr(found, "__len__") or not callable(found))
+    return found if plain else found()
 
 
 def _module(text: str, option: str) -> Any:

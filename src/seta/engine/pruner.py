@@ -630,7 +630,9 @@ class Pruner:
         opened = self._opened(row, choice.curve, histogram.binning, choice.mask, weights)
         row["select_seconds"] = time.perf_counter() - started
         trace = self._trace
-        note = None if trace is None else partial(trace.begin, epoch, histogram, choice.curve)
+        note = (
+            None if trace is None else partial(trace.begin, epoch, histogram, choice.curve, table)
+        )
         self._commit(run, run.begin(opened, histogram), note)
         return opened.selection
 
@@ -871,7 +873,9 @@ class Pruner:
             "settings": self._settings.identity(),
             "run": {"history": [dict(row) for row in self._history], "full": run.full},
             "table": {**part, **table},
-            "trace": None if self._trace is None else self._trace.state_dict(run.begun),
+            "trace": None
+            if self._trace is None
+            else self._trace.state_dict(run.begun, opened=opened is not None),
             "open": opened,
         }
 
@@ -922,7 +926,7 @@ class Pruner:
         self._history = [dict(row) for row in history]
         if self._trace is not None:
             traces = [state["trace"] for state in states]
-            self._trace.load_state_dict(traces, len(history), self.n)
+            self._trace.load_state_dict(traces, len(history), self.n, self._table)
         if reopened is not None:
             run = run._replace(tally=run.tally.after(0, trained, nonfinite))
         self._run = run

@@ -29,7 +29,7 @@ class Trajectories(NamedTuple):
 
     Attributes:
         samples: int64 (m,), which samples.
-        losses: float32 (epochs over, m), NaN where an epoch did not train a sample.
+        losses: float32 (epochs over, m), NaN where an epoch had no finite loss of a sample.
     """
 
     samples: NDArray[np.int64]
@@ -54,9 +54,18 @@ class Trace:
         self.samples: NDArray[np.int64] = np.union1d(chosen.astype(np.int64), self._named)
         self._losses: list[NDArray[np.float32]] = []
         self._pictures: list[tuple[int, Bars]] = []
+        self._visits: NDArray[np.int64] = np.zeros(len(self.samples), np.int64)
 
-    def begin(self, epoch: int, histogram: LossHistogram, curve: KeepCurve) -> None:
-        """Notes the bars of an epoch that begins; again, it changes nothing more."""
+    def begin(self, epoch: int, histogram: LossHistogram, curve: KeepCurve, table: Table) -> None:
+        """Notes the bars of an epoch that begins; again, it changes nothing more.
+
+        Args:
+            epoch: Its number.
+            histogram: Of the losses that it begins with.
+            curve: Its keep curve.
+            table: As it is before it.
+        """
+        self._visits = self._visits_in(table)
         if histogram.seen:
             self._pictures = [*self._before(epoch), (epoch, bars_of(histogram, curve))]
 
@@ -72,7 +81,14 @@ class Trace:
         losses = columns.memory.get(tracked.LATEST, columns.values)
         rows = table.rows_of(self.samples)
         trained = (rows >= 0) & (columns.last_trained[rows] == epoch + 1)
+        trained &= self._visits_in(table) > self._visits  # else none of its losses was finite
         self._losses[at:] = [np.where(trained, losses[rows], np.float32(np.nan))]
+
+    def _visits_in(self, table: Table) -> NDArray[np.int64]:
+        """Returns how many losses the samples have had: int64 (m,), 0 of those held elsewhere."""
+        rows = table.rows_of(self.samples)
+        visits = table.columns.memory[tracked.VISITS][rows].astype(np.int64)
+        return np.where(rows >= 0, visits, 0)
 
     def trajectories(self) -> Trajectories:
         """Returns the losses of the samples that are followed, a copy."""
@@ -83,27 +99,34 @@ class Trace:
         """Forgets the samples that a shorter dataset has no more."""
         here = self.samples < n
         self.samples, self._named = self.samples[here], self._named[self._named < n]
+        self._visits = self._visits[here]
         self._losses = [losses[here] for losses in self._losses]
 
-    def state_dict(self, next_epoch: int) -> dict[str, Any]:
+    def state_dict(self, next_epoch: int, *, opened: bool) -> dict[str, Any]:
         """Returns what recreates it.
 
         Args:
             next_epoch: The first epoch that has not begun.
+            opened: Whether an epoch is open.
         """
         pictures = [{"epoch": at, **bars._asdict()} for at, bars in self._before(next_epoch)]
-        return {**self.trajectories()._asdict(), "pictures": pictures}
+        visits = self._visits.copy() if opened else None
+        return {**self.trajectories()._asdict(), "pictures": pictures, "visits": visits}
 
-    def load_state_dict(self, parts: Sequence[Mapping[str, Any] | None], over: int, n: int) -> None:
+    def load_state_dict(
+        self, parts: Sequence[Mapping[str, Any] | None], over: int, n: int, table: Table
+    ) -> None:
         """Takes over a saved course; the samples that it follows stay those of the state.
 
         Args:
             parts: Of each process; where each had its own samples, together they have all.
             over: How many epochs have ended.
             n: Samples of the dataset.
+            table: As it was saved.
         """
         first = parts[0]
         if first is None:  # followed from now on
+            self._visits = self._visits_in(table)
             self._losses = list(np.full((over, len(self.samples)), np.nan, np.float32))
             self._pictures = []
             return
@@ -114,6 +137,12 @@ class Trace:
         losses[:, np.searchsorted(self.samples, saved)] = merged[:, : len(saved)]
         self._losses = list(losses)
         self._pictures = [(one["epoch"], _copied(one)) for one in first["pictures"]]
+        self._visits = self._visits_in(table)
+        visits = [part["visits"] for part in parts if part and part.get("visits") is not None]
+        if len(visits) == len(parts):  # of an open epoch, as it began
+            before = np.maximum.reduce(visits)[: len(saved)]
+            at = np.searchsorted(self.samples, saved)
+            self._visits[at] = np.where(table.rows_of(saved) >= 0, before, 0)
 
     def _before(self, epoch: int) -> list[tuple[int, Bars]]:
         return [(at, bars) for at, bars in self._pictures if at < epoch]
@@ -141,6 +170,8 @@ def check_trace(saved: Field, n: int, epochs: int, over: int) -> None:
     saved["samples"].require(bool(np.all(np.diff(samples) > 0)), "sorted, each sample once")
     losses = saved["losses"].array(np.float32, over, len(samples))
     saved["losses"].within(losses, -_FLOAT32, _FLOAT32)
+    if saved.value.get("visits") is not None:
+        saved["visits"].within(saved["visits"].array(np.int64, len(samples)), 0, 2**32)
     least = 0
     for picture in saved["pictures"].items():
         least = picture["epoch"].integer(least, epochs - 1) + 1

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import reprlib
+import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,9 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seta.report.inspection.facts import Facts
-from seta.report.inspection.parts import text_of
 
 _MOST = 10_000  # classes; more are no classes, but numbers of some other kind
+_LONGEST = 80  # characters of a name that a page shows ...
+_CUT = 2 * _LONGEST  # ... and that are looked at
+_JOINERS = "\u200c\u200d"  # of Persian, and of emoji
+_UNSHOWN = {"Cc", "Cf", "Cs"}  # controls, marks of direction, halves of characters
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +66,13 @@ def classes_of(given: Any, n: int, names: Sequence[Any] | None = None) -> Classe
     Raises:
         ValueError: There is not one for each sample, or there are too many classes.
     """
-    labels = np.asarray(given)
+    try:
+        labels = given.detach().cpu().numpy() if hasattr(given, "detach") else np.asarray(given)
+    except ValueError as error:  # lists of unlike lengths
+        raise ValueError(
+            f"classes must have one integer or text for each of the {n} samples of the run, got "
+            f"{reprlib.repr(given)}"
+        ) from error
     if labels.shape != (n,):
         raise ValueError(
             f"classes must have one entry for each of the {n} samples of the run, got shape "
@@ -68,8 +80,8 @@ def classes_of(given: Any, n: int, names: Sequence[Any] | None = None) -> Classe
         )
     if labels.dtype.kind in "iu" and labels.min() >= 0 and labels.max() < _MOST:
         count = int(labels.max()) + 1
-        known = [text_of(name) for name in names or []]
-        return Classes(labels, known + [str(at) for at in range(len(known), count)])
+        known = [_text(name) for name in ([] if names is None else names)]
+        return Classes(labels, _apart(known + [str(at) for at in range(len(known), count)]))
     if labels.dtype.kind not in "iubUSO":
         raise ValueError(f"classes must be integers or texts, got {labels.dtype}")
     if labels.dtype.kind == "O":
@@ -77,11 +89,27 @@ def classes_of(given: Any, n: int, names: Sequence[Any] | None = None) -> Classe
     found, inverse = np.unique(labels, return_inverse=True)
     if len(found) > _MOST:
         raise ValueError(f"classes must be at most {_MOST:,} different ones, got {len(found):,}")
-    return Classes(inverse, [_text(name) for name in found])
+    return Classes(inverse, _apart([_text(name) for name in found]))
+
+
+def _apart(names: list[str]) -> list[str]:
+    """Returns names of which no two are alike: a name that comes twice is followed by its number.
+
+    As ImageNet has two classes "crane": a chart would draw them as one.
+    """
+    times = Counter(names)
+    return [f"{name} ({at})" if times[name] > 1 else name for at, name in enumerate(names)]
 
 
 def _text(name: Any) -> str:
-    return name.decode(errors="replace") if isinstance(name, bytes) else text_of(name)
+    text = name.decode(errors="replace") if isinstance(name, bytes) else str(name)
+    text = "".join("\ufffd" if _unshown(one) else one for one in text[:_CUT])
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
+
+
+def _unshown(one: str) -> bool:
+    """Returns whether a character controls or turns the text around it."""
+    return unicodedata.category(one) in _UNSHOWN and one not in _JOINERS
 
 
 def rows_of(facts: Facts, classes: Classes) -> list[ClassRow]:

@@ -52,9 +52,20 @@ def _due(facts: Facts) -> list[float] | None:
     budget = facts.settings["budget"]
     if budget is None:
         return None
-    full = facts.full / facts.over
     shares = budget if isinstance(budget, (list, tuple)) else [budget] * facts.epochs
-    return [float(share) * full for share in list(shares)[: facts.over]]
+    return [
+        float(shares[int(row["epoch"])]) * full
+        for row, full in zip(facts.history, _full(facts), strict=True)
+    ]
+
+
+def _full(facts: Facts) -> list[float]:
+    """Returns the samples that full training would have trained in each epoch that is over.
+
+    A data set may have grown or shrunk between two of them.
+    """
+    samples = [int(row["samples"]) for row in facts.history]
+    return [facts.full * one / sum(samples) for one in samples]
 
 
 def _findings(facts: Facts, choosing: float, training: float) -> list[Finding]:
@@ -92,7 +103,7 @@ def _findings(facts: Facts, choosing: float, training: float) -> list[Finding]:
 def _chart(facts: Facts, due: Sequence[float] | None) -> dict[str, Any]:
     rows = facts.history
     step = -(-len(rows) // _BARS)
-    full = facts.full / len(rows)
+    full = _full(facts)
     bars = []
     for start in range(0, len(rows), step):
         some = rows[start : start + step]
@@ -103,7 +114,7 @@ def _chart(facts: Facts, due: Sequence[float] | None) -> dict[str, Any]:
                 "end": last + 0.5,
                 "epoch": str(first) if first == last else f"{first} to {last}",
                 "trained": sum(int(row["trained"]) for row in some) / len(some),
-                "full": full,
+                "full": sum(full[start : start + step]) / len(some),
                 "due": None if due is None else sum(due[start : start + step]) / len(some),
             }
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,17 @@ from numpy.typing import NDArray
 
 from seta.engine.draw.partition import Partition, shards_of
 from seta.engine.rows import Row
-from seta.engine.state.fields import Field
+from seta.engine.state.fields import Field, same
 from seta.engine.state.identity import check_settings
+from seta.engine.state.parts import check_together
 from seta.engine.state.rows import check_row
 from seta.engine.table import tracked
 from seta.report.inspection.trace import Trace
 
 Floats = NDArray[np.float32]
+
+_FLOAT32 = float(np.finfo(np.float32).max)
+_MOST_VISITS = 2**24  # what counts up to in float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,12 +107,13 @@ def facts_of(states: Sequence[Mapping[str, Any]]) -> Facts:
     """
     several = len(states) > 1
     roots = [Field(state, f"state {at}: " if several else "") for at, state in enumerate(states)]
-    check_settings(roots[0]["settings"])
+    for root in roots:
+        check_settings(root["settings"])
+        _history(root)
+        _open(root)
+    _check_alike(roots)
     if roots[0]["settings"]["sharding"].value != "sharded":
         roots = roots[:1]
-    for root in roots[1:]:
-        if root["settings"].value != roots[0]["settings"].value:
-            root["settings"].refuse("those of the other states, which are of one run", "others")
     first = roots[0]
     history, opened = _history(first), _open(first)
     latest = opened or (history[-1] if history else None)
@@ -120,7 +126,7 @@ def facts_of(states: Sequence[Mapping[str, Any]]) -> Facts:
         settings=first["settings"].value,
         history=history,
         open=opened,
-        full=first["run"]["full"].integer(),
+        full=first["run"]["full"].integer(len(history)),
         loss=own if scored else values,
         score=values if scored else None,
         trace=Trace.of(
@@ -136,6 +142,31 @@ def facts_of(states: Sequence[Mapping[str, Any]]) -> Facts:
 _COLUMNS = (
     "samples", "values", "own_loss", "scored", "left_out", "kept", "visits", "mean", "spread",
 )  # fmt: skip
+
+
+def _check_alike(roots: Sequence[Field]) -> None:
+    """Refuses states that are not the parts of one run at one time, each given once.
+
+    Raises:
+        ValueError: Names what they do not have in common, or the part that comes twice.
+    """
+    for root in roots[1:]:
+        if not same(root["settings"].value, roots[0]["settings"].value):
+            raise ValueError(
+                f"{root['settings'].path} differs from {roots[0]['settings'].path}: give the "
+                "states of one run, and a page for each run"
+            )
+    check_together(roots)
+    if roots[0]["settings"]["sharding"].value != "sharded":
+        return
+    shards = [root["table"]["shards"] for root in roots]
+    taken = sorted(shards, key=lambda field: field.items(2)[0].integer())
+    for one, other in pairwise(taken):
+        if other.items(2)[0].integer() < one.items(2)[1].integer():
+            raise ValueError(
+                f"{one.path} and {other.path} have the same samples ({one.value} and "
+                f"{other.value}): give each part once"
+            )
 
 
 def _history(root: Field) -> list[Row]:
@@ -169,13 +200,16 @@ def _part(root: Field, begun: int) -> dict[str, NDArray[Any]]:
     trained = table["last_trained"]
     wide = isinstance(trained.value, np.ndarray) and trained.value.dtype == np.uint32
     last = trained.array(np.uint32 if wide else np.uint16, rows)
+    trained.within(last, 0, begun)
+    table["losses"].within(table["losses"].array(np.float32, rows), -_FLOAT32, _FLOAT32)
     found: dict[str, NDArray[Any]] = {
         "samples": samples,
-        "values": table["losses"].array(np.float32, rows)[here],
+        "values": table["losses"].value[here],
         "left_out": begun - last[here].astype(np.int64),
     }
     if table["kept_counts"].given:
         found["kept"] = table["kept_counts"].array(np.uint32, rows)[here]
+    table["columns"].require(isinstance(table["columns"].value, Mapping), "a dict")
     memory = {
         name: table["columns"][name].array(np.float32, rows)[here]
         for name in table["columns"].value
@@ -185,6 +219,9 @@ def _part(root: Field, begun: int) -> dict[str, NDArray[Any]]:
     if tracked.LATEST in memory:
         found["own_loss"] = memory[tracked.LATEST]
     if tracked.VISITS in memory:
+        visits = table["columns"][tracked.VISITS]
+        visits.require(not np.isnan(visits.value).any(), "numbers")
+        visits.within(visits.value, 0, _MOST_VISITS)
         found["visits"] = tracked.visits_of(memory)
         found["mean"] = tracked.mean_of(memory)
         found["spread"] = tracked.spread_of(memory)

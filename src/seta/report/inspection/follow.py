@@ -8,15 +8,16 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from rich.console import Console
 
 from seta.comparison.target import TargetError, find, made
 from seta.report.inspection.make import Inspection
-from seta.report.inspection.states import read
+from seta.report.inspection.states import file_of, read
 from seta.report.units import in_bytes
 
+_FAILS = (ValueError, TypeError, OSError)
 _WAIT = 2.0  # seconds between two looks
 _TITLE = "What the run knows of its samples"
 
@@ -38,21 +39,18 @@ def run(
         TargetError: Something that was asked for does not exist, or does not fit.
         KeyboardInterrupt: It was stopped.
     """
-    if out.is_dir():
-        raise TargetError(f"--out must be the name of a file, got the folder {out}")
+    _check_out(out, [*files, *_scripts(data, classes, show)])
     try:
         inspection = Inspection(
-            None if data is None else made(find(data, option="--data")),
-            classes=None
-            if classes is None
-            else made(find(classes, option="--classes", beside=data)),
-            show=None if show is None else find(show, option="--show", beside=data),
+            _own("--data", data),
+            classes=_own("--classes", classes, beside=data),
+            show=_own("--show", show, beside=data, call=False),
             title=title or _TITLE,
         )
         _await(files, console, follow=follow)
         before = _stamps(files)
         _write(inspection, files, out, console)
-    except (ValueError, TypeError, OSError) as error:
+    except _FAILS as error:
         raise TargetError(str(error)) from error
     if follow:
         console.print("waiting for the next state; Ctrl-C ends it", markup=False)
@@ -76,7 +74,7 @@ def _follow(
                 before = now
                 _write(inspection, files, out, console)
                 said = ""
-        except (ValueError, TypeError, OSError) as error:  # being written, or gone for a moment
+        except _FAILS as error:  # being written, or gone for a moment
             if str(error) != said:
                 said = str(error)
                 console.print(f"not now: {said}", markup=False, soft_wrap=True)
@@ -95,10 +93,55 @@ def _await(files: Sequence[Path], console: Console, *, follow: bool) -> None:
         time.sleep(_WAIT)
 
 
+def _check_out(out: Path, read: Sequence[Path]) -> None:
+    """Refuses to write the page over what it is made from.
+
+    Raises:
+        TargetError: It would, or it is a folder.
+    """
+    if out.is_dir():
+        raise TargetError(f"--out must be the name of a file, got the folder {out}")
+    for path in read:
+        inner = file_of(path)
+        if out.exists() and inner.exists() and out.samefile(inner):
+            raise TargetError(
+                f"--out must be another file than those that are read, got {out}: the page would "
+                "be written over it; give a name such as report.html"
+            )
+
+
+def _scripts(*targets: str | None) -> list[Path]:
+    return [Path(target.partition(":")[0]) for target in targets if target]
+
+
+def _own(option: str, text: str | None, *, beside: str | None = None, call: bool = True) -> Any:
+    """Returns what an option names; with `call`, what its function returns.
+
+    Raises:
+        TargetError: There is no such thing, or it is nothing, or the user's code fails.
+    """
+    if text is None:
+        return None
+    try:
+        found = find(text, option=option, beside=beside)
+        found = made(found) if call else found
+    except TargetError:
+        raise
+    except (Exception, SystemExit) as error:  # of the user's own code, whatever it is
+        raise TargetError(
+            f"{option} {text}: {type(error).__name__}: {error}: see that the file can be imported "
+            'without training, with what it runs under if __name__ == "__main__", and that the '
+            "function needs no arguments"
+        ) from error
+    if found is None:
+        raise TargetError(f"{option} {text} must be, or return, what is looked at, got None")
+    return found
+
+
 def _write(inspection: Inspection, files: Sequence[Path], out: Path, console: Console) -> None:
     with console.status(f"reading {files[0]}") if console.is_terminal else nullcontext():
         saved = [read(path) for path in files]
-        latest = max(path.stat().st_mtime for path in files)
+        latest = max(file_of(path).stat().st_mtime for path in files)
         moment = datetime.fromtimestamp(latest).strftime("%Y-%m-%d %H:%M:%S")
         inspection.write(saved, out, moment=moment)
     console.print(f"{out} ({in_bytes(out.stat().st_size)}, state from {moment})", markup=False,
@@ -106,5 +149,5 @@ def _write(inspection: Inspection, files: Sequence[Path], out: Path, console: Co
 
 
 def _stamps(files: Sequence[Path]) -> list[tuple[int, int, int]]:
-    found = [os.stat(path) for path in files]
+    found = [os.stat(file_of(path)) for path in files]
     return [(one.st_mtime_ns, one.st_size, one.st_ino) for one in found]

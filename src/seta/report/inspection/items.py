@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from seta.report.inspection import media
-from seta.report.inspection.classes import Classes
 from seta.report.inspection.parts import text_of
 
 Show = Callable[[Any], Any]
@@ -76,16 +75,31 @@ class Items:
             if name:
                 shown["name"] = _cut(name, _SHORT)
             return shown
-        except Exception as error:  # of the user's own code, whatever it is
-            return {"kind": "error", "text": _cut(f"{type(error).__name__}: {error}", 200)}
+        except (Exception, SystemExit) as error:  # of the user's own code, whatever it is
+            return {"kind": "error", "text": _cut(f"{type(error).__name__}: {_said(error)}", 200)}
+
+
+def length_of(dataset: Any) -> int | None:
+    """Returns how many samples a data set has; None where it does not say."""
+    try:
+        return len(dataset)
+    except (TypeError, NotImplementedError):
+        return None
 
 
 def labels_in(dataset: Any, n: int) -> Any:
-    """Returns the labels that a data set has as a whole; None where it has none.
+    """Returns the labels that a data set has as a whole; None where it has none, or they fail.
 
     Looks at what torchvision (`targets`, `labels`), TensorDataset (`tensors`) and Hugging Face
     (`dataset["label"]`) keep; loads no item.
     """
+    try:
+        return _labels_in(dataset, n)
+    except Exception:  # of the user's own code, whatever it is: then classes are not known
+        return None
+
+
+def _labels_in(dataset: Any, n: int) -> Any:
     if hasattr(dataset, "indices") and hasattr(dataset, "dataset"):  # a Subset
         inner = labels_in(dataset.dataset, len(dataset.dataset))
         return None if inner is None else inner[np.asarray(dataset.indices)]
@@ -103,22 +117,24 @@ def labels_in(dataset: Any, n: int) -> Any:
 
 
 def names_in(dataset: Any) -> list[str]:
-    """Returns the names of the classes that a data set knows; [] where it knows none."""
+    """Returns the names of the classes that a data set knows; [] where there are none to be had."""
+    try:
+        return _names_in(dataset)
+    except Exception:  # of the user's own code, whatever it is
+        return []
+
+
+def _names_in(dataset: Any) -> list[str]:
     inner = getattr(dataset, "dataset", None)
     features = getattr(dataset, "features", None)
     for found in (
         getattr(dataset, "classes", None),
         getattr(features.get("label"), "names", None) if isinstance(features, Mapping) else None,
-        names_in(inner) if inner is not None else None,
+        _names_in(inner) if inner is not None else None,
     ):
         if isinstance(found, (list, tuple)) and found:
             return [str(name) for name in found]
     return []
-
-
-def names_of(classes: Classes | None, dataset: Any) -> list[str]:
-    """Returns the names that labels are shown by: those of the data set, or else of the classes."""
-    return names_in(dataset) or (classes.names if classes is not None else [])
 
 
 def _are_labels(values: Any, n: int) -> bool:
@@ -191,6 +207,14 @@ def _file_of(dataset: Any, sample: int) -> str | None:
         return None
     first = listed[sample][0] if isinstance(listed[sample], (tuple, list)) else listed[sample]
     return first if isinstance(first, str) else None
+
+
+def _said(error: BaseException) -> str:
+    """Returns the message of an error; some have none that can be had."""
+    try:
+        return str(error)
+    except Exception:
+        return "without a message"
 
 
 def _cut(text: str, most: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,24 +102,26 @@ def lists_of(
     return [one for one in found if len(one.rows)]
 
 
-def top(values: NDArray[np.float32], *, lowest: bool = False) -> NDArray[np.int64]:
-    """Returns the rows of the highest values, the highest first; NaN is none."""
+def top(values: NDArray[Any], *, lowest: bool = False) -> NDArray[np.int64]:
+    """Returns the rows of the highest values, the highest first, equal ones by row; NaN is none."""
     rows = np.flatnonzero(np.isfinite(values))
     order = values[rows] if lowest else -values[rows]
     if len(rows) > LENGTH:
-        rows_of = np.argpartition(order, LENGTH)[:LENGTH]
-        rows, order = rows[rows_of], order[rows_of]
+        last = np.partition(order, LENGTH - 1)[LENGTH - 1]
+        before, equal = np.flatnonzero(order < last), np.flatnonzero(order == last)
+        some = np.concatenate([before, equal[: LENGTH - len(before)]])
+        rows, order = rows[some], order[some]
     return rows[np.lexsort((rows, order))]
 
 
-def _forgotten(facts: Facts) -> NDArray[np.float32]:
+def _forgotten(facts: Facts) -> NDArray[Any]:
     """Returns by how much the latest loss is above the mean; NaN where it is no more than usual."""
     loss, mean, spread, visits = facts.loss, facts.mean, facts.spread, facts.visits
     if loss is None or mean is None or spread is None or visits is None:
         return np.full(len(facts.samples), np.nan, np.float32)
     with np.errstate(invalid="ignore"):
-        above = loss - mean
-        return np.where((visits > 2) & (above > spread), above, np.float32(np.nan))
+        above = loss.astype(np.float64) - mean  # of float32, it may be too large for one
+        return np.where((visits > 2) & (above > spread), above, np.nan)
 
 
 def _starved(facts: Facts, limit: int) -> NDArray[np.int64]:

@@ -37,6 +37,9 @@ def losses_section(facts: Facts) -> Section | None:
         f"How many samples had which {facts.judged} when an epoch began, and with what probability "
         "each was kept. " + ("Move the slider to go through the epochs." if several else "")
     )
+    always = facts.settings["always_keep"]
+    if always is not None:
+        lead += f" The {always.partition(' (')[0]} of always_keep are kept besides."
     if not keep:
         lead = (
             f"How many samples have which {facts.judged} now. The keep curve of each epoch is "

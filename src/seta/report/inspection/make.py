@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from seta.engine.files import chunks, writing
 from seta.extras import require
 from seta.report.inspection.classes import Classes, classes_of
 from seta.report.inspection.facts import facts_of
-from seta.report.inspection.items import Items, Show, labels_in, names_in, names_of
+from seta.report.inspection.items import Items, Show, labels_in, length_of, names_in
 from seta.report.inspection.states import states_of
 
 NEEDED = ("jinja2", "vl_convert", "PIL")
@@ -82,7 +84,12 @@ class Inspection:
         title: str,
     ) -> None:
         require("a page of a run", *NEEDED, extra="inspect")
-        self._dataset, self._given, self._names = dataset, classes, names
+        if show is not None and not callable(show):
+            raise TypeError(
+                f"show must be a function that makes of an item what is shown of it, got {show!r}"
+            )
+        self._dataset, self._given = dataset, classes
+        self._names = [] if names is None else [str(name) for name in names]
         self._show, self._title = show, title
         self._items: Items | None = None
         self._classes: Classes | None = None
@@ -110,17 +117,25 @@ class Inspection:
         """
         if n == self._n:
             return
-        dataset, given = self._dataset, self._given
-        if dataset is not None and hasattr(dataset, "__len__") and len(dataset) != n:
+        dataset = self._dataset
+        length = length_of(dataset)
+        if length is not None and length != n:
             raise ValueError(
                 f"dataset must be the one that was trained on, of {n:,} samples, got one of "
-                f"{len(dataset):,}"
+                f"{length:,}"
             )
-        names = self._names or names_in(dataset)
-        if given is None and dataset is not None:
-            given = labels_in(dataset, n)
-        self._classes = None if given is None else classes_of(given, n, names)
+        self._classes = self._classes_of(n)
         if dataset is not None:
-            shown = list(self._names or names_of(self._classes, dataset))
-            self._items = Items(dataset, shown, self._show)
+            self._items = Items(dataset, self._names or names_in(dataset), self._show)
         self._n = n
+
+    def _classes_of(self, n: int) -> Classes | None:
+        """Returns the classes: those that were given, or else those of the data set."""
+        dataset, given = self._dataset, self._given
+        known = None if dataset is None else labels_in(dataset, n)
+        if given is None:
+            return None if known is None else classes_of(known, n, self._names or names_in(dataset))
+        found = classes_of(given, n, self._names)
+        if self._names or (known is not None and not np.array_equal(found.of, known)):
+            return found  # those of the data set are the names of other classes
+        return classes_of(given, n, names_in(dataset))

@@ -66,7 +66,9 @@ class Scale:
 
     def bar_of(self, values: NDArray[Any]) -> NDArray[np.int16]:
         """Returns the bar of each value: int16; those beyond the ends are in the last ones."""
-        bars = np.searchsorted(self.edges[1:-1].astype(values.dtype), values, side="right")
+        with np.errstate(over="ignore"):  # an edge above all values of their type is infinite
+            inner = self.edges[1:-1].astype(values.dtype)
+        bars = np.searchsorted(inner, values, side="right")
         return bars.astype(np.int16)
 
 

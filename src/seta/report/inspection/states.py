@@ -48,6 +48,12 @@ def states_of(run: Any) -> list[dict[str, Any]]:
     )
 
 
+def file_of(path: Path) -> Path:
+    """Returns the file of a state: in the folder of a Trainer's checkpoint, or the path itself."""
+    inner = path / _TRAINER
+    return inner if path.is_dir() and inner.is_file() else path
+
+
 def read(path: Path) -> Any:
     """Returns what a file holds: one of `seta.save`, one of `torch.save`, or a Trainer's folder.
 
@@ -55,8 +61,12 @@ def read(path: Path) -> Any:
         OSError: It cannot be read.
         ValueError: It is neither, or damaged; the message names it.
     """
-    if path.is_dir() and (path / _TRAINER).is_file():
-        path = path / _TRAINER
+    path = file_of(path)
+    if path.is_dir():
+        raise IsADirectoryError(
+            f"{path} is a folder without {_TRAINER}: give the file of a state, or the folder of a "
+            "checkpoint of PrunedTrainer"
+        )
     with open(path, "rb") as file:
         magic = file.read(len(_MAGIC))
     return load(path) if magic == _MAGIC else _torch_load(path, magic)
@@ -78,14 +88,16 @@ def _torch_load(path: Path, magic: bytes) -> Any:
 
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"{path} holds objects that are not loaded from a file, since that could run code: "
             "save the state of the loader in a file of its own, torch.save(loader.state_dict(), "
             "path)"
         ) from error
-    except (RuntimeError, EOFError) as error:
-        raise ValueError(f"{wrong} ({error})") from error
+    except Exception as error:  # a damaged file fails anywhere
+        raise ValueError(f"{wrong} ({type(error).__name__}: {error})") from error
 
 
 def _inside(saved: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,10 +9,14 @@ function colour(name) {
   return getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
 }
 
-// Returns a chart with the colours of the page in place of "@ink" and the like.
+// Returns a chart with the colours of the page in place of "@ink" and the like; what it shows may
+// have such names, too, and keeps them.
 function coloured(spec) {
-  return JSON.parse(JSON.stringify(spec), (key, value) =>
-    typeof value === "string" && /^@[a-z]+$/.test(value) ? colour(value.slice(1)) : value);
+  if (typeof spec === "string") return /^@[a-z]+$/.test(spec) ? colour(spec.slice(1)) : spec;
+  if (Array.isArray(spec)) return spec.map(coloured);
+  if (spec === null || typeof spec !== "object") return spec;
+  return Object.fromEntries(Object.entries(spec).map(([key, value]) =>
+    [key, key === "values" ? structuredClone(value) : coloured(value)]));
 }
 
 function config() {
