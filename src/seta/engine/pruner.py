@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
@@ -607,6 +607,9 @@ class Pruner:
         table, lengths, run = self._table, self._settings.lengths, self._settle()
         self._commit(run, run, partial(table.rescore, run.next_epoch - 1, epoch))
         histogram = table.histogram()
+        notes = self._history[-1].get("notes") if self._history else None
+        if notes:
+            histogram = replace(histogram, notes=notes)
         choice = table.choose(
             histogram,
             curve_of(self.policy, histogram, epoch, self.epochs),

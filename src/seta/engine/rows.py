@@ -21,8 +21,9 @@
 | fit_factor | what the keep probabilities were multiplied by; None if the whole window is trained |
 | fit_widened | samples taken from outside the window |
 | fit_trimmed | samples that the coins alone would have kept too many; negative: too few |
+| notes | numbers by name that the policy left for its next epoch; there only where it left some |
 
-The last three tell how the keep curve was fitted to the length of the epoch; None where it is free:
+The `fit_` figures tell how the keep curve was fitted to the length of the epoch; None where it is free:
 without a budget, and with a batch size of 1.
 """
 
@@ -42,7 +43,7 @@ CLOCKED = ("select_seconds", "train_seconds", "saved_seconds")
 def open_row(epoch: int, n: int, kept: int, histogram: LossHistogram, choice: Choice) -> Row:
     """Returns the row of an epoch that begins."""
     curve = choice.curve
-    groups = curve.groups
+    groups, notes = curve.groups, curve.notes
     return {
         "epoch": epoch,
         "samples": n,
@@ -64,4 +65,5 @@ def open_row(epoch: int, n: int, kept: int, histogram: LossHistogram, choice: Ch
         "group_bounds": None if groups is None else groups.bounds.tolist(),
         "window": None if curve.window is None else list(curve.window),
         **choice.figures,
+        **({"notes": {name: float(value) for name, value in notes.items()}} if notes else {}),
     }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,9 @@ from numpy.typing import NDArray
 from seta.engine.curves.cluster import DifficultyGroups
 from seta.engine.curves.histogram import LossHistogram
 from seta.engine.curves.sums import dot
+from seta.engine.numbers import real
+
+_NOTES = "notes go into the epoch's row, and into saved states"
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +35,7 @@ class KeepCurve:
         window: (first, past the last) group that the epoch trains on; for reports.
         coin_epoch: The epoch whose coins are tossed; None: the current one.
         coin_offset: Turns the coins, in [0, 1): keep if (coin - offset) mod 1 < probability.
+        notes: Finite numbers by name that the policy finds in the next epoch's `histogram.notes`.
     """
 
     keep: NDArray[np.float64]
@@ -41,6 +47,7 @@ class KeepCurve:
     window: tuple[int, int] | None = None
     coin_epoch: int | None = None
     coin_offset: float = 0.0
+    notes: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def constant(
@@ -74,6 +81,8 @@ class KeepCurve:
             )
         if not 0 <= self.coin_offset < 1:
             raise ValueError(f"KeepCurve.coin_offset must lie in [0, 1), got {self.coin_offset}")
+        for name, value in self.notes.items():
+            real(f"KeepCurve.notes[{name!r}]", value, -math.inf, math.inf, _NOTES, ends="()")
 
     def _check_shapes(self, histogram: LossHistogram) -> None:
         bins: tuple[int, ...] = (histogram.bins,)

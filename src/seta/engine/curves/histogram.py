@@ -140,6 +140,7 @@ class LossHistogram:
         by_stratum: int64 (strata, bins + 1), the same by stratum, the unseen last; None: no strata.
         columns: Of what a policy keeps of the samples, where it wants that counted: for each such
             column a histogram of the same samples, with bins of its own and without strata.
+        notes: What the policy left in `KeepCurve.notes` in the epoch before.
     """
 
     binning: Binning
@@ -147,6 +148,7 @@ class LossHistogram:
     unseen: int
     by_stratum: NDArray[np.int64] | None = None
     columns: Mapping[str, LossHistogram] = field(default_factory=dict)
+    notes: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def from_losses(

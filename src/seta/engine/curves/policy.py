@@ -5,7 +5,9 @@ for it: `in_batch` sees losses as the batch that they came in (`SeesBatch`); `co
 `score` keep something of each sample, and a score in place of its latest loss (`KeepsScore`), and
 `counted` names the columns whose histograms it sees beside that of the scores
 (`LossHistogram.columns`); `stratified = True` asks for the histogram by class
-(`LossHistogram.by_stratum`), `stratified = None` where classes are given.
+(`LossHistogram.by_stratum`), `stratified = None` where classes are given. What a policy has to
+remember from one epoch to the next it leaves in `KeepCurve.notes`, and finds in
+`LossHistogram.notes`: a run keeps it, and so do its states.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from seta.engine.rows import CLOCKED
 from seta.engine.state.fields import Field
 
@@ -42,4 +44,8 @@ def check_row(row: Field, least: int, epochs: int) -> int:
     for name, low in (("fit_widened", 0), ("fit_trimmed", -samples)):
         if row[name].given:
             row[name].integer(low, samples)
+    if "notes" in row.value:
+        row["notes"].require(isinstance(row["notes"].value, Mapping), "a dict")
+        for name in row["notes"].value:
+            row["notes"][name].number()
     return epoch

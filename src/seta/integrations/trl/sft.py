@@ -15,17 +15,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from seta.extras import require
+from torch import Tensor
+from transformers import Trainer
+from trl.trainer.sft_trainer import SFTTrainer
 
-require("seta.integrations.trl", "torch", "transformers", "accelerate", "trl", extra="trl")
-
-from torch import Tensor  # noqa: E402
-from transformers import Trainer  # noqa: E402
-from trl.trainer.sft_trainer import SFTTrainer  # noqa: E402
-
-from seta.engine.rows import Row  # noqa: E402
-from seta.integrations.transformers.arguments import PruningArguments  # noqa: E402
-from seta.integrations.transformers.trainer import PrunedTrainerMixin, figures_of  # noqa: E402
+from seta.engine.rows import Row
+from seta.integrations.transformers.arguments import PruningArguments
+from seta.integrations.transformers.trainer import PrunedTrainerMixin, figures_of
 
 __all__ = ["PrunedSFTMixin", "PrunedSFTTrainer", "PruningArguments"]
 

@@ -1,0 +1,254 @@
+"""TRL's `GRPOTrainer`: make rollouts for the prompts that a policy keeps.
+
+    trainer = PrunedGRPOTrainer(
+        model,
+        reward_funcs=reward,
+        args=GRPOConfig(...),
+        train_dataset=dataset,
+        pruning=RolloutArguments(budget=0.6),
+    )
+    trainer.train()
+
+Two things of the trainer are hooked: its sampler, which gets the prompts that are kept, and its
+rewards, which are looked at as they are computed. The generation, the loss and the loop are TRL's.
+The number of a prompt travels in its row, so that rewards find it through workers, repeats and
+processes. TRL gathers the rewards of all processes on each, and so every process records all of
+them: the tables are equal without an exchange.
+
+All private names of TRL that are used stand in this file: see `_HOOKS`. Cost: one more gather of
+one integer per rollout.
+"""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import Any
+
+import torch
+import trl
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+from transformers import Trainer
+from trl.trainer.grpo_trainer import GRPOTrainer
+
+from seta.engine import Pruner
+from seta.engine.rows import Row
+from seta.engine.steps import Steps
+from seta.extras import MissingExtra
+from seta.integrations.transformers.arguments import check_trainer
+from seta.integrations.transformers.epochs import PrunedEpochs
+from seta.integrations.transformers.trainer import figures_of
+from seta.integrations.trl.rollouts import (
+    NUMBER,
+    Generation,
+    NumberedPrompts,
+    RolloutArguments,
+    RolloutRun,
+    RolloutSampler,
+    epochs_of,
+)
+from seta.rl.signal import group_signal
+from seta.torch.arguments import check_dataset
+
+__all__ = ["PrunedGRPOMixin", "PrunedGRPOTrainer"]
+
+_HOOKS = ("_calculate_rewards", "_get_train_sampler", "_set_signature_columns_if_needed")
+
+_missing = [name for name in _HOOKS if not hasattr(GRPOTrainer, name)]
+if _missing:
+    raise MissingExtra(
+        "seta.integrations.trl.grpo needs TRL 1.16 or a later 1.x (1.16 is what it is tested "
+        f"with): GRPOTrainer of TRL {trl.__version__} has no {', '.join(_missing)}: pip install "
+        '"trl>=1.16,<2"'
+    )
+
+
+class PrunedGRPOMixin(PrunedEpochs):
+    """Makes a `GRPOTrainer` prune: `class Mine(PrunedGRPOMixin, GRPOTrainer)`.
+
+    After each epoch the figures of its row go to the trainer's logs, as `seta/kept` and so on.
+    Checkpoints get one more file, `seta_state.bin`.
+
+    Args:
+        *args: As the trainer's.
+        pruning: How to prune.
+        **kwargs: As the trainer's.
+
+    Raises:
+        TypeError, ValueError: A setting does not go with pruning; the message says why.
+    """
+
+    pruning: RolloutArguments
+    num_generations: Any
+    num_iterations: Any
+    reward_weights: Any
+    _signature_columns: Any
+
+    def __init__(self, *args: Any, pruning: RolloutArguments, **kwargs: Any) -> None:
+        if not isinstance(pruning, RolloutArguments):
+            raise TypeError(
+                f"pruning must be RolloutArguments, got {type(pruning).__name__}: give "
+                "pruning=RolloutArguments(budget=0.6)"
+            )
+        self.pruning = pruning
+        super().__init__(*args, **kwargs)
+        if self.train_dataset is None:
+            raise ValueError(
+                "train_dataset must be given: prompts that an environment makes up have no number "
+                "by which they could be known again"
+            )
+        check_trainer(self, pruning)
+        rollouts = getattr(pruning.policy, "rollouts", self.num_generations)
+        if rollouts != self.num_generations:
+            raise ValueError(
+                f"policy {pruning.policy!r} must count num_generations={self.num_generations} "
+                f"rollouts of a prompt, got rollouts={rollouts}: make it with "
+                f"rollouts={self.num_generations}"
+            )
+
+    @property
+    def pruner(self) -> Pruner:
+        """The pruner of the run, or of the last one; its losses are the policy's scores.
+
+        Raises:
+            RuntimeError: There was none.
+        """
+        if self._seta_run is None:
+            raise RuntimeError("there is no pruner before the first train(): call it first")
+        return self._seta_run.pruner
+
+    # The sampler.
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Returns TRL's own loader, over numbered prompts and the plan of a new run."""
+        check_trainer(self, self.pruning)
+        dataset = self.train_dataset
+        self._seta_next = self._new_run(dataset)
+        self.train_dataset = NumberedPrompts(dataset)
+        try:
+            return super(PrunedEpochs, self).get_train_dataloader()
+        finally:
+            self.train_dataset = dataset
+
+    def _set_signature_columns_if_needed(self) -> None:
+        super()._set_signature_columns_if_needed()
+        if self._signature_columns is not None and NUMBER not in self._signature_columns:
+            self._signature_columns = [*self._signature_columns, NUMBER]
+
+    def _get_train_sampler(self, dataset: Dataset[Any] | None = None) -> Sampler[int]:
+        stock: Any = super(PrunedEpochs, self)._get_train_sampler(dataset)
+        if self._seta_next is None or not isinstance(dataset, NumberedPrompts):
+            return stock  # type: ignore[no-any-return]
+        return RolloutSampler(self._seta_next.pruner, stock)
+
+    def _new_run(self, dataset: Any) -> RolloutRun:
+        args: Any = self.args
+        pruning, n = self.pruning, check_dataset(dataset)
+        generation = Generation(
+            args.generation_batch_size // self.num_generations,
+            args.steps_per_generation * self.num_iterations,
+            args.gradient_accumulation_steps,
+        )
+        if n < generation.prompts:
+            raise ValueError(
+                f"train_dataset must have the {generation.prompts} prompts of one generation, "
+                f"generation_batch_size / num_generations, got {n}: make generation_batch_size "
+                "smaller"
+            )
+        sizes = Steps(n, batch_size=generation.whole)
+        epochs, most = ceil(args.num_train_epochs), None
+        if args.max_steps > 0 and pruning.budget is not None:
+            most = args.max_steps
+            epochs = epochs_of(sizes, pruning.budget, generation, most)
+        elif epochs != args.num_train_epochs and pruning.budget is not None:
+            *whole, last = map(generation.steps, sizes.lengths(pruning.budget, epochs))
+            most = sum(whole) + ceil((args.num_train_epochs - len(whole)) * last)
+        own_seed = args.seed if args.data_seed is None else args.data_seed
+        pruner = Pruner(
+            n,
+            pruning.policy,
+            epochs=epochs,
+            seed=own_seed if pruning.seed is None else pruning.seed,
+            budget=pruning.budget,
+            batch_size=sizes.batch_size,
+            always_keep=pruning.always_keep,
+            losses=pruning.losses,
+            strata=pruning.strata,
+            on_epoch=pruning.on_epoch,
+            count_kept=pruning.count_kept,
+            track=pruning.track,
+            threads=pruning.threads,
+            sharding="replicated",
+        )
+        return RolloutRun(pruner, generation, most)
+
+    # The rewards.
+
+    def _calculate_rewards(self, inputs: list[dict[str, Any]], *args: Any, **kwargs: Any) -> Tensor:
+        """Computes TRL's rewards, of all processes, and records them in training.
+
+        The reward functions get the rows as they are without pruning.
+        """
+        numbers = [row.get(NUMBER) for row in inputs]
+        rows = [{key: row[key] for key in row if key != NUMBER} for row in inputs]
+        rewards: Tensor = super()._calculate_rewards(rows, *args, **kwargs)  # type: ignore[misc]
+        run: Any = self._seta_run
+        if run is not None and self.is_in_train and self.model.training:  # type: ignore[union-attr]
+            self._record(run, numbers, rewards)
+        return rewards
+
+    def _record(self, run: RolloutRun, numbers: list[int | None], rewards: Tensor) -> None:
+        """Records the rewards of a generation.
+
+        Args:
+            run: The run.
+            numbers: Of the prompts of this process's rollouts.
+            rewards: float32 (rollouts of all processes, reward functions), NaN = none.
+
+        Raises:
+            RuntimeError: Rows have lost their numbers, or do not come in groups.
+        """
+        if None in numbers:
+            raise RuntimeError(
+                f"a row has no {NUMBER!r}: something between the loader and the rewards makes new "
+                "rows without it. Hand on the keys that it finds"
+            )
+        local = torch.tensor(numbers, device=self.accelerator.device)
+        prompts = self.accelerator.gather(local).cpu().numpy().reshape(-1, self.num_generations)
+        if (prompts != prompts[:, :1]).any():
+            raise RuntimeError(
+                f"the {self.num_generations} rollouts of a prompt do not come one after another, "
+                f"got the prompts {prompts.tolist()}: something reorders the rows of a generation, "
+                "or the processes were started with different settings"
+            )
+        parts = rewards.double().cpu()
+        total = (parts * self.reward_weights.double().cpu()).nansum(dim=1)
+        total[parts.isnan().all(dim=1)] = torch.nan
+        groups = total.view(-1, self.num_generations).numpy()
+        run.record(prompts[:, 0], group_signal(groups, right=self.pruning.right))
+
+    # The end of an epoch.
+
+    def _end_epoch(self) -> None:
+        run = self._running(self._seta_run)
+        if not run.answered:
+            raise RuntimeError(
+                f"no rewards of epoch {run.pruner.epoch} were seen: a trainer of your own has to "
+                "call super()._calculate_rewards(...), and PrunedGRPOMixin comes first among its "
+                "base classes"
+            )
+        super()._end_epoch()
+
+    def _log_figures(self, row: Row) -> None:
+        # Past GRPOTrainer.log, which puts the averages of its metrics into whatever is logged next.
+        Trainer.log(self, figures_of(row))
+
+
+class PrunedGRPOTrainer(PrunedGRPOMixin, GRPOTrainer):
+    """`trl.GRPOTrainer` that makes rollouts for the prompts that a policy keeps.
+
+    Args:
+        *args: As `GRPOTrainer`'s.
+        pruning: How to prune.
+        **kwargs: As `GRPOTrainer`'s.
+    """

@@ -1,0 +1,120 @@
+"""ZeroSignal: prompts whose latest groups gave no gradient are left out, the longer the rarer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seta.engine.curves.curve import KeepCurve
+from seta.engine.curves.histogram import LossHistogram
+from seta.engine.curves.policy import Columns
+from seta.engine.curves.sums import dot
+from seta.policies import checks
+from seta.rl.signal import is_flat, rate_of
+
+LEAST, MOST = 0.05, 0.95
+"""The bounds of p."""
+SELDOM = 0.01
+"""The least keep probability."""
+
+
+@dataclass(frozen=True)
+class ZeroSignal:
+    """Keeps a prompt with probability max(p^z, 0.01), z its latest flat groups in a row; weight 1.
+
+    A group is flat if its rewards are alike (`group_signal`): all right, or all wrong. Each of the
+    two sides has its p. From one epoch to the next, p falls by a step if the side's share of the
+    groups just made was at least its target, else it rises by a step. A prompt whose latest group
+    had a spread is kept, and so is one without any.
+
+    Source: GRESO, Zheng et al., "Act Only When It Pays", arXiv 2506.02177. Differences: there p is
+    steered after each batch, here when an epoch begins, by the groups of the epoch before. So short
+    epochs are steered more often: `budget=0.25` and four times as many epochs. There a batch is
+    filled up with further prompts; here the budget says how many there are, and if it is larger or
+    smaller than what the rule keeps, all probabilities are multiplied by one factor.
+
+    Hurts where a prompt that was flat is soon not flat: it waits. Keeps 16 bytes per prompt. After
+    a thousand groups of one prompt the shares become inexact.
+
+    Args:
+        target: Share of the groups that may be flat, in [0, 1].
+        easy: The part of it that may be all right, in [0, 1]; the rest may be all wrong.
+        step: By how much p changes, in [0, 1].
+        start: p in the second epoch, in [0, 1], both sides; within 0.05 and 0.95 from then on.
+    """
+
+    target: float = 0.25
+    easy: float = 1 / 3
+    step: float = 0.01
+    start: float = 0.5
+
+    columns: ClassVar[tuple[str, ...]] = ("row", "groups", "easy", "hard")
+    counted: ClassVar[tuple[str, ...]] = ("groups", "easy", "hard")
+    every: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        """Checks the arguments."""
+        checks.fraction(self, "target", "the share of the groups that may be flat")
+        checks.fraction(self, "easy", "the part of the target for groups that are all right")
+        checks.fraction(self, "step", "by how much the probabilities are steered")
+        checks.fraction(self, "start", "the probability to keep after one flat group")
+
+    def fold(self, columns: Columns, signals: NDArray[np.float32], /) -> Columns:
+        """Returns the flat groups in a row (below 0: all wrong), and counts of the groups so far.
+
+        A group of the other side ends a row and begins a new one.
+        """
+        row, groups, easy, hard = (np.nan_to_num(columns[name]) for name in self.columns)
+        flat, right = is_flat(signals), rate_of(signals) >= 0.5
+        more = np.where(right, np.maximum(row, 0) + 1, np.minimum(row, 0) - 1)
+        return {
+            "row": np.where(flat, more, 0).astype(np.float32),
+            "groups": groups + np.float32(1),
+            "easy": (easy + (flat & right)).astype(np.float32),
+            "hard": (hard + (flat & ~right)).astype(np.float32),
+        }
+
+    def score(self, columns: Columns, /) -> NDArray[np.floating[Any]]:
+        """Returns the flat groups in a row."""
+        return columns["row"]
+
+    def __call__(self, histogram: LossHistogram, epoch: int, epochs: int, /) -> KeepCurve:
+        """Returns the curve; with its notes, which say where p and the counts stand."""
+        notes = self.steered(histogram)
+        row = np.rint(histogram.centres)
+        p = np.where(row > 0, notes["p_easy"], notes["p_hard"])
+        return KeepCurve(np.maximum(p ** np.abs(row), SELDOM), 1.0, notes=notes)
+
+    def steered(self, histogram: LossHistogram) -> dict[str, float]:
+        """Returns p of both sides for the coming epoch, and the groups up to now.
+
+        Args:
+            histogram: With those of the columns, and the notes of the epoch before.
+        """
+        before, now = histogram.notes, counts_of(histogram.columns)
+        made = {name: count - before.get(name, 0.0) for name, count in now.items()}
+        first = not before.get("groups")  # the notes of an epoch before which no group was made
+        shares = {"easy": self.target * self.easy, "hard": self.target * (1 - self.easy)}
+        notes = dict(now)
+        for side, share in shares.items():
+            p = before.get(f"p_{side}", self.start)
+            if made["groups"] > 0 and not first:
+                many = made[side] >= share * made["groups"]
+                p = min(max(p - self.step if many else p + self.step, LEAST), MOST)
+            notes[f"p_{side}"] = p
+        return notes
+
+
+def counts_of(columns: Mapping[str, LossHistogram]) -> dict[str, float]:
+    """Returns the groups of all prompts up to now, and those that were flat, by side.
+
+    The counts of a prompt are whole numbers, and so is what stands for a bin of them.
+    """
+    return {
+        name: dot(columns[name].counts, np.rint(columns[name].centres)) if columns else 0.0
+        for name in ZeroSignal.counted
+    }
