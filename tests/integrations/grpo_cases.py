@@ -2,7 +2,6 @@
 
 import datasets
 import numpy as np
-import torch
 from trl import GRPOConfig
 
 import seta.rl
@@ -61,7 +60,15 @@ def config(folder, **options):
     return GRPOConfig(output_dir=str(folder), **(defaults | options))
 
 
-def trainer_of(folder, n=24, kind=PrunedGRPOTrainer, rewards=reward, dataset=None, **options):
+def trainer_of(
+    folder,
+    n=24,
+    kind=PrunedGRPOTrainer,
+    rewards=reward,
+    dataset=None,
+    eval_dataset=None,
+    **options,
+):
     """Returns a trainer; `policy`, `budget` and `right` say how it prunes, the rest is TRL's."""
     names = ("policy", "budget", "right", "count_kept", "changed")
     given = {name: options.pop(name) for name in names if name in options}
@@ -71,6 +78,7 @@ def trainer_of(folder, n=24, kind=PrunedGRPOTrainer, rewards=reward, dataset=Non
         reward_funcs=rewards,
         args=config(folder, **options),
         train_dataset=prompts(n) if dataset is None else dataset,
+        eval_dataset=eval_dataset,
         processing_class=tokenizer(),
         **({"pruning": pruning} if issubclass(kind, PrunedGRPOTrainer) else {}),
     )
@@ -82,7 +90,3 @@ def check_signals(trainer):
     seen = np.flatnonzero(~np.isnan(table))
     assert len(seen)
     np.testing.assert_array_equal(table[seen], signal_of(seen))
-
-
-def torch_equal(one, other):
-    return all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
