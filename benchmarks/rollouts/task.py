@@ -1,8 +1,9 @@
 """Prompts whose answers can be checked: arithmetic of graded difficulty, as a few characters.
 
 A prompt is an operation and two numbers of two digits: `+4718=`. The answer has two digits. Of a
-copy (`c`) it is the first number, of `+`, `-` and `*` the result modulo 100, and of `?` a number
-drawn at random once: copies become trivial, and what is drawn cannot be worked out.
+copy (`c`) they are those of the first number, of `+`, `-` and `*` each is that of the two digits in
+its place, modulo 10, and of `?` they were drawn at random once. So copies become trivial, and what
+is drawn cannot be worked out.
 """
 
 from __future__ import annotations
@@ -53,14 +54,12 @@ def made(count: int, seed: int, *, learnable: bool = False) -> Prompts:
     for at, number in enumerate(np.diff(numbers, prepend=0)):
         pairs = rng.permutation(10_000)[:number]
         first, second = pairs // 100, pairs % 100
-        drawn = rng.integers(0, 100, number)
-        results = [first, first + second, first - second, first * second, drawn]
-        parts.append(np.stack([np.full(number, at), first, second, results[at] % 100], axis=1))
-    table = rng.permutation(np.concatenate(parts))
-    operation, first, second, result = (torch.from_numpy(column.copy()) for column in table.T)
-    digits = [first // 10, first % 10, second // 10, second % 10]
-    tokens = torch.stack([operation + 10, *digits, torch.full_like(first, EQUALS)], dim=1)
-    return Prompts(tokens, torch.stack([result // 10, result % 10], dim=1), operation)
+        one, other = (np.stack([row // 10, row % 10], axis=1) for row in (first, second))
+        results = [one, one + other, one - other, one * other, rng.integers(0, 10, one.shape)]
+        edges = np.full((number, 1), at + 10), np.full((number, 1), EQUALS)
+        parts.append(np.concatenate([edges[0], one, other, edges[1], results[at] % 10], axis=1))
+    table = torch.from_numpy(rng.permutation(np.concatenate(parts)))
+    return Prompts(table[:, :PROMPT], table[:, PROMPT:], table[:, 0] - 10)
 
 
 def split(seed: int, train: int, held_out: int) -> tuple[Prompts, Prompts]:

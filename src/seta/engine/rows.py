@@ -23,8 +23,8 @@
 | fit_trimmed | samples that the coins alone would have kept too many; negative: too few |
 | notes | numbers by name that the policy left for its next epoch; there only where it left some |
 
-The `fit_` figures tell how the keep curve was fitted to the length of the epoch; None where it is free:
-without a budget, and with a batch size of 1.
+The `fit_` figures tell how the keep curve was fitted to the length of the epoch; None where that is
+free: without a budget, and with a batch size of 1.
 """
 
 from __future__ import annotations
