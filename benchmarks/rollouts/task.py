@@ -4,6 +4,10 @@ A prompt is an operation and two numbers of two digits: `+4718=`. The answer has
 copy (`c`) they are those of the first number, of `+`, `-` and `*` each is that of the two digits in
 its place, modulo 10, and of `?` they were drawn at random once. So copies become trivial, and what
 is drawn cannot be worked out.
+
+Between them difficulty is graded by who shows the answers before the reinforcement: `shown` answers
+`+` rightly half of the times, `-` a quarter and `*` a twelfth, and else as if it were another of the
+three. So a model of it knows all there is to know, and seldom says it.
 """
 
 from __future__ import annotations
@@ -12,11 +16,14 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 OPERATIONS = "c+-*?"
 SHARES = (0.3, 0.2, 0.15, 0.1, 0.25)
 """Of the prompts, by operation."""
+SHOWN = (1.0, 1 / 2, 1 / 4, 1 / 12)
+"""How often the operations but the last are shown rightly."""
 EQUALS = 10 + len(OPERATIONS)
 VOCABULARY = EQUALS + 1
 PROMPT, ANSWER = 6, 2
@@ -37,29 +44,55 @@ class Prompts(NamedTuple):
     operation: Tensor
 
 
-def made(count: int, seed: int, *, learnable: bool = False) -> Prompts:
-    """Returns all different prompts.
+def made(count: int, seed: int) -> Prompts:
+    """Returns all different prompts, with right answers.
 
     Args:
         count: How many.
         seed: Of the choice.
-        learnable: Whether those that cannot be worked out are left out.
     """
     rng = np.random.default_rng([seed, count])
-    shares = np.array(SHARES)
-    if learnable:
-        shares[-1] = 0
-    numbers = np.floor(np.cumsum(shares) / shares.sum() * count + 0.5).astype(int)
+    numbers = np.floor(np.cumsum(SHARES) * count + 0.5).astype(int)
     parts = []
     for at, number in enumerate(np.diff(numbers, prepend=0)):
         pairs = rng.permutation(10_000)[:number]
-        first, second = pairs // 100, pairs % 100
-        one, other = (np.stack([row // 10, row % 10], axis=1) for row in (first, second))
-        results = [one, one + other, one - other, one * other, rng.integers(0, 10, one.shape)]
-        edges = np.full((number, 1), at + 10), np.full((number, 1), EQUALS)
-        parts.append(np.concatenate([edges[0], one, other, edges[1], results[at] % 10], axis=1))
-    table = torch.from_numpy(rng.permutation(np.concatenate(parts)))
-    return Prompts(table[:, :PROMPT], table[:, PROMPT:], table[:, 0] - 10)
+        answers = results(pairs, np.full(number, at))
+        if at == len(OPERATIONS) - 1:
+            answers = rng.integers(0, 10, answers.shape)
+        parts.append(_joined(pairs, np.full(number, at), answers))
+    return _cut(rng.permutation(np.concatenate(parts)))
+
+
+def shown(count: int, seed: int) -> Prompts:
+    """Returns prompts of the operations but the last, with the answers that are shown."""
+    rng = np.random.default_rng([seed, count])
+    operation = rng.integers(0, len(SHOWN), count)
+    other = 1 + (operation + rng.integers(0, 2, count)) % 3  # of 1, 2, 3, another one
+    right = rng.random(count) < np.array(SHOWN)[operation]
+    pairs = rng.integers(0, 10_000, count)
+    return _cut(_joined(pairs, operation, results(pairs, np.where(right, operation, other))))
+
+
+def results(pairs: NDArray[np.int64], operation: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Returns the digits of results: int64 (B, 2); of the last operation those of a copy."""
+    one = np.stack([pairs // 1000, pairs // 100 % 10], axis=1)
+    other = np.stack([pairs // 10 % 10, pairs % 10], axis=1)
+    every = np.stack([one, one + other, one - other, one * other, one])
+    digits: NDArray[np.int64] = every[operation, np.arange(len(pairs))] % 10
+    return digits
+
+
+def _joined(
+    pairs: NDArray[np.int64], operation: NDArray[np.int64], answers: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    digits = [pairs // 1000, pairs // 100 % 10, pairs // 10 % 10, pairs % 10]
+    columns = [operation + 10, *digits, np.full_like(pairs, EQUALS), *answers.T]
+    return np.stack(columns, axis=1)
+
+
+def _cut(table: NDArray[np.int64]) -> Prompts:
+    rows = torch.from_numpy(table)
+    return Prompts(rows[:, :PROMPT], rows[:, PROMPT:], rows[:, 0] - 10)
 
 
 def split(seed: int, train: int, held_out: int) -> tuple[Prompts, Prompts]:
