@@ -31,13 +31,13 @@ class Sizes:
         every: Batches from one look at the held-out prompts to the next.
     """
 
-    prompts: int = 1024
-    held_out: int = 2048
-    supervised: int = 1000
-    passes: int = 10
+    prompts: int = 2048
+    held_out: int = 1024
+    supervised: int = 800
+    passes: int = 6
     batch: int = 32
     rollouts: int = 8
-    rate: float = 5e-4
+    rate: float = 3e-4
     every: int = 8
 
 

@@ -1,13 +1,13 @@
 """Prompts whose answers can be checked: arithmetic of graded difficulty, as a few characters.
 
-A prompt is an operation and two numbers of two digits: `+4718=`. The answer has two digits. Of a
+A prompt is an operation and two numbers of two digits of 0 to 5: `+4513=`. The answer has two. Of a
 copy (`c`) they are those of the first number, of `+`, `-` and `*` each is that of the two digits in
-its place, modulo 10, and of `?` they were drawn at random once. So copies become trivial, and what
+its place, modulo 6, and of `?` they were drawn at random once. So copies become trivial, and what
 is drawn cannot be worked out.
 
-Between them difficulty is graded by who shows the answers before the reinforcement: `shown` answers
-`+` rightly half of the times, `-` a quarter and `*` a twelfth, and else as if it were another of the
-three. So a model of it knows all there is to know, and seldom says it.
+Between them difficulty is graded by what is shown before the reinforcement: `shown` answers `+`
+rightly half of the times, `-` a quarter and `*` a twelfth, and else as if it were another of the
+three. So a model of it has all that it needs, and seldom says it.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+BASE = 6
 OPERATIONS = "c+-*?"
-SHARES = (0.3, 0.2, 0.15, 0.1, 0.25)
+SHARES = (0.4, 0.12, 0.08, 0.05, 0.35)
 """Of the prompts, by operation."""
 SHOWN = (1.0, 1 / 2, 1 / 4, 1 / 12)
 """How often the operations but the last are shown rightly."""
-EQUALS = 10 + len(OPERATIONS)
+EQUALS = BASE + len(OPERATIONS)
 VOCABULARY = EQUALS + 1
 PROMPT, ANSWER = 6, 2
 """Tokens."""
@@ -55,10 +56,10 @@ def made(count: int, seed: int) -> Prompts:
     numbers = np.floor(np.cumsum(SHARES) * count + 0.5).astype(int)
     parts = []
     for at, number in enumerate(np.diff(numbers, prepend=0)):
-        pairs = rng.permutation(10_000)[:number]
+        pairs = rng.permutation(BASE**4)[:number]
         answers = results(pairs, np.full(number, at))
         if at == len(OPERATIONS) - 1:
-            answers = rng.integers(0, 10, answers.shape)
+            answers = rng.integers(0, BASE, answers.shape)
         parts.append(_joined(pairs, np.full(number, at), answers))
     return _cut(rng.permutation(np.concatenate(parts)))
 
@@ -69,30 +70,34 @@ def shown(count: int, seed: int) -> Prompts:
     operation = rng.integers(0, len(SHOWN), count)
     other = 1 + (operation + rng.integers(0, 2, count)) % 3  # of 1, 2, 3, another one
     right = rng.random(count) < np.array(SHOWN)[operation]
-    pairs = rng.integers(0, 10_000, count)
+    pairs = rng.integers(0, BASE**4, count)
     return _cut(_joined(pairs, operation, results(pairs, np.where(right, operation, other))))
 
 
 def results(pairs: NDArray[np.int64], operation: NDArray[np.int64]) -> NDArray[np.int64]:
     """Returns the digits of results: int64 (B, 2); of the last operation those of a copy."""
-    one = np.stack([pairs // 1000, pairs // 100 % 10], axis=1)
-    other = np.stack([pairs // 10 % 10, pairs % 10], axis=1)
+    digits = digits_of(pairs)
+    one, other = digits[:, :2], digits[:, 2:]
     every = np.stack([one, one + other, one - other, one * other, one])
-    digits: NDArray[np.int64] = every[operation, np.arange(len(pairs))] % 10
-    return digits
+    chosen: NDArray[np.int64] = every[operation, np.arange(len(pairs))] % BASE
+    return chosen
+
+
+def digits_of(pairs: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Returns the digits of two numbers, which are one of four digits here: int64 (B, 4)."""
+    return pairs[:, None] // BASE ** np.arange(3, -1, -1) % BASE
 
 
 def _joined(
     pairs: NDArray[np.int64], operation: NDArray[np.int64], answers: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    digits = [pairs // 1000, pairs // 100 % 10, pairs // 10 % 10, pairs % 10]
-    columns = [operation + 10, *digits, np.full_like(pairs, EQUALS), *answers.T]
-    return np.stack(columns, axis=1)
+    first, last = operation[:, None] + BASE, np.full((len(pairs), 1), EQUALS)
+    return np.concatenate([first, digits_of(pairs), last, answers], axis=1)
 
 
 def _cut(table: NDArray[np.int64]) -> Prompts:
     rows = torch.from_numpy(table)
-    return Prompts(rows[:, :PROMPT], rows[:, PROMPT:], rows[:, 0] - 10)
+    return Prompts(rows[:, :PROMPT], rows[:, PROMPT:], rows[:, 0] - BASE)
 
 
 def split(seed: int, train: int, held_out: int) -> tuple[Prompts, Prompts]:
