@@ -34,7 +34,7 @@ class Sizes:
     prompts: int = 2048
     held_out: int = 1024
     supervised: int = 800
-    passes: int = 6
+    passes: int = 4
     batch: int = 32
     rollouts: int = 8
     rate: float = 3e-4
