@@ -43,6 +43,8 @@ Whether the methods keep the accuracy, on real data, is another question, and ho
 [docs/results.md](../docs/results.md) is made of the lines. How many wrong labels a run finds,
 beside cleanlab: `python -m benchmarks.suspects --data DIR`, and
 [docs/suspects.md](../docs/suspects.md).
+Whether prompts are worth their rollouts, with a toy of a language model and in minutes:
+`python -m benchmarks.rollouts`, and [docs/results/rollouts.md](../docs/results/rollouts.md).
 """
 
 

@@ -29,8 +29,9 @@ the effect on a language model. [What the methods do](../reinforcement-learning.
 Runs: {seeds}.
 
 ## In short
-Rollouts made until the held-out reward is that of Uniform at its end, as a share of Uniform's. The
-goal was {goal:.0%} at most. A run that does not come so far counts as 100 %.
+Rollouts made until the held-out reward is that of Uniform at half of its rollouts, and at its end,
+as a share of what that took. The goal was {goal:.0%} at most: *met* and *missed* are of the whole
+interval. A run that never comes so far counts with all of its rollouts, which flatters it.
 
 {needed}
 
@@ -46,7 +47,7 @@ are, the table above is nearer to the truth.
 {at_seconds}
 
 ± is the standard deviation over the seeds; intervals are Student's, of differences paired by seed.
-A run that is over earlier has no figure.
+A run that is over earlier counts with its last reward.
 
 ## How it was made
 - **Uniform**: all prompts, in a new order each epoch, {passes} times.
@@ -92,38 +93,52 @@ def page(lines: Sequence[Line]) -> str:
 
 
 def _needed_rows(runs: Mapping[str, Mapping[int, Line]]) -> list[str]:
-    """Returns how many rollouts each method takes to the final reward of uniform prompts."""
+    """Returns how many rollouts each method takes to rewards of uniform prompts."""
     rows = [
-        "| method | rollouts needed | 95 % interval | goal | groups without spread |",
-        "| --- | ---: | ---: | --- | ---: |",
+        "| method | to the reward at half | goal | to that at the end | goal | without spread |",
+        "| --- | ---: | --- | ---: | --- | ---: |",
     ]
     for name, by_seed in runs.items():
         shared = by_seed.keys() & runs[UNIFORM].keys()
         if not shared:
             continue
-        flat = fmean(line["flat"] for line in by_seed.values())
-        if name == UNIFORM:
-            rows.append(f"| {name} | 100 % | | | {flat:.0%} |")
-            continue
-        needed = {seed: _needed(by_seed[seed], runs[UNIFORM][seed]) for seed in shared}
-        found = paired_difference(needed, dict.fromkeys(shared, 0.0))
-        assert found is not None
-        interval, verdict = "", "one seed tells nothing"
-        if found.low is not None and found.high is not None:
-            interval = f"{found.low:.0%} to {found.high:.0%}"
-            verdict = "met" if found.high <= GOAL else "missed" if found.low > GOAL else "open"
-        rows.append(f"| {name} | {found.mean:.0%} | {interval} | {verdict} | {flat:.0%} |")
+        flat = f"{fmean(line['flat'] for line in by_seed.values()):.0%}"
+        cells = ["100%", "", "100%", ""]
+        if name != UNIFORM:
+            cells = []
+            for part in (0.5, 1.0):
+                found = {at: _needed(by_seed[at], runs[UNIFORM][at], part) for at in shared}
+                cells += _verdict(found)
+        rows.append("| " + " | ".join([name, *cells, flat]) + " |")
     return rows
 
 
-def _needed(line: Line, uniform: Line) -> float:
-    """Returns the rollouts to the last reward of a run of Uniform, as a share of its rollouts."""
-    goal, most = _last(uniform), uniform["looks"][-1][ROLLOUTS]
+def _verdict(needed: Mapping[int, float]) -> list[str]:
+    """Returns the mean share of rollouts with its interval, and whether the goal was met."""
+    found = paired_difference(needed, dict.fromkeys(needed, 0.0))
+    if found is None or found.low is None or found.high is None:
+        return [f"{fmean(needed.values()):.0%}", "one seed tells nothing"]
+    verdict = "met" if found.high <= GOAL else "missed" if found.low > GOAL else "open"
+    return [f"{found.mean:.0%} ({found.low:.0%} to {found.high:.0%})", verdict]
+
+
+def _needed(line: Line, uniform: Line, part: float) -> float:
+    """Returns the rollouts to a reward of a run of Uniform, as a share of what that took.
+
+    Args:
+        line: Of a run.
+        uniform: Of the run of Uniform.
+        part: Of the rollouts of that, after which its reward is looked at.
+    """
+    spent = part * uniform["looks"][-1][ROLLOUTS]
+    goal = between([(row[ROLLOUTS], row[REWARD]) for row in _smooth(uniform)], spent)
+    assert goal is not None
     for before, after in pairwise(_smooth(line)):
         if after[REWARD] >= goal > before[REWARD]:
-            part = (goal - before[REWARD]) / (after[REWARD] - before[REWARD])
-            return float((before[ROLLOUTS] + part * (after[ROLLOUTS] - before[ROLLOUTS])) / most)
-    return 1.0
+            share = (goal - before[REWARD]) / (after[REWARD] - before[REWARD])
+            made = before[ROLLOUTS] + share * (after[ROLLOUTS] - before[ROLLOUTS])
+            return float(made / spent)
+    return float(line["looks"][-1][ROLLOUTS] / spent)
 
 
 def _smooth(line: Line) -> list[list[float]]:
@@ -151,7 +166,7 @@ def _at_equal(
             return None
         points = [(row[what], row[REWARD]) for row in _smooth(line)]
         at = part * uniform["looks"][-1][what]
-        return between(points, at)
+        return between(points, min(at, points[-1][0]))
 
     return reward
 

@@ -33,7 +33,7 @@ class Sizes:
 
     prompts: int = 2048
     held_out: int = 1024
-    supervised: int = 800
+    supervised: int = 1200
     passes: int = 4
     batch: int = 32
     rollouts: int = 8

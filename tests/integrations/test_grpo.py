@@ -145,11 +145,11 @@ def test_without_a_budget_a_run_is_as_long_as_the_policy_says(tmp_path):
     assert np.isin(last, flat).mean() < len(flat) / 40 / 2
 
 
-@pytest.mark.parametrize("steps", [1, 4, 7])
-def test_max_steps_end_the_run_in_mid_epoch(tmp_path, steps):
+@pytest.mark.parametrize("steps, budget", [(1, 0.6), (4, 0.6), (7, 0.6), (6, [1.0, 0.5, 0.5])])
+def test_max_steps_end_the_run_in_mid_epoch(tmp_path, steps, budget):
     noting = Noting()
     options = {"gradient_accumulation_steps": 2, "max_steps": steps}
-    trainer = trainer_of(tmp_path, 22, rewards=noting, budget=0.6, **options)
+    trainer = trainer_of(tmp_path, 22, rewards=noting, budget=budget, **options)
     trainer.train()
     assert trainer.state.global_step == steps and len(noting.asked) == 4 * steps
     assert trainer.lr_scheduler.get_last_lr()[0] == 0
@@ -315,6 +315,9 @@ def test_what_does_not_go_together_is_refused(tmp_path):
         trainer_of(tmp_path, policy=seta.InfoBatch(), budget=None, num_train_epochs=4).train()
     with pytest.raises(ValueError, match=r"max_steps=1000, got 2 shares of 24 steps"):
         trainer_of(tmp_path, budget=[1.0, 1.0], max_steps=1000).train()
+    stream = prompts(24).to_iterable_dataset()
+    with pytest.raises(TypeError, match="IterableDataset"):
+        trainer_of(tmp_path, dataset=stream, max_steps=2)
     with pytest.raises(RuntimeError, match="no pruner before the first train"):
         _ = trainer_of(tmp_path).pruner
 

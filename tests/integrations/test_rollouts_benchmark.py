@@ -103,5 +103,5 @@ def test_a_page_says_how_many_rollouts_were_needed():
     runs = [line("Uniform", seed, [0, 1, 2, 3, 4, 5 + seed / 100]) for seed in (0, 1, 2)]
     runs += [line("ZeroSignal", seed, [0, 2, 4, 6 + seed / 100, 8, 8]) for seed in (0, 1, 2)]
     text = page(runs)
-    assert "| ZeroSignal | 60% |" in text and "met" in text
+    assert "| ZeroSignal | 60% (60% to 60%) | met | 60% (60% to 60%) | met | 50% |" in text
     assert "There are no runs yet" in page([])

@@ -33,7 +33,7 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 
 from seta.engine import Pruner
 from seta.engine.rows import Row
-from seta.engine.steps import Steps
+from seta.engine.steps import Steps, is_listed
 from seta.extras import MissingExtra
 from seta.integrations.transformers.arguments import check_trainer
 from seta.integrations.transformers.epochs import PrunedEpochs
@@ -144,6 +144,7 @@ class PrunedGRPOMixin(PrunedEpochs):
     def _new_run(self, dataset: Any) -> RolloutRun:
         args: Any = self.args
         pruning, n = self.pruning, check_dataset(dataset)
+        budget = pruning.budget
         generation = Generation(
             args.generation_batch_size // self.num_generations,
             args.steps_per_generation * self.num_iterations,
@@ -157,11 +158,12 @@ class PrunedGRPOMixin(PrunedEpochs):
             )
         sizes = Steps(n, batch_size=generation.whole)
         epochs, most = ceil(args.num_train_epochs), None
-        if args.max_steps > 0 and pruning.budget is not None:
+        if args.max_steps > 0 and budget is not None:
             most = args.max_steps
-            epochs = epochs_of(sizes, pruning.budget, generation, most)
-        elif epochs != args.num_train_epochs and pruning.budget is not None:
-            *whole, last = map(generation.steps, sizes.lengths(pruning.budget, epochs))
+            epochs = epochs_of(sizes, budget, generation, most)
+            budget = budget[:epochs] if is_listed(budget) else budget
+        elif epochs != args.num_train_epochs and budget is not None:
+            *whole, last = map(generation.steps, sizes.lengths(budget, epochs))
             most = sum(whole) + ceil((args.num_train_epochs - len(whole)) * last)
         own_seed = args.seed if args.data_seed is None else args.data_seed
         pruner = Pruner(
@@ -169,7 +171,7 @@ class PrunedGRPOMixin(PrunedEpochs):
             pruning.policy,
             epochs=epochs,
             seed=own_seed if pruning.seed is None else pruning.seed,
-            budget=pruning.budget,
+            budget=budget,
             batch_size=sizes.batch_size,
             always_keep=pruning.always_keep,
             losses=pruning.losses,
