@@ -56,7 +56,8 @@ A run that is over earlier counts with its last reward.
 - **ZeroSignal**, **SuccessRate**: epochs of {share:.0%} of the prompts, as many as make the same
   rollouts; the methods with their defaults.
 - A step is made of {batch} groups, for all alike. The learning rate was chosen by Uniform's reward,
-  on other seeds. Sizes: {sizes}.
+  on other seeds, as were the sizes, so that there is something left to learn at the end.
+- Sizes: {sizes}.
 - The expected reward of a prompt is the probability of its answer: nothing is drawn for it. A
   figure is the mean of {smooth} looks, {every} batches apart.
 - {made}.
