@@ -44,7 +44,7 @@ Whether the methods keep the accuracy, on real data, is another question, and ho
 beside cleanlab: `python -m benchmarks.suspects --data DIR`, and
 [docs/suspects.md](../docs/suspects.md).
 Whether prompts are worth their rollouts, with a toy of a language model and in minutes:
-`python -m benchmarks.rollouts`, and [docs/results/rollouts.md](../docs/results/rollouts.md).
+`python -m benchmarks.rollouts`, and [docs/rollouts.md](../docs/rollouts.md).
 """
 
 

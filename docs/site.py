@@ -34,6 +34,10 @@ REFERENCE = {
     ),
     "compare": ("Comparisons", "seta: compare Comparison"),
     "page": ("The page of a run", "seta.report: page"),
+    "rl": (
+        "Reinforcement learning",
+        "seta.rl: ZeroSignal SuccessRate group_signal record_rewards is_flat rate_of",
+    ),
     "published": ("The published package's interface", "seta: prune Log"),
     "building-blocks": (
         "For loaders of your own",
@@ -44,7 +48,8 @@ REFERENCE = {
     "transformers": (
         "transformers and TRL",
         "seta.integrations.transformers: PrunedTrainer PrunedTrainerMixin PruningArguments",
-        "seta.integrations.trl: PrunedSFTTrainer PrunedSFTMixin",
+        "seta.integrations.trl: PrunedSFTTrainer PrunedSFTMixin PrunedGRPOTrainer PrunedGRPOMixin "
+        "RolloutArguments",
     ),
     "lightning": ("Lightning", "seta.integrations.lightning: PruningCallback PrunedBatches"),
     "ray": ("Ray Train", "seta.integrations.ray: PrunedRayLoader"),

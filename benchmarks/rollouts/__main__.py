@@ -2,7 +2,7 @@
 
 Runs are made seed by seed and go on where they were stopped: what has a line is not run again. A
 run takes half a minute of one core, and what its seed begins with another half. `report` writes
-`docs/results/rollouts.md`.
+`docs/rollouts.md`.
 
     python -m benchmarks.rollouts --seeds 5
     python -m benchmarks.rollouts report
@@ -28,7 +28,7 @@ from benchmarks.rollouts.run import Sizes, run
 
 ROOT = Path(__file__).resolve().parents[2]
 LINES = ROOT / "benchmarks" / "results" / "rollouts.jsonl"
-PAGE = ROOT / "docs" / "results" / "rollouts.md"
+PAGE = ROOT / "docs" / "rollouts.md"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

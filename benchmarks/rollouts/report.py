@@ -24,7 +24,7 @@ fifths are trivial, a third is impossible, and the rest is graded between. What 
 expected reward of {held_out:,} held-out prompts.
 
 A toy: it shows that the machinery works and which way it pulls, and says nothing about the size of
-the effect on a language model. [What the methods do](../reinforcement-learning.md).
+the effect on a language model. [What the methods do](reinforcement-learning.md).
 
 Runs: {seeds}.
 

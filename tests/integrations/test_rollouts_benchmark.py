@@ -9,9 +9,10 @@ import torch
 pytest.importorskip("transformers")
 
 from benchmarks.rollouts import model as models
-from benchmarks.rollouts.__main__ import QUICK, main, read
+from benchmarks.rollouts.__main__ import LINES, PAGE, QUICK, main, read
 from benchmarks.rollouts.methods import METHODS
 from benchmarks.rollouts.report import page
+from benchmarks.rollouts.run import Sizes
 from benchmarks.rollouts.task import BASE, OPERATIONS, SHOWN, made, shown, split
 
 
@@ -105,3 +106,7 @@ def test_a_page_says_how_many_rollouts_were_needed():
     text = page(runs)
     assert "| ZeroSignal | 60% (60% to 60%) | met | 60% (60% to 60%) | met | 50% |" in text
     assert "There are no runs yet" in page([])
+
+
+def test_the_page_is_what_the_committed_lines_give():
+    assert PAGE.read_text(encoding="utf-8") == page(read(LINES, Sizes()))
