@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from seta import KeepCurve, Pruner, batches
@@ -69,6 +69,7 @@ def share_of(n, kept, sizes, sharding):
     sharding=st.sampled_from(["replicated", "sharded"]),
     always=st.integers(0, 3),
 )
+@example(9, 1, 2, 0.25, "SeTa", False, "sharded", 0)
 def test_every_batch_is_full_but_the_last_of_an_epoch_that_keeps_all(
     n, batch, ranks, budget, policy, drop_last, sharding, always
 ):
@@ -82,7 +83,12 @@ def test_every_batch_is_full_but_the_last_of_an_epoch_that_keeps_all(
         except ValueError:
             return  # an epoch would be left without a batch
         assume(always <= min(lengths))
-    results, _ = on_ranks(ranks, run(n, policy, **options, always_keep=np.arange(always)))
+    train = run(n, policy, **options, always_keep=np.arange(always))
+    if budget is not None and not all(share_of(n, length, sizes, sharding) for length in lengths):
+        with pytest.raises(ValueError, match="budget leaves a rank without a batch"):
+            on_ranks(ranks, train)
+        return
+    results, _ = on_ranks(ranks, train)
 
     for epoch, found in enumerate(zip(*results, strict=True)):
         kept, each, parts, trained = found[0]
