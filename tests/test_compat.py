@@ -56,14 +56,6 @@ class Batched(Indices):
         return [(torch.tensor(i), i % 3) for i in indices]
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def arguments(prune_type="SeTa", epochs=4, **others):
     given = {"prune_ratio": 0.1, "num_group": 5, "window_scale": 0.9, "delta": 0.875, **others}
     return SimpleNamespace(prune_type=prune_type, epochs=epochs, **given)

@@ -8,9 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from benchmarks.suspects.names import AVERAGED, EQUAL, LAST_PASS, NAMES, OURS, PLAIN
+from benchmarks.templates import template
 from seta.comparison import lines
 from seta.comparison.statistics import Difference, mean_and_spread, paired_difference, width
 from seta.comparison.table import markdown
@@ -94,16 +93,8 @@ def method_of(line: lines.Line) -> str:
 
 def render(folder: Path = LINES) -> str:
     """Returns the page."""
-    environment = Environment(
-        loader=FileSystemLoader(HERE),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,
-    )
     cells = cells_of(folder)
-    return environment.get_template("page.md.jinja").render(
+    return template(HERE / "page.md.jinja").render(
         cells=cells,
         summary=summary(cells),
         differences=differences(cells),

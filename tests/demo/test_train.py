@@ -8,14 +8,6 @@ from seta.demo.snapshots import KeepCurves
 from seta.demo.train import ImageTraining, Recipe, batch_as_is, tensors
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def train(policy, *, epochs, seed=0, look=lambda pruner: None, budget=0.5):
     """Trains on the digits; returns the accuracy in percent."""
     data, recipe = load_digits(), Recipe()

@@ -7,7 +7,7 @@ from trl import GRPOConfig
 import seta.rl
 from seta.integrations.trl import PrunedGRPOTrainer, RolloutArguments
 from tests.integrations.sft_cases import tokenizer
-from tests.integrations.trainer_cases import llama
+from tests.integrations.trainer_cases import BARE, llama
 
 ROLLOUTS = 4
 
@@ -47,17 +47,8 @@ def config(folder, **options):
         "num_generations": ROLLOUTS,
         "max_completion_length": 4,
         "num_train_epochs": 2,
-        "learning_rate": 0.01,
-        "use_cpu": True,
-        "bf16": False,
-        "gradient_checkpointing": False,
-        "report_to": [],
-        "save_strategy": "no",
-        "logging_steps": 1,
-        "disable_tqdm": True,
-        "dataloader_pin_memory": False,
     }
-    return GRPOConfig(output_dir=str(folder), **(defaults | options))
+    return GRPOConfig(output_dir=str(folder), **(BARE | defaults | options))
 
 
 def trainer_of(

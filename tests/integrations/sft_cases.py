@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerFast
 from trl import SFTConfig, SFTTrainer
 
 from seta.integrations.trl import PrunedSFTMixin
-from tests.integrations.trainer_cases import VOCABULARY, sequence
+from tests.integrations.trainer_cases import BARE, VOCABULARY, sequence
 
 
 def tokenizer():
@@ -27,17 +27,8 @@ def config(folder, **options):
     defaults = {
         "per_device_train_batch_size": 4,
         "num_train_epochs": 3,
-        "learning_rate": 0.01,
-        "use_cpu": True,
-        "bf16": False,
-        "gradient_checkpointing": False,
-        "report_to": [],
-        "save_strategy": "no",
-        "logging_steps": 1,
-        "disable_tqdm": True,
-        "dataloader_pin_memory": False,
     }
-    return SFTConfig(output_dir=str(folder), **(defaults | options))
+    return SFTConfig(output_dir=str(folder), **(BARE | defaults | options))
 
 
 class Probe(SFTTrainer):

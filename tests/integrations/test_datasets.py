@@ -13,7 +13,6 @@ from seta.integrations.datasets import losses_by_id, losses_for
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:This DataLoader will create"),
-    pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"),
 ]
 
 N = 60

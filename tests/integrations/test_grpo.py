@@ -12,7 +12,6 @@ import torch
 
 pytest.importorskip("trl")
 
-from accelerate.state import AcceleratorState, GradientState, PartialState
 from trl import GRPOTrainer
 
 import seta
@@ -30,28 +29,20 @@ from tests.integrations.grpo_cases import (
     trainer_of,
 )
 from tests.integrations.sft_cases import tokenizer
-from tests.integrations.trainer_cases import llama, rows_of, weights_of
+from tests.integrations.trainer_cases import (
+    alone,  # noqa: F401
+    llama,
+    rows_of,
+    weights_of,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
 pytestmark = [
+    pytest.mark.usefixtures("alone"),
     pytest.mark.filterwarnings("ignore:`gradient_checkpointing` is deprecated:FutureWarning"),
     pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def alone(monkeypatch):
-    """One thread, no network, and no state of Accelerate's left over for other tests."""
-    monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
-    monkeypatch.setenv("CI", "1")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-    AcceleratorState._reset_state(reset_partial_state=True)
-    GradientState._reset_state()
-    PartialState._reset_state()
 
 
 class Noting:

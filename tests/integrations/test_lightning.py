@@ -88,14 +88,6 @@ def two(tmp_path_factory):
     stop(process)
 
 
-@pytest.fixture(autouse=True)
-def one_thread(two):
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 class Data(L.LightningDataModule):
     """Makes its dataset in `setup`, and finds the callback through the trainer."""
 
@@ -790,7 +782,6 @@ def note(folder, row):
     (folder / f"{row['epoch']}-{os.getpid()}").write_text(str(row["trained"]))
 
 
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_processes_that_are_forked(tmp_path):
     """The callback of the process that began stays empty."""
     pruning = PruningCallback("SeTa", budget=0.6, on_epoch=functools.partial(note, tmp_path))

@@ -16,14 +16,6 @@ from benchmarks.rollouts.run import Sizes
 from benchmarks.rollouts.task import BASE, OPERATIONS, SHOWN, made, shown, split
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def results_of(prompts):
     """Computed anew, one by one: the answer by each operation."""
     for tokens in prompts.tokens.tolist():

@@ -40,22 +40,12 @@ from tests.torch.helpers import looked_at
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:This DataLoader will create"),
-    pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"),
     # webdataset leaves its files to the garbage collector
     pytest.mark.filterwarnings("ignore:unclosed file .*tar:ResourceWarning"),
     pytest.mark.filterwarnings("ignore:.*tar:pytest.PytestUnraisableExceptionWarning"),
 ]
 
 HERE = Path(__file__).parent
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """The cores are for the workers."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 # Alone.

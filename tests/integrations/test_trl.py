@@ -12,12 +12,18 @@ import torch
 
 pytest.importorskip("trl")
 
-from accelerate.state import AcceleratorState, GradientState, PartialState
 from trl import SFTTrainer
 
 from seta.integrations.trl import PrunedSFTMixin, PrunedSFTTrainer, PruningArguments
 from tests.integrations.sft_cases import PrunedProbe, config, sequences, tokenizer
-from tests.integrations.trainer_cases import check_table, halves, llama, rows_of, weights_of
+from tests.integrations.trainer_cases import (
+    alone,  # noqa: F401
+    check_table,
+    halves,
+    llama,
+    rows_of,
+    weights_of,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CI": "1"}  # CI: TRL sends no telemetry
@@ -26,23 +32,10 @@ PACKED = {"packing": True, "max_length": 24}
 WRAPPED = {**PACKED, "packing_strategy": "wrapped"}
 
 pytestmark = [
+    pytest.mark.usefixtures("alone"),
     pytest.mark.filterwarnings("ignore:`gradient_checkpointing` is deprecated:FutureWarning"),
     pytest.mark.filterwarnings("ignore:`label_smoothing_factor` is deprecated:FutureWarning"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def alone(monkeypatch):
-    """One thread, no network, and no state of Accelerate's left over for other tests."""
-    monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
-    monkeypatch.setenv("CI", "1")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-    AcceleratorState._reset_state(reset_partial_state=True)
-    GradientState._reset_state()
-    PartialState._reset_state()
 
 
 def trainer_of(folder, budget=0.6, policy="SeTa", n=41, kind=PrunedProbe, model=None, **options):

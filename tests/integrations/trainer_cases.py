@@ -184,17 +184,29 @@ def trainer_of(folder, budget=0.6, policy="SeTa", n=41, kind=PrunedProbe, model=
     )
 
 
+BARE = {
+    "learning_rate": 0.01,
+    "use_cpu": True,
+    "bf16": False,
+    "gradient_checkpointing": False,
+    "report_to": [],
+    "save_strategy": "no",
+    "logging_steps": 1,
+    "disable_tqdm": True,
+    "dataloader_pin_memory": False,
+}
+"""Of a trainer of TRL, whose own defaults are for a GPU."""
+
 OWN = PruningArguments.__annotations__
 GIVEN = ("dataset", "collate", "callbacks", "compute_loss_func", "optimizers", "eval_dataset")
 
 
 @pytest.fixture
-def alone():
-    """One thread, and no state of Accelerate's left over for other tests."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def alone(monkeypatch):
+    """No network, and no state of Accelerate's left over for other tests."""
+    monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
+    monkeypatch.setenv("CI", "1")
     yield
-    torch.set_num_threads(threads)
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
     PartialState._reset_state()

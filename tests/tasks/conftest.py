@@ -12,19 +12,9 @@ if FOLDER not in sys.path:
     sys.path.insert(0, FOLDER)
 
 
-def pytest_collection_modifyitems(items):
-    for item in items:
-        if "tests/tasks/" in item.path.as_posix():
-            # Python 3.12 and later, wherever a process with threads forks
-            item.add_marker(pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"))
-
-
 @pytest.fixture(autouse=True)
-def one_thread():
-    """The cores are for the workers; first weights are the same each time."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+def same_weights():
+    """First weights are the same each time."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         yield
-    torch.set_num_threads(before)

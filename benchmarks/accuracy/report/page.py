@@ -7,12 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
-
 from benchmarks.accuracy.report import tables, topics
 from benchmarks.accuracy.report.figures import Figures
 from benchmarks.accuracy.report.questions import QUESTIONS
 from benchmarks.accuracy.report.studies import Study, distinct
+from benchmarks.templates import template
 from seta.comparison.contenders import SMALLER
 from seta.comparison.table import markdown
 
@@ -31,7 +30,7 @@ def verdict(
         folder: Of the other pages and the pictures, as seen from this page.
         pictures: By reference, the name of the picture; none where there is nothing to show.
     """
-    return _template("verdict.md.jinja").render(
+    return template(HERE / "verdict.md.jinja").render(
         figures=figures,
         gaps=[*faults, *faults_of(figures.studies)],
         folder=folder,
@@ -49,7 +48,7 @@ def suite_page(name: str, figures: Figures, *, home: str) -> str:
         figures: Of its studies.
         home: The page of all suites, as seen from this one.
     """
-    return _template("suite.md.jinja").render(
+    return template(HERE / "suite.md.jinja").render(
         suite=name,
         question=QUESTIONS.get(name, ""),
         figures=figures,
@@ -69,19 +68,7 @@ def reading(*, home: str) -> str:
     Args:
         home: The page of all suites, as seen from this one.
     """
-    return _template(f"{READING}.jinja").render(home=home, smaller=SMALLER)
-
-
-def _template(name: str) -> Template:
-    environment = Environment(
-        loader=FileSystemLoader(HERE),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # Markdown, not HTML
-    )
-    return environment.get_template(name)
+    return template(HERE / f"{READING}.jinja").render(home=home, smaller=SMALLER)
 
 
 def faults_of(studies: Sequence[Study]) -> list[str]:

@@ -74,9 +74,10 @@ class Observer:
         """Returns the figures; None before four epochs, from which nothing follows.
 
         `falling`: the share of the whole fall of the mean loss that came in the last fifth of the
-        epochs. `in_doubt`: the share of samples that come down by chance alone, as `Learnable`
-        finds them. `learned`: the share whose loss was near the least one at half of the run, and
-        is at its end. `imbalance`: the largest class beside the smallest, where classes are known.
+        epochs. `in_doubt`: the share of samples whose first losses rise as often as they fall, as
+        `Learnable` finds them. `learned`: the share whose loss was near the least one at half of
+        the run, and is at its end. `imbalance`: the largest class beside the smallest, where
+        classes are known.
         """
         if len(self._means) < 4 or not np.isfinite(self._last).any():
             return None
@@ -118,7 +119,7 @@ def sentences(regime: Mapping[str, float]) -> list[str]:
         else:
             said.append(f"{told}: it was still learning its training data, right labels or wrong.")
     if (doubt := regime.get("in_doubt")) is not None:
-        told = f"{100 * doubt:.0f} % of the samples came down by chance alone in their first visits"
+        told = f"{100 * doubt:.0f} % of the samples were not learned in their first visits"
         if doubt >= DOUBTED and regime.get("learned", 1.0) < HARDLY:
             said.append(
                 f"{told}, which tells nothing of labels: hardly any sample was learned by half of "
@@ -130,7 +131,7 @@ def sentences(regime: Mapping[str, float]) -> list[str]:
                 "on them; Learnable leaves as many out."
             )
         else:
-            said.append(f"{told}: fewer wrong labels than can be told, or none.")
+            said.append(f"{told}: no sign of wrong labels.")
     if (imbalance := regime.get("imbalance")) is not None:
         told = f"The largest class has {imbalance:.3g} times as many samples as the smallest"
         told = "All classes have as many samples" if imbalance < 1.005 else told

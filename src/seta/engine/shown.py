@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -29,6 +28,8 @@ def html(caption: str, names: Iterable[str], rows: Iterable[Iterable[Any]]) -> s
         names: Of the columns.
         rows: Their figures.
     """
+    from html import escape  # not at `import seta`: it holds the names of all characters
+
     head = "".join(f"<th scope='col'>{escape(name)}</th>" for name in names)
     body = "".join(
         f"<tr>{''.join(f'<td>{escape(text(value))}</td>' for value in row)}</tr>" for row in rows

@@ -130,13 +130,12 @@ class Trace:
             self._losses = list(np.full((over, len(self.samples)), np.nan, np.float32))
             self._pictures = []
             return
-        saved = first["samples"][first["samples"] < n]
-        merged = np.fmax.reduce([part["losses"] for part in parts if part is not None])
+        (saved, merged), self._pictures = read([part for part in parts if part is not None])
+        saved = saved[saved < n]
         self.samples = np.union1d(saved, self._named)
         losses = np.full((over, len(self.samples)), np.nan, np.float32)
         losses[:, np.searchsorted(self.samples, saved)] = merged[:, : len(saved)]
         self._losses = list(losses)
-        self._pictures = [(one["epoch"], _copied(one)) for one in first["pictures"]]
         self._visits = self._visits_in(table)
         visits = [part["visits"] for part in parts if part and part.get("visits") is not None]
         if len(visits) == len(parts):  # of an open epoch, as it began
@@ -146,6 +145,19 @@ class Trace:
 
     def _before(self, epoch: int) -> list[tuple[int, Bars]]:
         return [(at, bars) for at, bars in self._pictures if at < epoch]
+
+
+def read(parts: Sequence[Mapping[str, Any]]) -> tuple[Trajectories, list[tuple[int, Bars]]]:
+    """Returns what a saved course says: losses of samples, and epochs, each with its bars.
+
+    Args:
+        parts: Of each process: of the same samples, each with the losses that it knows.
+    """
+    first = parts[0]
+    losses = np.fmax.reduce([part["losses"] for part in parts])
+    return Trajectories(first["samples"], losses), [
+        (int(one["epoch"]), _copied(one)) for one in first["pictures"]
+    ]
 
 
 def _copied(saved: Mapping[str, Any]) -> Bars:

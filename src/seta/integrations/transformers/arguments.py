@@ -8,7 +8,7 @@ from typing import Any
 
 import torch.distributed as dist
 from numpy.typing import ArrayLike
-from transformers import Trainer
+from transformers import Trainer, TrainingArguments
 
 from seta.engine import Policy
 from seta.engine.arguments import Listener, Reorder
@@ -63,6 +63,15 @@ class PruningArguments:
     threads: int | None = None
     sample_losses: Callable[[Any, dict[str, Any]], SampleLosses] | None = None
     changed: Iterable[str] = ()
+
+    def of_pruner(self, args: TrainingArguments) -> dict[str, Any]:
+        """Returns what a pruner is given as it is."""
+        own_seed = args.seed if args.data_seed is None else args.data_seed
+        names = ("always_keep", "losses", "strata", "on_epoch", "count_kept", "track", "threads")
+        return {
+            "seed": own_seed if self.seed is None else self.seed,
+            **{name: getattr(self, name) for name in names},
+        }
 
 
 def check_arguments(pruning: PruningArguments) -> PruningArguments:

@@ -55,6 +55,17 @@ class PrunedEpochs(_Base):
     _seta_run: Run | None = None
     _seta_next: Run | None = None  # of the loader that was made last
 
+    @property
+    def pruner(self) -> Pruner:
+        """The pruner of the run, or of the last one: `history`, `losses`, `left_out`, `saved`.
+
+        Raises:
+            RuntimeError: There was none.
+        """
+        if self._seta_run is None:
+            raise RuntimeError("there is no pruner before the first train(): call it first")
+        return self._seta_run.pruner
+
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Returns `Trainer`'s own loader, over the plan of a new run."""
         check_trainer(self, self.pruning)
@@ -105,23 +116,15 @@ class PrunedEpochs(_Base):
                 "per_device_train_batch_size x gradient_accumulation_steps = "
                 f"{sizes.global_batch}: make one of them smaller"
             )
-        own_seed = args.seed if args.data_seed is None else args.data_seed
         pruner = Pruner(
             sizes.n,
             pruning.policy,
             **length_of(args, pruning.budget, sizes),
-            seed=own_seed if pruning.seed is None else pruning.seed,
             budget=pruning.budget,
             batch_size=sizes.batch_size,
             drop_last=sizes.drop_last,
-            always_keep=pruning.always_keep,
-            losses=pruning.losses,
-            strata=pruning.strata,
             reorder=self._order_of(dataset, sizes.global_batch),
-            on_epoch=pruning.on_epoch,
-            count_kept=pruning.count_kept,
-            track=pruning.track,
-            threads=pruning.threads,
+            **pruning.of_pruner(args),
             ranks=ranks_of(None),
             sharding="replicated",
         )

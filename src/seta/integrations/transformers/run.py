@@ -22,7 +22,7 @@ from seta.integrations.transformers.check import LossCheck
 from seta.torch.buffer import LossBuffer
 
 
-def length_of(args: TrainingArguments, budget: Budget | None, sizes: Steps) -> dict[str, int]:
+def length_of(args: TrainingArguments, budget: Budget | None, sizes: Steps) -> dict[str, Any]:
     """Returns the length of the run for its Pruner: in `epochs`, or in optimizer `steps`."""
     if args.max_steps > 0:
         return {"steps": args.max_steps}

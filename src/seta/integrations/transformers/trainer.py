@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from transformers import Trainer
 from transformers.loss.loss_utils import LOSS_MAPPING, ForCausalLMLoss
 
-from seta.engine import Pruner
 from seta.engine.rows import Row
 from seta.integrations.transformers.arguments import (
     PruningArguments,
@@ -73,17 +72,6 @@ class PrunedTrainerMixin(PrunedEpochs):
         self.pruning = check_arguments(pruning)
         super().__init__(*args, **kwargs)
         check_trainer(self, self.pruning)
-
-    @property
-    def pruner(self) -> Pruner:
-        """The pruner of the run, or of the last one: `history`, `losses`, `left_out`, `saved`.
-
-        Raises:
-            RuntimeError: There was none.
-        """
-        if self._seta_run is None:
-            raise RuntimeError("there is no pruner before the first train(): call it first")
-        return self._seta_run.pruner
 
     def training_step(
         self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any

@@ -106,17 +106,6 @@ class PrunedGRPOMixin(PrunedEpochs):
                 f"rollouts={self.num_generations}"
             )
 
-    @property
-    def pruner(self) -> Pruner:
-        """The pruner of the run, or of the last one; its losses are the policy's scores.
-
-        Raises:
-            RuntimeError: There was none.
-        """
-        if self._seta_run is None:
-            raise RuntimeError("there is no pruner before the first train(): call it first")
-        return self._seta_run.pruner
-
     # The sampler.
 
     def get_train_dataloader(self) -> DataLoader[Any]:
@@ -165,21 +154,13 @@ class PrunedGRPOMixin(PrunedEpochs):
         elif epochs != args.num_train_epochs and budget is not None:
             *whole, last = map(generation.steps, sizes.lengths(budget, epochs))
             most = sum(whole) + ceil((args.num_train_epochs - len(whole)) * last)
-        own_seed = args.seed if args.data_seed is None else args.data_seed
         pruner = Pruner(
             n,
             pruning.policy,
             epochs=epochs,
-            seed=own_seed if pruning.seed is None else pruning.seed,
             budget=budget,
             batch_size=sizes.batch_size,
-            always_keep=pruning.always_keep,
-            losses=pruning.losses,
-            strata=pruning.strata,
-            on_epoch=pruning.on_epoch,
-            count_kept=pruning.count_kept,
-            track=pruning.track,
-            threads=pruning.threads,
+            **pruning.of_pruner(args),
             sharding="replicated",
         )
         return RolloutRun(pruner, generation, most)

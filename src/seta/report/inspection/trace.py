@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from seta.engine.curves.bars import Bars
 from seta.engine.state.fields import Field
-from seta.engine.trace import check_trace
+from seta.engine.trace import check_trace, read
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,13 +45,8 @@ class Trace:
         parts = [field.value for field in saved]
         if any(part is None for part in parts):
             return None
-        alike = [part for part in parts if np.array_equal(part["samples"], parts[0]["samples"])]
-        losses = np.fmax.reduce([part["losses"] for part in alike])
-        pictures = [
-            (int(one["epoch"]), Bars(*(one[name] for name in Bars._fields)))
-            for one in parts[0]["pictures"]
-        ]
-        return cls(parts[0]["samples"], losses, pictures)
+        (samples, losses), pictures = read(parts)
+        return cls(samples, losses, pictures)
 
     def curve(self, at: int) -> list[float | None]:
         """Returns the losses of the sample at a place, by epoch, None where it had none."""
