@@ -55,6 +55,25 @@ def test_cost_is_that_of_the_history(pruner):
     assert [row[2] for row in cost.charts[0].table.rows] == [f"{row['trained']:,}" for row in rows]
 
 
+@pytest.mark.parametrize(
+    "choosing, training, saved, said",
+    [
+        (20.0, 100.0, 5.0, ["Choosing samples took 16.7 %"]),
+        (1.0, 100.0, -5.0, ["Up to now the run took longer"]),
+        (1.0, 100.0, 5.0, []),
+        (0.2, 1.0, -5.0, []),  # a run of seconds tells nothing of time
+    ],
+)
+def test_time_is_a_finding_in_runs_that_take_some(pruner, choosing, training, saved, said):
+    state = pruner.state_dict()
+    times = {"select_seconds": choosing, "train_seconds": training, "saved_seconds": saved}
+    for row in state["run"]["history"]:
+        row.update({name: seconds / EPOCHS for name, seconds in times.items()})
+    found = [one.meaning for one in section(content(state), "cost").findings]
+    assert len(found) == len(said)
+    assert all(text.startswith(start) for text, start in zip(found, said, strict=True))
+
+
 def test_histograms_are_those_that_the_epochs_began_with(pruner):
     pictures = section(content(pruner), "losses").data["pictures"]
     assert [picture["epoch"] for picture in pictures] == [1, 2, 3, 4]

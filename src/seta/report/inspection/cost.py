@@ -13,6 +13,7 @@ from seta.report.units import in_time, many, percent
 
 _BARS = 120
 _DEAR = 0.05  # of the time of an epoch, from which on choosing is dear
+_SHORT = 30.0  # seconds of a run, below which nothing is said of its time
 _TABLE = 500
 
 
@@ -80,7 +81,9 @@ def _findings(facts: Facts, choosing: float, training: float) -> list[Finding]:
                 warning=True,
             )
         )
-    share = choosing / (choosing + training) if training else 0.0
+    if choosing + training < _SHORT:
+        return found
+    share = choosing / (choosing + training)
     if share > _DEAR:
         found.append(
             Finding(
