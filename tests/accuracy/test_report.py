@@ -19,6 +19,7 @@ from benchmarks.accuracy.report import check, heatmap, write
 from benchmarks.accuracy.report.figures import Figures
 from benchmarks.accuracy.report.measures import ACCURACY, Measure
 from benchmarks.accuracy.report.page import faults_of
+from benchmarks.accuracy.report.plots import draw_by_wrong_share
 from benchmarks.accuracy.report.questions import QUESTIONS
 from benchmarks.accuracy.report.statistics import (
     saved_time,
@@ -28,10 +29,10 @@ from benchmarks.accuracy.report.statistics import (
 )
 from benchmarks.accuracy.report.studies import missing, studies
 from benchmarks.accuracy.report.tables import at_budget, difference, full_curve, methods_table
-from benchmarks.accuracy.report.topics import times, wrong_labels
+from benchmarks.accuracy.report.topics import by_wrong_share, times, wrong_labels
 from benchmarks.accuracy.suites import SUITES, Suite, Variant
+from seta.comparison.contenders import EQUAL_COST, SMALLER
 from seta.comparison.contenders import METHODS as ALL_METHODS
-from seta.comparison.contenders import SMALLER
 from seta.comparison.statistics import Difference
 from seta.comparison.styles import OTHERS, STYLES
 from seta.comparison.table import markdown
@@ -204,6 +205,21 @@ def test_wrong_labels_are_laid_out_by_their_share(every):
     assert header == ["method", "0 % wrong", "10 % wrong", "20 % wrong", "40 % wrong"]
     assert full[0] == "Full"
     assert wrong_labels([study for study in every if study.suite == "digits"]) == ""
+
+
+def test_the_picture_by_wrong_labels_has_the_means_of_full_and_of_all_at_half(every):
+    noise = [study for study in every if study.suite == "noise"]
+    ((rest, group),) = by_wrong_share(noise)
+    assert (rest, [study.wrong_share for study in group]) == ("", [0.0, 0.1, 0.2, 0.4])
+    (axes,) = draw_by_wrong_share(group).axes
+    drawn = {bars.get_label(): np.asarray(bars[0].get_ydata(), float) for bars in axes.containers}
+    assert list(drawn) == ["Full: all visits", EQUAL_COST, *group[0].compared(0.5)]
+    for name, means in drawn.items():
+        method, budget = ("Full", 1.0) if name.startswith("Full:") else (name, 0.5)
+        cells = [study.cell(method, budget) for study in group]
+        expected = [100 * np.mean([run["accuracy"] for run in cell.values()]) for cell in cells]
+        np.testing.assert_allclose(means, expected)
+    assert not list(by_wrong_share([study for study in every if study.suite == "digits"]))
 
 
 def test_a_hardest_group_that_is_empty_has_no_precision():

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from benchmarks.accuracy.report import heatmap, page, plots
 from benchmarks.accuracy.report.figures import Figures
 from benchmarks.accuracy.report.studies import distinct, read, slug
+from benchmarks.accuracy.report.topics import by_wrong_share
 from benchmarks.accuracy.suites import SUITES, Suite
 from seta.comparison.contenders import EQUAL_COST, FULL
 
@@ -86,7 +87,12 @@ def _made(lines_folder: Path, docs_file: Path, suites: Mapping[str, Suite]) -> M
     home = f"../{docs_file.name}"
     pages[folder / page.READING] = page.reading(home=home)
     for name in distinct(study.suite for study in studies):
-        pages[folder / f"{slug(name)}.md"] = page.suite_page(name, figures.of(name), home=home)
+        some, across = figures.of(name), {}
+        for rest, group in by_wrong_share(some.studies):
+            across[plots.BY_WRONG_SHARE] = f"{slug(f'{name} {rest} by wrong labels')}.png"
+            drawn[folder / across[plots.BY_WRONG_SHARE]] = partial(plots.draw_by_wrong_share, group)
+        made = page.suite_page(name, some, home=home, pictures=across)
+        pages[folder / f"{slug(name)}.md"] = made
     return pages, drawn
 
 

@@ -40,19 +40,21 @@ def verdict(
     )
 
 
-def suite_page(name: str, figures: Figures, *, home: str) -> str:
+def suite_page(name: str, figures: Figures, *, home: str, pictures: Mapping[str, str]) -> str:
     """Returns the page of a suite.
 
     Args:
         name: Of the suite.
         figures: Of its studies.
         home: The page of all suites, as seen from this one.
+        pictures: Across its tasks: by title, the name of the file.
     """
     return template(HERE / "suite.md.jinja").render(
         suite=name,
         question=QUESTIONS.get(name, ""),
         figures=figures,
         home=home,
+        pictures=pictures,
         reading=READING,
         tables=tables,
         topics=topics,

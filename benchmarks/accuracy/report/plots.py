@@ -1,4 +1,4 @@
-"""A picture per task: accuracy against visits with all methods, above their distances to Full.
+"""A picture per task, and one of tasks that differ in their share of wrong labels.
 
 Drawn without pyplot, and so without global state.
 """
@@ -12,8 +12,8 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from benchmarks.accuracy.report.statistics import share, to_curve, values_of
-from benchmarks.accuracy.report.studies import CURVE, Cell, Study
-from seta.comparison.cells import Key
+from benchmarks.accuracy.report.studies import CURVE, Cell, Study, ordered
+from seta.comparison.cells import WHOLE, Key
 from seta.comparison.contenders import EQUAL_COST
 from seta.comparison.statistics import mean_and_spread
 from seta.comparison.styles import BLACK, OTHERS, STYLES, Style
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
+OURS = "Learnable"
 STEP = 0.0115  # how far apart, in shares of Full's visits, marks of one budget stand
 DPI = 125
 WIDTH = 9.6  # inches: 1,200 pixels, twice the width of a page's text at most
@@ -64,6 +65,48 @@ def _distances(part: SubFigure, study: Study, methods: Sequence[str]) -> None:
     panels = part.subplots(1, len(study.budgets), sharex=True, sharey=True, squeeze=False)[0]
     for axes, budget in zip(panels, study.budgets, strict=True):
         distance_panel(axes, study, budget, methods)
+
+
+BY_WRONG_SHARE = "Accuracy by share of wrong labels, at half of full training's visits"
+HALF = 0.5
+
+
+def draw_by_wrong_share(group: Sequence[Study]) -> Figure:
+    """Draws how accuracy falls with wrong labels: Full, and all that train half of its visits.
+
+    Args:
+        group: Studies that differ in the share of wrong labels alone, by that share.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, 4.2), dpi=DPI, layout="constrained")
+    figure.suptitle(BY_WRONG_SHARE, x=0.01, ha="left", fontsize=12, fontweight="bold")
+    axes = figure.subplots()
+    shares = [100 * study.wrong_share for study in group]
+    step = 0.008 * (shares[-1] - shares[0])
+    compared = ordered({method for study in group for method in study.compared(HALF)})
+    keys = [WHOLE, *((method, HALF) for method in (EQUAL_COST, *compared))]
+    for place, key in enumerate(keys):
+        found = [(x, *_point(cell)[1:]) for x, study in zip(shares, group, strict=True)
+                 if (cell := study.cell(*key))]  # fmt: skip
+        if not found:
+            continue
+        x, y, spread = zip(*found, strict=True)
+        style, own = style_of(key[0]), key[0] == OURS
+        axes.errorbar([at + step * (place - (len(keys) - 1) / 2) for at in x], y, spread,
+                      color=style.colour, marker=style.marker, ms=style.size, mec="white", mew=0.6,
+                      ls="--" if key == WHOLE else "-", lw=2.4 if own else 1.2, capsize=2.5,
+                      elinewidth=0.9, zorder=3 if own else 2,
+                      label="Full: all visits" if key == WHOLE else key[0])  # fmt: skip
+    axes.set(
+        xlabel="training labels that are wrong, % (test labels are right)",
+        ylabel="accuracy %: mean and spread over seeds",
+    )
+    axes.set_xticks(shares)
+    if axes.containers:
+        axes.legend(frameon=False, fontsize=9)
+    _plain(axes)
+    return figure
 
 
 def accuracy_panel(axes: Axes, study: Study) -> None:

@@ -73,22 +73,26 @@ def _selection_shares(study: Study) -> list[float]:
 def wrong_labels(studies: Sequence[Study]) -> str:
     """Tables of a suite that was run with several shares of wrong labels; empty for others."""
     parts = []
-    for rest, group in _by_wrong_share(studies):
-        if len({study.wrong_share for study in group}) > 1:
-            label = f", {rest}" if rest else ""
-            parts += [f"**{title}{label}**\n\n{text}" for title, text in _wrong_tables(group)]
+    for rest, group in by_wrong_share(studies):
+        label = f", {rest}" if rest else ""
+        parts += [f"**{title}{label}**\n\n{text}" for title, text in _wrong_tables(group)]
     return "\n".join(parts)
 
 
-def _by_wrong_share(studies: Sequence[Study]) -> Iterator[tuple[str, list[Study]]]:
-    """Studies that differ in the share of wrong labels alone, by that share."""
+def by_wrong_share(studies: Sequence[Study]) -> Iterator[tuple[str, list[Study]]]:
+    """Yields studies that differ in the share of wrong labels alone, by that share.
+
+    Each group comes with what its variants have in common, which may be "".
+    """
 
     def rest(study: Study) -> str:
         parts = study.variant.split("/")
         return "/".join(part for part in parts if not part.startswith("wrong="))
 
     for label, group in groupby(sorted(studies, key=rest), rest):
-        yield label, sorted(group, key=lambda study: study.wrong_share)
+        found = sorted(group, key=lambda study: study.wrong_share)
+        if len({study.wrong_share for study in found}) > 1:
+            yield label, found
 
 
 def _wrong_tables(group: Sequence[Study]) -> Iterator[tuple[str, str]]:
