@@ -343,6 +343,17 @@ def test_lengths_of_many_different_shares_are_exact():
     assert exact - 8 < sum(lengths) < exact + 1
 
 
+@pytest.mark.parametrize("budget", [0.5, np.float32(0.5), [0.75, 0.5, 0.25, 0.5], lambda _: 0.5])
+def test_a_method_given_by_name_is_made_for_the_budget(budget):
+    pruner = Pruner(64, "RS2", epochs=4, budget=budget)
+    assert pruner.policy == seta.RS2(0.5)
+    assert Pruner(64, "Learnable", epochs=4, budget=0.3).policy == seta.Learnable(0.7)
+    assert Pruner(64, "Learnable", steps=160, budget=0.3).policy == seta.Learnable(0.7)
+    assert Pruner(64, "RS2", epochs=4).policy == seta.RS2()
+    assert Pruner(64, seta.RS2(0.2), epochs=4, budget=budget).policy == seta.RS2(0.2)
+    assert Pruner(64, "SeTa", epochs=4, budget=budget).policy == seta.SeTa()
+
+
 @pytest.mark.parametrize("name", ["n", "epochs", "batch_size", "steps", "seed", "threads"])
 @pytest.mark.parametrize("value", [2.0, "2", True, np.True_, torch.tensor(True), [2]])
 def test_counts_are_integers(name, value):

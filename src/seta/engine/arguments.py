@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from seta.engine.curves.policy import Policy, get, is_stratified, takes_strata
 from seta.engine.numbers import integer as integer
 from seta.engine.rows import Row
-from seta.engine.steps import Budget, Steps
+from seta.engine.steps import Budget, Steps, is_listed, shares_of
 from seta.engine.table.columns import check_indices
 from seta.engine.table.ranks import Ranks
 from seta.engine.table.table import SHARDED_FROM, Sharding
@@ -23,10 +23,16 @@ _EPOCHS = "give the number of epochs of the whole run"
 _SHORTEST = 16  # of the lengths of epochs
 
 
-def policy(policy: Policy | str) -> Policy:
-    """Returns the policy, looked up where it is a name."""
+def policy(policy: Policy | str, share: float | None = None) -> Policy:
+    """Returns the policy, looked up where it is a name.
+
+    Args:
+        policy: The policy, or its name.
+        share: Of full training's sample visits, in (0, 1], for which one that is named is made;
+            None: as it is by default.
+    """
     if isinstance(policy, str):
-        return get(policy)
+        return get(policy, budget=share)
     if isinstance(policy, type) or not callable(policy):
         raise TypeError(
             "policy must be a method such as seta.SeTa(), its name, or a function "
@@ -160,6 +166,15 @@ def lengths(
     )
     _check_always_keep(always_keep, result)
     return result
+
+
+def share(n: int, budget: Budget | None, lengths: list[int] | None) -> float | None:
+    """Returns the share of full training's visits that a budget pays for; None without one."""
+    if budget is None or lengths is None:
+        return None
+    if callable(budget) or is_listed(budget):
+        return sum(lengths) / (n * len(lengths))
+    return float(next(shares_of(budget)))
 
 
 def resized_lengths(

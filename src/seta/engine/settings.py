@@ -94,10 +94,10 @@ class Settings:
             ValueError, TypeError: One is not what it must be.
         """
         n = arguments.integer("n", n, 1, "a dataset needs at least one sample")
-        method = arguments.policy(policy)
         kept = arguments.always_keep(always_keep, n)
         sizes = arguments.sizes(n, batch_size, drop_last, ranks)
         lengths = arguments.lengths(sizes, budget, epochs, steps, kept)
+        method = arguments.policy(policy, arguments.share(n, budget, lengths))
         return cls(
             n,
             method,
