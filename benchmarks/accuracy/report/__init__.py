@@ -1,8 +1,9 @@
 """Pages and pictures from the lines of results: `docs/results.md`, and the folder of its name.
 
 The page is a verdict on all suites, with one picture; in the folder are a page per suite, with a
-picture per task. All of it comes from the lines, whichever there are, and no number is typed by
-hand. The same lines give the same pages: `check` says whether those there are the ones.
+picture per task. Pages beside the first one that quote results get their tables anew (`quoted`).
+All of it comes from the lines, whichever there are, and no number is typed by hand. The same lines
+give the same pages: `check` says whether those there are the ones.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.accuracy.report import heatmap, page, plots
+from benchmarks.accuracy.report import heatmap, page, plots, quoted
 from benchmarks.accuracy.report.figures import Figures
 from benchmarks.accuracy.report.studies import distinct, read, slug
 from benchmarks.accuracy.report.topics import by_wrong_share
@@ -93,6 +94,8 @@ def _made(lines_folder: Path, docs_file: Path, suites: Mapping[str, Suite]) -> M
             drawn[folder / across[plots.BY_WRONG_SHARE]] = partial(plots.draw_by_wrong_share, group)
         made = page.suite_page(name, some, home=home, pictures=across)
         pages[folder / f"{slug(name)}.md"] = made
+    for path in quoted.quoting(docs_file.parent):
+        pages[path] = quoted.filled(path.read_text("utf-8"), figures, pages=folder.name)
     return pages, drawn
 
 

@@ -72,16 +72,22 @@ class Figures:
         """What is planned and has no line."""
         return list(missing(self.suites.values(), self.studies))
 
-    def tallies(self) -> str:
-        """A row per method: in how many cells it is better / not told apart / worse."""
-        methods = {one.method for some in self.to.values() for one in some}
+    def tallies(self, methods: Iterable[str] = ()) -> str:
+        """A row per method: in how many cells it is better / not told apart / worse.
+
+        Args:
+            methods: Those to tell of; none: all, and their sum.
+        """
+        found = {one.method for some in self.to.values() for one in some}
+        chosen = found & set(methods) if methods else found
         rows = [
             [name, *(_counts(name, some, reference) for reference, some in self.to.items())]
-            for name in standing(methods, self.rivalry)
+            for name in standing(chosen, self.rivalry)
         ]
-        total = (_written(tally(pruning(some))) for some in self.to.values())
-        rows.append(["**all that prune**", *total])
-        return markdown(["method", *(f"to {name}" for name in self.to)], rows) if methods else ""
+        if not methods:
+            total = (_written(tally(pruning(some))) for some in self.to.values())
+            rows.append(["**all that prune**", *total])
+        return markdown(["method", *(f"to {name}" for name in self.to)], rows) if chosen else ""
 
     def by_task(self, pages: str = "") -> str:
         """A row per task: its runs, and what is clearly better or worse than Full at equal cost.

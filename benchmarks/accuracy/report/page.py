@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.accuracy.report import tables, topics
 from benchmarks.accuracy.report.figures import Figures
 from benchmarks.accuracy.report.questions import QUESTIONS
-from benchmarks.accuracy.report.studies import Study, distinct
+from benchmarks.accuracy.report.studies import Study, distinct, is_ragged
 from benchmarks.templates import template
 from seta.comparison.contenders import SMALLER
 from seta.comparison.table import markdown
@@ -80,18 +80,13 @@ def faults_of(studies: Sequence[Study]) -> list[str]:
         for study in studies
         if len(distinct(_settings(of) for of in _values(study.lines, "task"))) > 1
     ]
-    ragged = [_is_ragged(line) for study in studies for line in study.lines]
+    ragged = [is_ragged(line) for study in studies for line in study.lines]
     if any(ragged):
         found.append(
             f"{sum(ragged)} of {len(ragged)} runs did not train in full batches alone: a last "
             "batch of few samples costs accuracy, and pruned runs most of it"
         )
     return found
-
-
-def _is_ragged(line: Mapping[str, Any]) -> bool:
-    size = (line.get("task") or {}).get("batch_size")
-    return bool(size and line["method"] != SMALLER and line["visits"] % size)
 
 
 def made_of(study: Study) -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ from benchmarks.accuracy.plan import Choice, jobs
 from benchmarks.accuracy.suites import Suite
 from seta.comparison import lines as files
 from seta.comparison.cells import WHOLE, Key
-from seta.comparison.contenders import EQUAL_COST, FULL, METHODS
+from seta.comparison.contenders import EQUAL_COST, FULL, METHODS, SMALLER
 from seta.comparison.lines import Line
 
 Cell = Mapping[int, Line]
@@ -163,6 +163,12 @@ def _absent(cells: Mapping[Key, set[int]], study: Study | None) -> str:
         named = (f"{method} {', '.join(at)}".strip() for method, at in methods.items())
         texts.append(f"of {seeds}: {' / '.join(named)}")
     return "; ".join(texts)
+
+
+def is_ragged(line: Line) -> bool:
+    """Whether a run did not train in full batches alone; nobody knows where none are named."""
+    size = (line.get("task") or {}).get("batch_size")
+    return bool(size and line["method"] != SMALLER and line["visits"] % size)
 
 
 def title(suite: str, variant: str) -> str:

@@ -1,0 +1,119 @@
+"""Figures within pages that are written by hand: tables between markers, made of the lines.
+
+A page says which figures it wants; what lies before the end marker is replaced:
+
+    <!-- results: noise-long cifar10-small/saturated: Full at equal cost, Learnable -->
+    <!-- tallies: Learnable, RS2 -->
+    <!-- end -->
+
+`results` names suites, single variants (`suite/variant`) or `all`, and columns. A column is a
+method beside Full at equal cost, or beside Full if it says `to Full`. `tallies` names methods.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from benchmarks.accuracy.report.figures import Figures
+from benchmarks.accuracy.report.measures import ACCURACY
+from benchmarks.accuracy.report.statistics import to_reference
+from benchmarks.accuracy.report.studies import Cell, Study, is_ragged, planned, slug
+from benchmarks.accuracy.report.tables import difference, percent
+from seta.comparison.cells import Key
+from seta.comparison.contenders import EQUAL_COST, FULL, METHODS
+from seta.comparison.table import NONE, markdown
+
+MARKED = re.compile(
+    r"^<!-- (results|tallies): (.*?) -->\n.*?^<!-- end -->$", re.DOTALL | re.MULTILINE
+)
+TO_FULL = f" to {FULL}"
+
+
+def quoting(folder: Path) -> list[Path]:
+    """Returns the pages of a folder that have such tables."""
+    return sorted(path for path in folder.glob("*.md") if MARKED.search(path.read_text("utf-8")))
+
+
+def filled(text: str, figures: Figures, *, pages: str) -> str:
+    """Returns a page with its tables made anew.
+
+    Args:
+        text: The page.
+        figures: Of all studies.
+        pages: Folder of the suites' pages, as seen from this one.
+
+    Raises:
+        ValueError: A marker names a suite, a variant or a method that does not exist.
+    """
+
+    def made(found: re.Match[str]) -> str:
+        kind, asked = found.groups()
+        if kind == "tallies":
+            table = figures.tallies(columns_of(asked))
+        else:
+            table = results(figures, tasks_of(asked, figures), columns_of(asked), pages)
+        return f"<!-- {kind}: {asked} -->\n\n{table or 'No runs yet.'}\n<!-- end -->"
+
+    return MARKED.sub(made, text)
+
+
+def tasks_of(asked: str, figures: Figures) -> list[tuple[str, str]]:
+    """Returns the (suite, variant) pairs that a `results` marker names, in its order."""
+    there = [(name, of) for name, suite in figures.suites.items() for of in suite.variants]
+    there = list(dict.fromkeys([*there, *((one.suite, one.variant) for one in figures.studies)]))
+    chosen: list[tuple[str, str]] = []
+    for name in asked.split(":")[0].split():
+        suite, _, of = name.partition("/")
+        found = [at for at in there if name == "all" or (at[0] == suite and of in ("", at[1]))]
+        if not found:
+            raise ValueError(f"a page asks for figures of {name!r}: there is no such suite")
+        chosen += found
+    return list(dict.fromkeys(chosen))
+
+
+def columns_of(asked: str) -> list[str]:
+    """Returns the columns that a `results` marker names, or the methods of a `tallies` marker."""
+    columns = [name.strip() for name in asked.rpartition(":")[2].split(",")]
+    if unknown := [name for name in columns if name.removesuffix(TO_FULL) not in METHODS]:
+        raise ValueError(f"a page asks for figures of {unknown[0]!r}: there is no such method")
+    return columns
+
+
+def results(
+    figures: Figures, tasks: Sequence[tuple[str, str]], columns: Sequence[str], pages: str
+) -> str:
+    """Returns a row per task and budget at which the first column has a figure."""
+    studies = {(study.suite, study.variant): study for study in figures.studies}
+    rows = []
+    for suite, variant in tasks:
+        study = studies.get((suite, variant))
+        if study is None:
+            continue
+        plan = planned(figures.suites[suite])[variant] if suite in figures.suites else {}
+        for budget in study.budgets:
+            figures_of = [_figure(study, column, budget) for column in columns]
+            if figures_of[0] != NONE:
+                keys = [(column.removesuffix(TO_FULL), budget) for column in columns]
+                cells = {key: study.cell(*key) for key in keys if study.cell(*key)}
+                task = f"[{study.title}]({pages}/{slug(suite)}.md)"
+                rows.append([task, f"{percent(1 - budget, 0)} %", *figures_of, _state(cells, plan)])
+    heads = [f"{column}{TO_FULL}" if column == EQUAL_COST else column for column in columns]
+    return markdown(["task", "saved", *heads, "seeds"], rows, words=1) if rows else ""
+
+
+def _figure(study: Study, column: str, budget: float) -> str:
+    """Returns the difference that a column has, and its interval."""
+    method = column.removesuffix(TO_FULL)
+    beside = FULL if column.endswith(TO_FULL) or method == EQUAL_COST else EQUAL_COST
+    if not study.cell(method, budget):
+        return NONE
+    return difference(to_reference(study, method, budget, beside), ACCURACY)
+
+
+def _state(cells: Mapping[Key, Cell], plan: Mapping[Key, set[int]]) -> str:
+    """Returns the number of seeds, and whether some are missing or to be made again."""
+    missing = any(plan.get(key, set()) - cell.keys() for key, cell in cells.items())
+    again = any(is_ragged(line) for cell in cells.values() for line in cell.values())
+    return f"{min(map(len, cells.values()))}" + (", provisional" if missing or again else "")

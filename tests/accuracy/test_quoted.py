@@ -1,0 +1,146 @@
+"""Pages written by hand get their figures from the lines, and advise nothing that these refute."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from benchmarks.accuracy.report import LINES, check, quoted, write
+from benchmarks.accuracy.report.figures import Figures
+from benchmarks.accuracy.report.studies import read, studies
+from benchmarks.accuracy.report.tables import at_budget
+from benchmarks.accuracy.report.verdicts import tally
+from benchmarks.accuracy.suites import SUITES
+from seta.comparison.contenders import METHODS, REFERENCES
+from tests.accuracy.synthetic import lines, store
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+QUOTING = quoted.quoting(DOCS)
+GUIDE = (DOCS / "which-method.md").read_text()
+
+
+MADE = [line for line in lines(seeds=3) if line["method"] in ("SeTa", "RS2", *REFERENCES)]
+
+
+def page_of(marker, some=MADE, suites=()):
+    """The page that a marker gives, of some lines, and the suites that plan more."""
+    figures = Figures(studies(some), {name: SUITES[name] for name in suites})
+    text = f"Before.\n\n<!-- {marker} -->\nold\n<!-- end -->\n\nAfter.\n"
+    return quoted.filled(text, figures, pages="results")
+
+
+def rows_of(page):
+    """The rows of a page's tables."""
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in page.splitlines()
+        if line.startswith("|")
+    ]
+
+
+def test_a_marker_is_filled_with_the_differences_of_the_suites_own_page():
+    page = page_of("results: cifar10-small: SeTa, SeTa to Full, Full at equal cost")
+    assert page.startswith("Before.\n") and page.endswith("After.\n") and "old" not in page
+    heads, _, *rows = rows_of(page)
+    assert heads[2:] == ["SeTa", "SeTa to Full", "Full at equal cost to Full", "seeds"]
+    (study,) = studies(MADE)
+    for row, budget in zip(rows, (0.7, 0.5, 0.3), strict=True):
+        own = {cells[0]: cells for cells in rows_of(at_budget(study, budget))}
+        assert row[2:] == [own["SeTa"][4], own["SeTa"][3], own["Full at equal cost"][3], "3"]
+
+
+def test_tasks_come_in_the_order_of_the_marker_and_once():
+    two = [*MADE, *({**line, "variant": "saturated"} for line in MADE)]
+    at = "cifar10-small/saturated cifar10-small"
+    tasks = [row[0] for row in rows_of(page_of(f"results: {at}: SeTa", two))[2:]]
+    assert ["saturated" in task for task in tasks] == [True] * 3 + [False] * 3
+
+
+def test_tallies_have_the_methods_that_are_asked_for():
+    assert [row[0] for row in rows_of(page_of("tallies: RS2, SeTa"))[2:]] in (
+        ["RS2", "SeTa"],
+        ["SeTa", "RS2"],
+    )
+
+
+def test_runs_that_are_missing_or_to_be_made_again_are_provisional():
+    def seeds(some, suites=()):
+        rows = rows_of(page_of("results: noise-long: SeTa", some, suites))[2:]
+        return {row[1]: row[-1] for row in rows}
+
+    at = {"suite": "noise-long", "variant": "wrong=0"}
+    made = [{**line, **at} for line in MADE]
+    ragged = [{**line, "visits": line["visits"] + 1} for line in made]
+    assert set(seeds(made).values()) == {"3"}
+    assert set(seeds(ragged).values()) == {"3, provisional"}
+    assert seeds(made, ["noise-long"])["50 %"] == "3, provisional"  # others are planned
+
+
+def test_a_page_that_quotes_other_figures_is_told_of(tmp_path):
+    where, guide = (tmp_path / "lines", tmp_path / "results.md"), tmp_path / "guide.md"
+    store(where[0], MADE)
+    guide.write_text("<!-- tallies: SeTa -->\n<!-- end -->\n")
+    write(*where, suites={})
+    assert "| SeTa" in guide.read_text() and check(*where, suites={}) == []
+    guide.write_text(guide.read_text().replace("| SeTa", "| RS2 "))
+    assert any("guide.md" in fault for fault in check(*where, suites={}))
+
+
+@pytest.mark.parametrize(
+    ("marker", "name"),
+    [
+        ("results: nosuch: SeTa", "nosuch"),
+        ("results: cifar10-small/nosuch: SeTa", "nosuch"),
+        ("results: all: Nosuch", "Nosuch"),
+        ("tallies: Nosuch", "Nosuch"),
+    ],
+)
+def test_a_marker_of_something_that_does_not_exist_is_refused(marker, name):
+    with pytest.raises(ValueError, match=name):
+        page_of(marker)
+
+
+@pytest.mark.parametrize("path", QUOTING, ids=lambda path: path.name)
+def test_no_figure_of_a_run_is_typed_by_hand_beside_the_tables(path):
+    text = re.sub(
+        r"```.*?```|`[^`]*`|^\|.*?$", "", path.read_text(), flags=re.DOTALL | re.MULTILINE
+    )
+    assert re.findall(r"[-+]?\d+\.\d+", text) == []
+
+
+def advice():
+    """By section of the guide: the methods to use, those to avoid, and the tasks of its tables."""
+    for section in re.split(r"^## ", GUIDE, flags=re.MULTILINE)[1:]:
+        asked = [
+            a for kind, a in re.findall(r"<!-- (\w+): (.*?) -->", section) if kind == "results"
+        ]
+        named = {
+            word: {
+                name
+                for text in re.findall(
+                    rf"^\*\*{word}\*\*(.*?)\n\n", section, re.DOTALL | re.MULTILINE
+                )
+                for name in re.findall(r"`(\w+)`", text)
+                if name in METHODS
+            }
+            for word in ("Use", "Avoid")
+        }
+        yield section.splitlines()[0], named["Use"], named["Avoid"], asked
+
+
+@pytest.mark.skipif(not list(LINES.glob("*.jsonl")), reason="there are no lines")
+def test_the_guide_advises_nothing_that_the_lines_refute():
+    """What to use is clearly worse in no cell of the section's tasks; what to avoid is in some."""
+    figures = Figures(read(LINES, list(SUITES))[0], SUITES)
+    found = 0
+    for section, use, avoid, asked in advice():
+        tasks = {task for one in asked for task in quoted.tasks_of(one, figures)}
+        for method in use | avoid:
+            ways = [
+                v
+                for v in figures.rivalry
+                if v.method == method and (v.study.suite, v.study.variant) in tasks
+            ]
+            assert (tally(ways).worse > 0) == (method in avoid), (section, method)
+            found += 1
+    assert found >= 6
