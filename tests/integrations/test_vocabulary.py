@@ -1,6 +1,6 @@
-"""One word for one thing: docs/arguments.md is made from the signatures, and they agree.
+"""One name for one thing: docs/arguments.md is made from the signatures, and they agree.
 
-python -m tests.integrations.test_vocabulary    # writes the page's table anew
+python -m tests.integrations.test_vocabulary    # writes the page's table again
 """
 
 import importlib
@@ -47,7 +47,7 @@ def columns():
 THEIRS = {  # what a framework has a word of its own for
     "[Accelerate](accelerate.md)": {"accumulation": "the accelerator's"},
     "[Trainer, TRL](transformers.md)": {
-        "seed": "`data_seed`, else `seed`, unless said",
+        "seed": "yes; default `data_seed`, else `seed`",
         "epochs": "`num_train_epochs`",
         "steps": "`max_steps`",
         "batch_size": "`per_device_train_batch_size`",
@@ -68,30 +68,30 @@ THEIRS = {  # what a framework has a word of its own for
 MEANS = {
     "policy": "the method, or its name",
     "epochs": "length of the run",
-    "steps": "the same in batches, under a budget",
-    "budget": "share of full training's visits",
-    "seed": "of all choices",
+    "steps": "the same in batches, with a budget",
+    "budget": "share of full training's sample visits",
+    "seed": "seed of all random choices",
     "batch_size": "samples per batch, on each rank",
-    "drop_last": "leave out the remainder of an epoch that keeps all",
-    "accumulation": "batches of an optimizer step",
-    "collate_fn": "rows to batch",
-    "generator": "of the workers' seeds",
-    "with_indices": "give out `(indices, batch)`",
-    "index_key": "the index rides in the sample",
-    "always_keep": "samples never pruned",
-    "losses": "warm start",
+    "drop_last": "drop the remainder of an epoch that keeps every sample",
+    "accumulation": "batches per optimizer step",
+    "collate_fn": "makes a batch of rows",
+    "generator": "draws the workers' seeds",
+    "with_indices": "yield `(indices, batch)`",
+    "index_key": "key of the index in each sample",
+    "always_keep": "samples that are never pruned",
+    "losses": "losses to start from",
     "strata": "class of each sample",
-    "reorder": "order within an epoch",
-    "on_epoch": "gets each epoch's row",
-    "count_kept": "count how often each was kept",
-    "track": "keep visits, mean and spread of the losses",
-    "threads": "that choose an epoch's samples",
-    "process_group": "who trains together",
-    "sharding": "losses whole in each process, or in parts",
-    "changed": "what may differ from the state that is loaded",
+    "reorder": "function that reorders an epoch",
+    "on_epoch": "called with each epoch's row",
+    "count_kept": "count how often each sample is kept",
+    "track": "record visits, mean and spread of each sample's losses",
+    "threads": "threads that select the samples",
+    "process_group": "processes that train together",
+    "sharding": "replicated or sharded losses",
+    "changed": "settings that may differ from the loaded state",
 }
 
-REQUIRED = {"budget"}  # frameworks ask for the number of steps, so there it has to be said
+REQUIRED = {"budget"}  # frameworks ask for the number of steps, so there it is required
 OPTIONS = {"drop_last"}  # of torch's DataLoader, handed on by those that have **options
 
 
@@ -121,7 +121,7 @@ def cell(name, column, own):
         return THEIRS[column][name]
     if name not in own:
         return "yes" if name in OPTIONS and column != "`Pruner`" else ""
-    return "must be said" if name in REQUIRED and own[name] is NONE else "yes"
+    return "required" if name in REQUIRED and own[name] is NONE else "yes"
 
 
 def test_the_page_is_made_from_the_signatures():
