@@ -34,7 +34,7 @@ def test_the_page_is_what_the_committed_lines_give():
 
 
 def test_no_figure_of_a_run_is_typed_by_hand():
-    prose = TEMPLATE.partition("## How many")[2].partition("## When to")[0]
+    prose = TEMPLATE.partition("## How many")[2].partition("## Handing")[0]
     assert re.findall(r"\d+\.\d+", re.sub(r"\{\{.*?\}\}", "", prose)) == []
 
 

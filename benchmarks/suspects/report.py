@@ -23,9 +23,9 @@ TITLES = {"cifar10": "CIFAR-10", "sst2": "SST-2"}
 GOALS = {
     "last loss": PLAIN[:1],
     "mean loss": PLAIN[1:],
-    f"{EQUAL}: equal information": (EQUAL,),
-    "the best averaged: more information": AVERAGED,
-    "the best last pass: another pass": LAST_PASS,
+    f"{EQUAL} (the same information)": (EQUAL,),
+    "best of cleanlab, averaged (more information)": AVERAGED,
+    "best of cleanlab, last pass (one more pass)": LAST_PASS,
 }
 """What `suspicion` is judged by: titles, and the scores of which the best counts."""
 
@@ -110,8 +110,8 @@ def size(cells: Iterable[Cell], kind: str) -> str:
     found = (line for cell in cells if cell.kind == kind for line in cell.by_seed.values())
     line = next(found, None)
     if line is None:
-        return "not run yet,"
-    return f"{line['n']:,} samples, {line['epochs']} epochs,"
+        return "not run yet"
+    return f"{line['n']:,} samples, {line['epochs']} epochs"
 
 
 def summary(cells: Iterable[Cell]) -> str:
@@ -127,8 +127,8 @@ def summary(cells: Iterable[Cell]) -> str:
 
 def differences(cells: Iterable[Cell]) -> str:
     """Returns the table of paired differences of average precisions, clear ones bold."""
-    headings = ["data", "wrong", "training", *(f"to {name}" for name in PLAIN)]
-    headings += [f"to {EQUAL}", "to the best averaged", "to the best last pass"]
+    headings = ["data", "wrong", "training", *(f"vs {name}" for name in PLAIN)]
+    headings += [f"vs {EQUAL}", "vs best, averaged", "vs best, last pass"]
     body = []
     for cell in cells:
         references = [*PLAIN, EQUAL, cell.best(AVERAGED), cell.best(LAST_PASS)]
@@ -148,14 +148,13 @@ def tally(cells: Iterable[Cell], score: str, references: Iterable[str]) -> dict[
 
 
 def verdicts(cells: Sequence[Cell]) -> str:
-    """Returns the table of what our scores come to beside others."""
-    headings = ["score", "beside", "at least as high", "clearly higher", "clearly lower"]
+    """Returns the table of how often `suspicion` is as good as other scores."""
+    headings = ["compared with", "at least as high", "clearly higher", "clearly lower"]
     body = []
-    for score in OURS:
-        for title, references in GOALS.items():
-            found = tally(cells, score, references)
-            body.append([score, title, *(str(found[at]) for at in ("above", "better", "worse"))])
-    return markdown(headings, body, words=2)
+    for title, references in GOALS.items():
+        found = tally(cells, OURS[0], references)
+        body.append([title, *(str(found[at]) for at in ("above", "better", "worse"))])
+    return markdown(headings, body, words=1)
 
 
 def details(cells: Iterable[Cell]) -> str:
