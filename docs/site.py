@@ -97,8 +97,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
-    """Turns links to files of the repository into links to their pages."""
-    return _with_links(markdown, f"docs/{page.file.src_uri}", page.file.src_uri)
+    """Turns links to files of the repository into links to their pages, and opens up <details>."""
+    text = markdown.replace("<details>", "<details markdown>")  # else tables in it stay raw text
+    return _with_links(text, f"docs/{page.file.src_uri}", page.file.src_uri)
 
 
 def _with_links(text: str, source: str, page: str) -> str:
