@@ -17,21 +17,21 @@ GOAL = 0.6
 
 _PAGE = """# Rollouts
 
-Is a prompt worth its rollouts, and can that be known before? A Llama-like net of 2 layers, which
-was shown arithmetic and seldom answers it rightly, is trained by GRPO on rewards that can be
-checked. Each run makes {total:,} rollouts, {rollouts} of a prompt. Of its {prompts:,} prompts two
-fifths are trivial, a third is impossible, and the rest is graded between. What counts is the mean
-expected reward of {held_out:,} held-out prompts.
+How many rollouts do [`ZeroSignal` and `SuccessRate`](reinforcement-learning.md) save, compared with
+all prompts equally often, and with resampling? Measured on a toy task: it shows that the methods
+work and in which direction, not how much they save on a language model.
 
-A toy: it shows that the machinery works and which way it pulls, and says nothing about the size of
-the effect on a language model. [What the methods do](reinforcement-learning.md).
+A Llama-like network of 2 layers, pretrained on arithmetic that it seldom solves, is trained by GRPO
+on verifiable rewards. Each run makes {total:,} rollouts, {rollouts} per prompt. Of its {prompts:,}
+prompts, two fifths are trivial, one third is impossible, the rest is in between. The figure is the
+mean expected reward on {held_out:,} held-out prompts.
 
 Runs: {seeds}.
 
 ## In short
-Rollouts made until the held-out reward is that of Uniform at half of its rollouts, and at its end,
-as a share of what that took. The goal was {goal:.0%} at most: *met* and *missed* are of the whole
-interval. A run that never comes so far counts with all of its rollouts, which flatters it.
+Rollouts needed to reach the reward that Uniform has after half of its rollouts, and at its end, as
+a share of Uniform's. The goal is at most {goal:.0%}; *met* and *missed* mean the whole interval. A
+run that never reaches the reward counts with all of its rollouts, in its favor.
 
 {needed}
 
@@ -40,29 +40,28 @@ interval. A run that never comes so far counts with all of its rollouts, which f
 {at_rollouts}
 
 ## At equal seconds
-The reward after as many seconds of the CPU as the run of Uniform of the same seed took. The step of
-this tiny net costs more than its rollouts. Where rollouts are long, as those of language models
-are, the table above is nearer to the truth.
+The reward after as many CPU seconds as the Uniform run of the same seed took. Here a training step
+costs more than its rollouts; with the long rollouts of language models, the table above is closer.
 
 {at_seconds}
 
-± is the standard deviation over the seeds; intervals are Student's, of differences paired by seed.
-A run that is over earlier counts with its last reward.
+± is the standard deviation over the seeds; intervals are 95 % intervals of differences paired by
+seed (Student's t). A run that ended earlier counts with its last reward.
 
-## How it was made
-- **Uniform**: all prompts, in a new order each epoch, {passes} times.
-- **DynamicResampling**: as DAPO: groups without spread are put aside, and a step waits until there
-  are {batch} with one. All rollouts that are made count.
-- **ZeroSignal**, **SuccessRate**: epochs of {share:.0%} of the prompts, as many as make the same
-  rollouts; the methods with their defaults.
-- A step is made of {batch} groups, for all alike. The learning rate was chosen by Uniform's reward,
-  on other seeds, as were the sizes, so that there is something left to learn at the end.
+## Setup
+- **Uniform**: all prompts, in a new order each epoch, {passes} epochs.
+- **DynamicResampling**: as in DAPO (Yu et al., arXiv 2503.14476): flat groups are dropped, and a
+  step waits until there are {batch} others. All rollouts count.
+- **ZeroSignal**, **SuccessRate**: default settings, epochs of {share:.0%} of the prompts, as many
+  as make the same number of rollouts.
+- Every step trains {batch} groups. Learning rate and sizes were chosen by Uniform's reward on other
+  seeds, so that there is something left to learn at the end.
 - Sizes: {sizes}.
-- The expected reward of a prompt is the probability of its answer: nothing is drawn for it. A
-  figure is the mean of {smooth} looks, {every} batches apart.
+- The expected reward of a prompt is the probability of the right answer, without sampling. Each
+  figure is the mean of {smooth} evaluations, {every} batches apart.
 - {made}.
-- `python -m benchmarks.rollouts` makes the runs, and `python -m benchmarks.rollouts report` this
-  page, of the lines of `benchmarks/results/rollouts.jsonl`.
+- `python -m benchmarks.rollouts` makes the runs, `python -m benchmarks.rollouts report` this page
+  from `benchmarks/results/rollouts.jsonl`.
 """
 
 Line = Mapping[str, Any]
@@ -96,7 +95,7 @@ def page(lines: Sequence[Line]) -> str:
 def _needed_rows(runs: Mapping[str, Mapping[int, Line]]) -> list[str]:
     """Returns how many rollouts each method takes to rewards of uniform prompts."""
     rows = [
-        "| method | to the reward at half | goal | to that at the end | goal | without spread |",
+        "| method | to the reward at half | goal | to that at the end | goal | flat groups |",
         "| --- | ---: | --- | ---: | --- | ---: |",
     ]
     for name, by_seed in runs.items():
@@ -177,7 +176,7 @@ def _table(
 ) -> list[str]:
     parts = (0.25, 0.5, 1.0)
     rows = [
-        "| method | " + " | ".join(f"after {part:.0%}" for part in parts) + " | to Uniform, 95 % |",
+        "| method | " + " | ".join(f"after {part:.0%}" for part in parts) + " | vs Uniform, 95 % |",
         "| --- |" + " ---: |" * (len(parts) + 1),
     ]
     for name, by_seed in runs.items():
