@@ -15,36 +15,36 @@ HEAD = """# Benchmarks
 
     make bench
 
-measures everything here, prints a table and writes `results/*.json`: every raw repeat, the machine,
-the versions. This page is made of those files by `python -m benchmarks.readme`. The limits are what
-the project asks of itself. Ratios are to something run beside it, in turns, in the same process or
-pair of processes; absolute times go with the machine, and no test asserts one.
+runs all speed benchmarks, prints a table and writes `results/*.json` with every repeat, the machine
+and the versions. `python -m benchmarks.readme` makes this page from these files. Limits are the
+project's own goals. Ratios compare with an alternative that runs in turns in the same process or
+processes; absolute times depend on the machine, and no test asserts any.
 
-- `epoch_start`: histogram, groups and draw of an epoch of SeTa with its defaults, on gamma losses,
-  two threads; beside the published way of doing the same (`published.py`, written by us:
-  scikit-learn's k-means over all scores, and a Python loop over the samples into groups), and
-  beside a copy of the loss array. The order is made as it is read: what that takes, in blocks, on
-  one thread.
-- `methods`: an epoch start of each method beside that of Random, what recording a batch of 128
-  takes, and what is held per sample; with 1,000 classes.
-- `budget`: what an exact budget adds to that, and what saving a state in mid-epoch costs.
-- `batch`: `update` on a batch of 128, the same with `track=True` beside it, and loading alone,
-  beside a plain `DataLoader`.
-- `import_time`: `import seta` beside `import numpy`.
-- `scale`: the steps of a run of a billion samples on one machine, its checkpoint included: time and
-  memory, beside 100 million.
-- `ranks`: what 2 and 4 processes tell each other in an epoch, with whole losses and with losses in
-  parts; in turns with the published way on the same samples, which gathers index and loss in every
-  step (`exchange.py`, written by us). `docs/scale.md` has bytes and memory beside what `seta plan`
-  computes.
+- `epoch_start`: histogram, groups and draw of an epoch of SeTa with its defaults, on gamma losses
+  and two threads. Compared with a copy of the loss array, and with the *published* approach
+  (`published.py`, our implementation: scikit-learn's k-means over all scores, and a Python loop
+  that puts samples into groups). *Order* is the time to compute the order, in blocks, on one
+  thread.
+- `methods`: epoch start of each method relative to Random, time to record a batch of 128, and
+  memory per sample; with 1,000 classes.
+- `budget`: what an exact budget adds, and what saving a state in mid-epoch costs.
+- `batch`: `update` on a batch of 128, with and without `track=True`, and loading alone, compared
+  with a plain `DataLoader`.
+- `import_time`: `import seta` compared with `import numpy`.
+- `scale`: all steps of a run of a billion samples on one machine, with its checkpoint: time and
+  memory, compared with 100 million.
+- `ranks`: traffic of 2 and 4 processes per epoch, with replicated and with sharded losses, compared
+  with the *published* approach on the same samples, which gathers index and loss in every step
+  (`exchange.py`, our implementation). `docs/scale.md` compares bytes and memory with `seta plan`.
 
-Whether the methods keep the accuracy, on real data, is another question, and hours:
-`python -m benchmarks.accuracy --suite NAME --data DIR` makes the runs, one line each, and
-[docs/results.md](../docs/results.md) is made of the lines. How many wrong labels a run finds,
-beside cleanlab: `python -m benchmarks.suspects --data DIR`, and
-[docs/suspects.md](../docs/suspects.md).
-Whether prompts are worth their rollouts, with a toy of a language model and in minutes:
-`python -m benchmarks.rollouts`, and [docs/rollouts.md](../docs/rollouts.md).
+Benchmarks of quality take longer, and have pages of their own:
+
+- accuracy on real data, in hours: `python -m benchmarks.accuracy --suite NAME --data DIR`, and
+  [docs/results.md](../docs/results.md);
+- wrong labels found, compared with cleanlab: `python -m benchmarks.suspects --data DIR`, and
+  [docs/suspects.md](../docs/suspects.md);
+- rollouts saved on a toy language model, in minutes: `python -m benchmarks.rollouts`, and
+  [docs/rollouts.md](../docs/rollouts.md).
 """
 
 
@@ -78,8 +78,8 @@ def _bars(bars: list[dict[str, Any]]) -> str:
 
 def _epoch_starts(rows: list[dict[str, Any]]) -> str:
     lines = [
-        "| samples | epoch start | per sample | in copies | published way | times faster | "
-        "published way on numpy arrays, times faster |",
+        "| samples | epoch start | per sample | in copies | published | times faster | "
+        "times faster than published on numpy arrays |",
         "| ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for row in (row for row in rows if row["kind"] == "time"):
@@ -97,7 +97,7 @@ def _epoch_starts(rows: list[dict[str, Any]]) -> str:
 def _orders(rows: list[dict[str, Any]]) -> str:
     lines = [
         "",
-        "| samples | order, a drawn sample | beside a random number |",
+        "| samples | order, per drawn sample | relative to a random number |",
         "| ---: | ---: | ---: |",
     ]
     for row in rows:
@@ -122,8 +122,8 @@ def _steps(rows: list[dict[str, Any]]) -> str:
 
 def _exchanges(rows: list[dict[str, Any]]) -> str:
     lines = [
-        "| samples | ranks | way | a rank tells per epoch | receives | torch's collectives | "
-        "time in them | of all of end_epoch | published way, times slower |",
+        "| samples | ranks | losses | own payload per epoch | receives | torch's collectives | "
+        "time in them | time of end_epoch | published, times slower |",
         "| ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for row in rows:
@@ -139,7 +139,7 @@ def _exchanges(rows: list[dict[str, Any]]) -> str:
 
 def _methods(rows: list[dict[str, Any]]) -> str:
     lines = [
-        "| method | epoch start | beside Random | recording a batch | held |",
+        "| method | epoch start | relative to Random | recording a batch | memory |",
         "| --- | ---: | ---: | ---: | ---: |",
     ]
     for row in rows:
