@@ -19,8 +19,8 @@ images and many epochs, so that late visits may change little. A good method is 
 Do the results hold when little is left to learn? All images of CIFAR-10 for 30 epochs, with the
 small network.""",
     "cifar10-resnet18": """\
-Do the results hold for ResNet-18? With the recipe of the SeTa paper, except its optimizer. Needs a
-GPU.""",
+Do the results hold for ResNet-18? With the recipe of Zhou et al. (CVPR 2025), except its
+optimizer. Needs a GPU.""",
     "noise": """\
 Do methods that select by the loss prefer wrong labels, or avoid them? Between none and 40 % of the
 training labels of CIFAR-10 are replaced by another class; the test labels are correct. The tables
