@@ -46,7 +46,7 @@ slow-tests: $(PACKAGE) ## what `make test` leaves out: slow tests, statistics, a
 
 test-integrations: $(FRAMEWORKS) $(PACKAGE) ## the tests of the frameworks and of their pages; installs every one first
 	@$(RUN) .ci/installed.py
-	$(TEST) --dist loadfile tests/integrations tests/test_docs.py -m frameworks
+	$(TEST) --dist loadfile tests/integrations tests/test_docs.py tests/test_troubleshooting.py -m frameworks
 
 test-page: $(PACKAGE) ## the page of `seta inspect` in a real browser; needs Chromium, or SETA_CHROMIUM=its path
 	@command -v "$${SETA_CHROMIUM:-chromium}" >/dev/null || { echo "no Chromium: install one, or SETA_CHROMIUM=/path/to/it make test-page" >&2; exit 1; }

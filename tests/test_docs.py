@@ -103,19 +103,37 @@ def test_links_between_pages_lead_somewhere(page):
         assert target.startswith("http") or (folder / target).exists(), target
 
 
-@pytest.mark.parametrize("side", ["-", "+"])
-def test_both_sides_of_the_readmes_diff_train(side):
+def diffs(page):
+    """The two sides of each diff of a page, by their sign."""
+    blocks = re.findall(r"```diff\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    return [
+        {side: "\n".join(line[1:] for line in block.splitlines() if line[0] in (" ", side))
+         for side in "-+"}
+        for block in blocks
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("page", "number", "side"),
+    [
+        ("README.md", 0, "-"),
+        ("README.md", 0, "+"),
+        ("docs/coming-from.md", 0, "+"),
+        ("docs/coming-from.md", 1, "+"),
+    ],
+)
+def test_the_sides_of_a_diff_train(page, number, side):
     import torch
     from torch.nn.functional import cross_entropy
     from torch.utils.data import DataLoader, TensorDataset
 
-    (diff,) = re.findall(r"```diff\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    code = "\n".join(line[1:] for line in diff.splitlines() if line[0] in (" ", side))
     torch.manual_seed(0)
     images = torch.randn(400, 4)
     model = torch.nn.Linear(4, 2)
+    dataset = TensorDataset(images, images[:, 0].gt(0).long())
     names = {
-        "dataset": TensorDataset(images, images[:, 0].gt(0).long()),
+        "dataset": dataset,
+        "train_data": dataset,
         "model": model,
         "optimizer": torch.optim.SGD(model.parameters(), lr=0.5),
         "epochs": 3,
@@ -123,5 +141,5 @@ def test_both_sides_of_the_readmes_diff_train(side):
         "cross_entropy": cross_entropy,
         "seta": seta,
     }
-    exec(code, names)
+    exec(diffs(page)[number][side], names)
     assert (model(images).argmax(1) == images[:, 0].gt(0)).float().mean() > 0.9
