@@ -5,6 +5,7 @@ each of them becomes a page of it, and the links lead there. The reference is
 made of the docstrings of all public names.
 """
 
+import json
 import re
 from pathlib import Path, PurePosixPath
 from posixpath import normpath, relpath
@@ -131,7 +132,9 @@ def _content(name: str) -> str | bytes:
     if page.endswith((".png", ".svg")):
         return (ROOT / name).read_bytes()
     text = (ROOT / name).read_text("utf-8")
-    if not name.endswith(".md"):
+    if name.endswith(".ipynb"):
+        text = _cells(text)
+    elif not name.endswith(".md"):
         return f"# {name}\n\n~~~~{Path(name).suffix[1:] or 'text'}\n{text}\n~~~~\n"
 
     def link(found: re.Match[str]) -> str:
@@ -145,6 +148,13 @@ def _content(name: str) -> str | bytes:
         )
 
     return _with_links(LINK.sub(link, text), name, page)
+
+
+def _cells(notebook: str) -> str:
+    """Returns a notebook as Markdown: its text, and its code in blocks."""
+    shown = {"markdown": "{}", "code": "```python\n{}\n```"}
+    cells = json.loads(notebook)["cells"]
+    return "\n\n".join(shown[cell["cell_type"]].format("".join(cell["source"])) for cell in cells)
 
 
 def paths(names: list[str]) -> list[str]:

@@ -20,10 +20,11 @@ MODULES = [
     for path in FILES
     if path.stem != "__main__" and "integrations" not in path.parts
 ]
-FRAMEWORKS = {  # by page and module of `seta.integrations`: what it imports
+FRAMEWORKS = {  # by page, and mostly module of `seta.integrations`: what it imports
     "accelerate": ["accelerate"],
     "datasets": ["datasets"],
     "jax": ["jax", "flax", "optax"],
+    "language-model": ["transformers"],
     "lightning": ["lightning"],
     "ray": ["ray"],
     "streams": ["datasets", "webdataset"],
@@ -42,7 +43,7 @@ def skip_without(name):
 
 @pytest.mark.frameworks
 @pytest.mark.processes
-@pytest.mark.parametrize("name", sorted(FRAMEWORKS.keys() - {"trackers"}))
+@pytest.mark.parametrize("name", sorted(FRAMEWORKS.keys() - {"trackers", "language-model"}))
 def test_the_doctests_of_an_integration_pass(name):
     """In a process of its own, which its framework may do to what it likes."""
     skip_without(name)
