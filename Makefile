@@ -67,7 +67,7 @@ format: $(DEPENDENCIES) ## apply the format and the safe fixes
 	$(BIN)/ruff format .
 
 docs: $(DEPENDENCIES) ## build the site into build/site; a warning is an error
-	NO_MKDOCS_2_WARNING=1 PYTHONPATH=src $(BIN)/mkdocs build --quiet --clean
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH=src $(BIN)/mkdocs build --clean
 
 bench: $(PACKAGE) ## the benchmarks: a table, and JSON in benchmarks/results
 	$(RUN) -m benchmarks

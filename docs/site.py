@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from posixpath import normpath, relpath
 
 from mkdocs.config.defaults import MkDocsConfig
-from mkdocs.structure.files import File, Files
+from mkdocs.structure.files import File, Files, InclusionLevel
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -88,7 +88,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
             if name.endswith(".md"):
                 waiting.append((name, (ROOT / name).read_text("utf-8")))
     for name in sorted(made):
-        files.append(File.generated(config, _page_of(name), content=_content(name)))
+        file = File.generated(config, _page_of(name), content=_content(name))
+        file.inclusion = InclusionLevel.NOT_IN_NAV  # most are reached by links alone
+        files.append(file)
     for page, (title, *names) in REFERENCE.items():
         shown = "".join(f"::: {path}\n\n" for path in paths(names))
         files.append(
