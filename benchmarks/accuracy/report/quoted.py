@@ -95,7 +95,7 @@ def results(
         for budget in study.budgets:
             figures_of = [_figure(study, column, budget) for column in columns]
             if figures_of[0] != NONE:
-                keys = [(column.removesuffix(TO_FULL), budget) for column in columns]
+                keys: list[Key] = [(column.removesuffix(TO_FULL), budget) for column in columns]
                 cells = {key: study.cell(*key) for key in keys if study.cell(*key)}
                 task = f"[{study.title}]({pages}/{slug(suite)}.md)"
                 rows.append([task, f"{percent(1 - budget, 0)} %", *figures_of, _state(cells, plan)])
