@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -12,6 +13,11 @@ import seta
 from seta import policies
 from seta.commands import app
 from seta.plan import Calibration
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # pytest brings it
 
 
 def call(*arguments):
@@ -210,8 +216,25 @@ def test_the_command_without_its_extra_says_how_to_install_it():
     )
     assert code == 1
     assert errors == (
-        'the seta command needs typer, which is not installed: pip install "seta[demo]"\n'
+        'the seta command needs typer, which is not installed: pip install "seta[cli]"\n'
     )
+
+
+def test_the_version_is_told_without_any_extra():
+    code, output, _ = python(
+        "import sys; sys.modules.update(typer=None, rich=None); sys.argv = ['seta', '--version'];"
+        "from seta.cli import main; main()"
+    )
+    assert (code, output) == (0, f"seta {seta.__version__}\n")
+
+
+def test_the_readmes_install_brings_the_command():
+    root = Path(__file__).resolve().parents[1]
+    assert "`pip install '.[torch]'`" in (root / "README.md").read_text(encoding="utf-8")
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    assert "seta[cli]" in extras["torch"]
+    assert {one.partition(">")[0] for one in extras["cli"]} == {"rich", "typer"}
 
 
 def test_the_demo_names_all_that_is_missing_at_once():
@@ -239,12 +262,13 @@ def test_parquet_files_say_what_they_need(tmp_path):
 
 @pytest.mark.parametrize(
     ("command", "shown"),
-    [("'methods'", "InfoBatch"), ("'plan', '--samples', '1e4', '--epochs', '2'", "rank, always")],
+    [("'--version'", "seta"), ("'methods'", "InfoBatch"), ("'plan', '--samples', '1e4', '--epochs', '2'", "rank, always")],
 )
-def test_help_methods_and_plans_need_no_torch(command, shown):
+def test_versions_methods_and_plans_need_only_the_extra_cli(command, shown):
+    others = ("torch", "jinja2", "matplotlib", "PIL", "pyarrow", "scipy", "sklearn", "vl_convert")
     code, output, _ = python(
-        f"import sys; sys.modules['torch'] = None; sys.argv = ['seta', {command}];"
-        "from seta.cli import main; main()"
+        f"import sys; sys.modules.update(dict.fromkeys({others}));"
+        f"sys.argv = ['seta', {command}];from seta.cli import main; main()"
     )
     assert code == 0
     assert shown in output

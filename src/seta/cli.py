@@ -6,6 +6,7 @@ whoever has installed seta without its extras gets a sentence instead of a trace
 
 import sys
 
+from seta import __version__
 from seta.extras import MissingExtra, require
 
 __all__ = ["main"]
@@ -13,8 +14,11 @@ __all__ = ["main"]
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    if sys.argv[1:] == ["--version"]:
+        print(f"seta {__version__}")
+        return
     try:
-        require("the seta command", "typer", "rich")
+        require("the seta command", "typer", "rich", extra="cli")
     except MissingExtra as error:
         sys.exit(str(error))
     from seta.commands import app

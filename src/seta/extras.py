@@ -5,9 +5,16 @@ is imported where it is used, after `require` has named all that are missing at 
 at the import path per name; nothing is imported.
 """
 
+import os
+import sys
+from contextlib import suppress
 from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["MissingExtra", "require"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["MissingExtra", "blank_figure", "require"]
 
 _DISTRIBUTIONS = {"sklearn": "scikit-learn", "PIL": "pillow", "vl_convert": "vl-convert-python"}
 
@@ -34,3 +41,37 @@ def require(purpose: str, *modules: str, extra: str = "demo") -> None:
         raise MissingExtra(
             f'{purpose} needs {names}, which {verb} not installed: pip install "seta[{extra}]"'
         )
+
+
+def blank_figure(**options: Any) -> "Figure":
+    """Returns an empty matplotlib figure, drawn without pyplot and without a display.
+
+    Args:
+        **options: Of `matplotlib.figure.Figure`.
+    """
+    _import_matplotlib()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(**options)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _import_matplotlib() -> None:
+    """Import matplotlib whatever MPLBACKEND says.
+
+    The import fails where the variable names a backend that is not installed. A notebook sets it
+    for all processes that it starts, in environments without its backend too.
+    """
+    if "matplotlib" in sys.modules:
+        return
+    backend = os.environ.pop("MPLBACKEND", None)
+    try:
+        import matplotlib
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+    if backend:
+        with suppress(ValueError):  # not installed
+            matplotlib.rcParams["backend"] = backend  # as the import would have set it

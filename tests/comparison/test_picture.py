@@ -1,5 +1,6 @@
 """The picture shows the figures of the cells, each where it belongs, whatever the comparison."""
 
+import os
 import random
 import subprocess
 import sys
@@ -425,9 +426,12 @@ def test_settings_of_matplotlib_are_left_alone_and_a_dark_style_changes_nothing(
 
 
 @pytest.mark.processes
-def test_matplotlib_is_loaded_to_draw_and_pyplot_never(tmp_path):
+@pytest.mark.parametrize(
+    "backend", [None, "agg", "module://matplotlib_inline.backend_inline", "no_such_backend"]
+)
+def test_matplotlib_is_loaded_to_draw_and_pyplot_never_whatever_backend_is_set(tmp_path, backend):
     code = """
-import sys
+import os, sys
 from pathlib import Path
 from seta.comparison.cells import cells_of
 from seta.comparison.picture import draw, save
@@ -438,5 +442,11 @@ cells = cells_of([run, run | {"method": "SeTa", "budget": 0.5}])
 save(draw(cells, title="A net"), Path(sys.argv[1]))
 assert "matplotlib" in sys.modules
 assert "matplotlib.pyplot" not in sys.modules
+assert os.environ.get("MPLBACKEND") == (sys.argv[2] or None)
+if sys.argv[2] == "agg":
+    assert sys.modules["matplotlib"].get_backend() == "agg"
 """
-    subprocess.run([sys.executable, "-c", code, tmp_path / "a.png"], check=True)
+    env = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
+    env |= {"MPLBACKEND": backend} if backend else {}
+    command = [sys.executable, "-c", code, tmp_path / "a.png", backend or ""]
+    subprocess.run(command, check=True, env=env)

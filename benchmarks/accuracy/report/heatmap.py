@@ -15,6 +15,7 @@ from benchmarks.accuracy.report.tables import saved
 from benchmarks.accuracy.report.verdicts import Verdict, standing
 from seta.comparison.contenders import REFERENCES
 from seta.comparison.verdict import number
+from seta.extras import blank_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,14 +53,12 @@ def panels(some: Sequence[Verdict]) -> list[Panel]:
 
 def draw(some: Sequence[Verdict], reference: str) -> Figure:
     """Draws all verdicts beside one reference; there has to be one."""
-    from matplotlib.figure import Figure
-
     found = panels(some)
     most = max(len(panel.tasks) for panel in found)
     column = min(WIDEST, (WIDTH - NAMES - 0.1) / most)
     lines = _lines(found, column)
     height = HEAD + sum(map(_height, lines)) + 0.1
-    figure = Figure(figsize=(WIDTH, height))
+    figure = blank_figure(figsize=(WIDTH, height))
     _heading(figure, reference)
     top = height - HEAD
     for line in lines:

@@ -17,6 +17,7 @@ from seta.comparison.cells import WHOLE, Key
 from seta.comparison.contenders import EQUAL_COST
 from seta.comparison.statistics import mean_and_spread
 from seta.comparison.styles import BLACK, OTHERS, STYLES, Style
+from seta.extras import blank_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,11 +46,9 @@ def write(figure: Figure, path: Path) -> None:
 
 def draw(study: Study) -> Figure:
     """Draws a study: above, accuracy against visits; below, a panel per budget."""
-    from matplotlib.figure import Figure
-
     methods = study.compared(*study.budgets)
     heights = [4.2, 0.9 + 0.21 * len(methods)][: 2 if methods else 1]
-    figure = Figure(figsize=(WIDTH, sum(heights)), dpi=DPI, layout="constrained")
+    figure = blank_figure(figsize=(WIDTH, sum(heights)), dpi=DPI, layout="constrained")
     parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
     parts[0].suptitle(study.title, x=0.01, ha="left", fontsize=12, fontweight="bold")
     accuracy_panel(parts[0].subplots(), study)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from seta.comparison.cells import Cells
 from seta.comparison.chart import Chart, Row, chart_of, literal, number, padded
 from seta.comparison.styles import BLACK
+from seta.extras import blank_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,8 +48,6 @@ def draw(cells: Cells, *, title: str, measure: str | None = None) -> Figure:
     Raises:
         ValueError: The comparison has no such figure.
     """
-    from matplotlib.figure import Figure
-
     chart = chart_of(cells, measure)
     width = WIDTH if chart.rows else ALONE
     heading = wrap(literal(title), int(8.2 * width)) or [""]
@@ -60,7 +59,7 @@ def draw(cells: Cells, *, title: str, measure: str | None = None) -> Figure:
     below = 0.43 + LINE * (max(len(_differences(chart)), 1) + len(notes))
     height = above + max(left, right) + below
 
-    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
+    figure = blank_figure(figsize=(width, height), dpi=DPI, facecolor="white")
     figure.text(0.12 / width, 1 - 0.1 / height, "\n".join(heading), fontsize=TITLE, color=INK,
                 fontweight="bold", va="top")  # fmt: skip
     figure.text(0.12 / width, 0.08 / height, "\n".join(notes), fontsize=SMALL, color=INK)

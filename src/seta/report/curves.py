@@ -15,6 +15,7 @@ import numpy as np
 from seta.engine.curves.bars import Floats, bars_of
 from seta.engine.curves.curve import KeepCurve
 from seta.engine.curves.histogram import LossHistogram
+from seta.extras import blank_figure
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -51,9 +52,7 @@ def curves_figure(snapshots: Sequence[Snapshot], *, title: str) -> "Figure":
         snapshots: At least one; their histograms must have losses.
         title: Of the figure.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(3.4 * max(2, len(snapshots)), 4.6), dpi=150, layout="constrained")
+    figure = blank_figure(figsize=(3.4 * max(2, len(snapshots)), 4.6), dpi=150, layout="constrained")
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
     entries: dict[str, Artist] = {}
     panels = list(figure.subplots(1, len(snapshots), squeeze=False)[0])
