@@ -1,8 +1,10 @@
 """The command line: what it tells, and how it says no."""
 
 import json
+import re
 import subprocess
 import sys
+from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
 
@@ -82,6 +84,7 @@ def test_what_cannot_be_done_is_refused_in_one_line(options, message, tmp_path):
     assert not list(tmp_path.glob("out/*.png"))
 
 
+FIGURE = re.compile(r"\d[\d.,]*\d|\d")
 PLAN = ["plan", "--samples", "1e9", "--epochs", 3, "--ranks", 1024, "--batch-size", 64]
 
 
@@ -100,7 +103,7 @@ def test_a_plan_says_what_a_run_will_take():
     lines = [" ".join(line.split()) for line in result.output.splitlines()]
     for line in (
         "seta plan: 3 epochs of SeTa, budget 0.6, losses sharded",
-        "1,000,000,000 samples, 1,024 ranks on 128 nodes, batches of 64",
+        "1,000,000,000 samples, 1,024 ranks on 128 nodes, batches of 64 samples per rank",
         "1 599,982,080 9,155 60.0 %",
         "all 1,799,946,240 27,465 60.0 %",
         "rank, always 5.86 MB losses of its 976,800 samples, 6 bytes each",
@@ -108,9 +111,35 @@ def test_a_plan_says_what_a_run_will_take():
         "choosing 39.1 ms 20 ns per sample, timed here; 8 ranks on 64 cores",
         "training 19.5 min at 500 samples/s per rank",
         "visits saved 1,200,053,760 40.0 % of the 3,000,000,000 of full training",
+        "time 58.6 min training and choosing",
+        "rank-hours 1,000 1,024 ranks",
         "rank-hours saved 667 of 1,667",
     ):
         assert line in lines
+    assert "cost saved" not in result.output
+
+
+@pytest.mark.usefixtures("timed")
+def test_a_plan_with_a_price_says_what_a_run_costs_and_saves():
+    options = [*PLAN, "--budget", 0.6, "--throughput", 500, "--price", 2.5]
+    lines = [" ".join(line.split()) for line in call(*options).output.splitlines()]
+    assert "cost 2,500 at 2.5 per rank-hour" in lines
+    assert "cost saved 1,667 of 4,167 of full training" in lines
+    found = json.loads(call(*options, "--json").output)
+    assert found["run"]["price"] == 2.5
+    assert found["cost"]["full"] == pytest.approx(3e9 / 500 / 3600 * 2.5)
+    assert found["cost"]["run"] == pytest.approx(3 * found["seconds"]["run"] * 1024 / 3600 * 2.5)
+    assert found["cost"]["saved"] == pytest.approx(found["cost"]["full"] - found["cost"]["run"])
+
+
+@pytest.mark.usefixtures("timed")
+def test_a_plan_of_a_tiny_run_says_that_choosing_costs_more_than_it_spares():
+    options = ["--samples", 1000, "--epochs", 3, "--budget", 0.9, "--throughput", "1e9"]
+    output = " ".join(call("plan", *options).output.split())
+    assert "batches of 1 sample per rank" in output
+    assert "choosing 20 µs 20 ns per sample, timed here" in output
+    assert "time lost" in output and "choosing costs more than it spares" in output
+    assert "-" not in output.split("Whole run")[1].replace("rank-hours", "")
 
 
 @pytest.mark.usefixtures("timed")
@@ -130,20 +159,26 @@ def test_a_plan_of_ranks_that_do_not_fit_the_shards_names_some_that_do():
 @pytest.mark.usefixtures("timed")
 def test_a_plan_of_many_epochs_shows_the_first_and_the_last():
     output = call("plan", "--samples", 1000, "--epochs", 100, "--budget", 0.5).output
-    shown = [line.split()[0] for line in output.splitlines() if line.endswith("50.0 %   ")]
+    shown = [line.split()[0] for line in output.splitlines() if line.endswith("50.0 % ")]
     assert shown == ["0", "1", "2", "3", "4", "5", "97", "98", "99", "all"]
     assert "a single rank" in output
 
 
 @pytest.mark.usefixtures("timed")
-@pytest.mark.parametrize("columns", [80, 120])
-def test_a_plan_fits_the_terminal(columns):
-    for options in (["--budget", 0.6], ["--sharding", "replicated"], ["--drop-last"]):
-        result = CliRunner().invoke(
-            app, list(map(str, [*PLAN, *options])), env={"COLUMNS": str(columns)}
+@pytest.mark.parametrize("columns", [40, 60, 80, 120])
+def test_a_plan_fits_the_terminal_and_no_figure_is_cut(columns):
+    cost = ["--throughput", 500, "--price", 2.5]
+    for options in (["--budget", 0.6, *cost], ["--sharding", "replicated"], ["--drop-last"]):
+        arguments = list(map(str, [*PLAN, *options]))
+        shown, whole = (
+            CliRunner().invoke(app, arguments, env={"COLUMNS": str(width)}).output
+            for width in (columns, 200)
         )
-        assert result.exit_code == 0
-        assert max(map(len, result.output.splitlines())) <= columns
+        assert max(map(len, shown.splitlines())) <= columns
+        assert "…" not in shown
+        figures = Counter(FIGURE.findall(shown))
+        assert figures <= Counter(FIGURE.findall(whole))  # "Steps" may be left out, and says so
+        assert figures.total() == Counter(FIGURE.findall(whole)).total() or "Not shown" in shown
 
 
 @pytest.mark.parametrize("policy", policies.REGISTRY)
@@ -189,6 +224,8 @@ def test_a_plan_times_this_machine():
         (["--epochs", 3], "error: --samples: must be given; give the samples of the dataset"),
         (["--samples", "1e6x", "--epochs", 3], "error: --samples 1e6x: must be a whole number"),
         (["--samples", 100, "--epochs", 3, "--budget", 60], "give 0.6 for 60 %"),
+        (["--samples", 100, "--epochs", 3, "--price", 2], "error: --price 2: needs the hours"),
+        (["--samples", 100, "--epochs", 3, "--price", "2 EUR"], "give the price of an hour of a"),
         (
             ["--samples", 1000, "--epochs", 3, "--ranks", 9, "--batch-size", 50, "--budget", 0.3],
             "error: --budget 0.3: budget leaves epoch 0 without a batch",
@@ -262,7 +299,11 @@ def test_parquet_files_say_what_they_need(tmp_path):
 
 @pytest.mark.parametrize(
     ("command", "shown"),
-    [("'--version'", "seta"), ("'methods'", "InfoBatch"), ("'plan', '--samples', '1e4', '--epochs', '2'", "rank, always")],
+    [
+        ("'--version'", "seta"),
+        ("'methods'", "InfoBatch"),
+        ("'plan', '--samples', '1e4', '--epochs', '2'", "rank, always"),
+    ],
 )
 def test_versions_methods_and_plans_need_only_the_extra_cli(command, shown):
     others = ("torch", "jinja2", "matplotlib", "PIL", "pyarrow", "scipy", "sklearn", "vl_convert")

@@ -208,6 +208,13 @@ def plan(
             metavar="GB/S", help="Network of a rank in GB/s, for the time of the exchange."
         ),
     ] = None,
+    price: Annotated[
+        str | None,
+        typer.Option(
+            metavar="AMOUNT",
+            help="Price of an hour of a rank, in any currency: 2.5. Needs --throughput.",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what a run will take, before it starts: samples, steps, memory, bytes, time.
@@ -231,6 +238,7 @@ def plan(
             "ranks-per-node": ranks_per_node,
             "sharding": sharding,
             "bandwidth": bandwidth,
+            "price": price,
         }
         planned = Plan(read(options, drop_last=drop_last), available_threads())
         console = Console(highlight=False)

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 import seta
 from seta.commands import app
 from seta.comparison import table as tables
+from seta.comparison.cells import cells_of
 from seta.comparison.result import Stopped
 from seta.comparison.target import TargetError, find, made
 from tests.comparison import training
@@ -99,20 +100,54 @@ def test_a_function_that_makes_the_data_is_called_and_a_data_set_is_not():
         find("points", option="--data")
 
 
-@pytest.mark.parametrize("width, whole", [(60, False), (80, False), (120, True), (200, True)])
-def test_a_table_leaves_columns_out_where_a_terminal_is_narrow(width, whole):
-    found = seta.compare(
-        training.run, training.Points(), epochs=4, batch_size=32, methods=["Learnable", "SeTa"],
-        seeds=2, progress=False,
-    )  # fmt: skip
-    out = io.StringIO()
-    console = Console(file=out, width=width, force_terminal=True, color_system=None)
-    console.print(found.table(console))
-    shown = out.getvalue()
-    assert "Full at equal cost 0.5" in shown and "Learnable 0.5" in shown
-    assert max(map(len, shown.splitlines())) <= width
-    assert ("seconds" in shown, "visits" in shown) == (whole, whole) and "seeds" in shown
-    assert width < 80 or "…" not in shown
+def made_up():
+    """Runs of three methods with figures as wide as those of images."""
+
+    def line(method, budget, seed, gain):
+        visits = round(40_960 * budget)
+        return {
+            "method": method, "budget": budget, "seed": seed, "visits": visits, "seconds": 12.34,
+            "metrics": {"accuracy %": 91.0 + gain + seed / 3}, "full_visits": 40_960, "saved": 0,
+        }  # fmt: skip
+
+    methods = {("Full", 1.0): 0, ("Full at equal cost", 0.5): -3, ("InfoBatchQuantiles", 0.5): 2}
+    return [
+        line(*of, seed, gain * (1 + seed / 5)) for of, gain in methods.items() for seed in range(3)
+    ]
+
+
+@pytest.mark.parametrize(
+    "width, left_out",
+    [
+        (60, "visits, seconds, cost %, seeds, to Full"),
+        (80, "visits, seconds, cost %, seeds"),
+        (120, ""),
+        (200, ""),
+    ],
+)
+def test_a_table_leaves_columns_out_where_a_terminal_is_narrow_and_cuts_none(width, left_out):
+    shown = on_terminal(width)
+    assert max(map(len, shown.splitlines())) <= width and "…" not in shown
+    words = " ".join(shown.split())
+    assert ("12.3" in shown, "40,960" in shown) == (not left_out, not left_out)
+    assert (f"Not shown at this width: {left_out}." if left_out else "12.3") in words
+    for figure in ("Full at equal cost 0.5", "InfoBatchQuantiles 0.5", "91.33 ± 0.33", "better"):
+        assert figure in shown
+
+
+def test_a_table_becomes_rows_where_a_terminal_is_very_narrow():
+    shown = on_terminal(40)
+    assert max(map(len, shown.splitlines())) <= 40 and "…" not in shown
+    rows = [" ".join(row.split()) for row in shown.splitlines()]
+    at = rows.index("Full at equal cost 0.5")
+    assert rows[at + 1 : at + 4] == ["seeds 3", "visits 20,480", "cost % 50.0"]
+    assert "seconds 12.3" in rows and "Not shown" not in shown
+
+
+def on_terminal(width):
+    console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
+    console.print(seta.Comparison(cells_of(made_up()), made_up()).table(console))
+    return console.file.getvalue()
 
 
 def test_a_pipe_gets_whole_lines():

@@ -6,10 +6,8 @@ and says so in a word, so that nothing hangs on colour.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from html import escape
-from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 from seta.comparison.cells import Cell, Cells
@@ -18,8 +16,7 @@ from seta.comparison.statistics import Difference
 from seta.comparison.verdict import digits_of, interval, number
 
 if TYPE_CHECKING:
-    from rich.console import Console, ConsoleOptions, Group
-    from rich.table import Table
+    from rich.console import Group, RenderableType
 
 NONE = "–"  # noqa: RUF001
 
@@ -111,56 +108,25 @@ def _way(cells: Cells, way: Difference | None, measure: str, digits: int) -> str
     return interval(way, digits) + word
 
 
-NARROW: tuple[frozenset[str], ...] = tuple(
-    frozenset(left_out)
-    for left_out in ((), ("visits",), ("visits", "seconds"), ("visits", "seconds", "cost %"))
-)
-"""The columns that a terminal goes without: as few of them as its width allows."""
+SPARE = ("visits", "seconds", "cost %", "seeds", f"to {FULL}")
+"""The columns that a terminal goes without where it is narrow, the first one first."""
 
 
 def for_terminal(cells: Cells, title: str) -> Group:
     """Returns the tables for a terminal, one for each measure, made with rich."""
     from rich.console import Group
+    from rich.text import Text
 
-    tables = (
-        _Fitting(f"{title}; {direction(cells, measure)}", *texts(cells, measure))
-        for measure in cells.measures
-    )
-    return Group(*tables, legend(cells))
+    from seta.terminal import FittingTable
 
-
-@dataclass(frozen=True)
-class _Fitting:
-    """A table of as many columns as there is room for."""
-
-    title: str
-    headings: Sequence[str]
-    body: Sequence[Sequence[str]]
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
-        """Makes the table: asked by rich, when it is printed."""
-        for left_out in NARROW:
-            table = self._without(left_out)
-            if console.measure(table, options=options.update(width=1000)).maximum <= console.width:
-                break
-        yield table
-
-    def _without(self, left_out: Collection[str]) -> Table:
-        from rich.box import SIMPLE
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table(box=SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
-        table.title = Text(self.title)  # no markup: brackets are brackets
-        table.title_justify, table.title_style = "left", "bold"
-        kept = [heading not in left_out for heading in self.headings]
-        for place, heading in enumerate(compress(self.headings, kept)):
-            text = heading.replace(EQUAL_COST, EQUAL_COST.replace(" equal", "\nequal"))
-            table.add_column(Text(text), justify="right" if place else "left", no_wrap=not place)
-        for row in self.body:
-            texts = map(Text, compress(row, kept))
-            table.add_row(*texts, style="bold" if any(map(_clear, row)) else None)
-        return table
+    parts: list[RenderableType] = []
+    for measure in cells.measures:
+        headings, body = texts(cells, measure)
+        headings[headings.index(f"to {EQUAL_COST}")] = f"to {FULL} at\nequal cost"
+        clear = [number for number, row in enumerate(body) if any(map(_clear, row))]
+        parts.append(Text(f"{title}; {direction(cells, measure)}", style="bold"))
+        parts.append(FittingTable(headings, body, spare=SPARE, bold=clear))
+    return Group(*parts, legend(cells))
 
 
 def for_text(cells: Cells) -> str:

@@ -53,6 +53,7 @@ class Request:
         sharding: "replicated" or "sharded".
         drop_last: Whether the remainder of an epoch that keeps all samples is left out.
         bandwidth: Bytes per second that a rank sends, and receives; None: not known.
+        price: Of an hour of a rank, in any currency; None: not known.
     """
 
     samples: int
@@ -67,6 +68,7 @@ class Request:
     sharding: Sharding
     drop_last: bool
     bandwidth: float | None
+    price: float | None = None
 
     def __post_init__(self) -> None:
         """Checks what the choices must have in common."""
@@ -81,6 +83,11 @@ class Request:
                 f"--batch-size {self.batch_size}: {self.ranks:,} ranks make that a global batch of "
                 f"{whole:,}, more than the {self.samples:,} samples; give at most "
                 f"{self.samples // self.ranks}, or fewer --ranks"
+            )
+        if self.price is not None and self.throughput is None:
+            raise PlanError(
+                f"--price {self.price:g}: needs the hours of the run; give --throughput, the "
+                "samples per second that a rank trains"
             )
         if self.sharding == "sharded":
             self._check_shards()
@@ -148,6 +155,7 @@ def read(options: Mapping[str, str | None], *, drop_last: bool = False) -> Reque
         ),
         drop_last=drop_last,
         bandwidth=None if bandwidth is None else bandwidth * 1e9,
+        price=_rate(given, "price", "the price of an hour of a rank, such as 2.5"),
     )
 
 

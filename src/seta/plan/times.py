@@ -61,8 +61,11 @@ class Times:
         return self.choose + self.order + self.record + (self.exchange or 0.0)
 
     @property
+    def run(self) -> float | None:
+        """What an epoch takes: training, and all that choosing adds to it."""
+        return None if self.train is None else self.train + self.overhead
+
+    @property
     def saved(self) -> float | None:
         """What an epoch is shorter than one of full training."""
-        if self.train is None or self.full is None:
-            return None
-        return self.full - self.train - self.overhead
+        return None if self.run is None or self.full is None else self.full - self.run

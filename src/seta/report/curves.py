@@ -52,7 +52,8 @@ def curves_figure(snapshots: Sequence[Snapshot], *, title: str) -> "Figure":
         snapshots: At least one; their histograms must have losses.
         title: Of the figure.
     """
-    figure = blank_figure(figsize=(3.4 * max(2, len(snapshots)), 4.6), dpi=150, layout="constrained")
+    size = (3.4 * max(2, len(snapshots)), 4.6)
+    figure = blank_figure(figsize=size, dpi=150, layout="constrained")
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
     entries: dict[str, Artist] = {}
     panels = list(figure.subplots(1, len(snapshots), squeeze=False)[0])

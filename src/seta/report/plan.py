@@ -1,20 +1,21 @@
-"""The plan of a run: as tables for the terminal (rich), and as plain data for programs.
+"""The plan of a run: as tables for a terminal, and as plain data for programs.
 
 Reads a `Plan` and a `Calibration`, and computes nothing that they do not have.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from seta.plan import Calibration, Plan
-from seta.report.units import count, digits, in_bytes, in_time, many, percent
+from seta.plan import Calibration, Plan, Times
+from seta.report.units import count, digits, in_bytes, in_time, many, money, percent
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
+
+    from seta.terminal import FigureList, FittingTable
 
 __all__ = ["plan_dict", "print_plan"]
 
@@ -37,7 +38,7 @@ def print_plan(plan: Plan, calibration: Calibration, console: Console) -> None:
     console.print(_lengths(plan))
     for remark in _remarks(plan):
         console.print(remark, markup=False, highlight=False)
-    console.print(_figures(plan, calibration))
+    console.print(_figures(plan, calibration), highlight=False)
 
 
 def _head(plan: Plan) -> Iterator[str]:
@@ -47,38 +48,32 @@ def _head(plan: Plan) -> Iterator[str]:
     yield f"seta plan: {many(run.epochs, 'epoch')} of {run.policy}, {budget}{losses}"
     where = f"{many(run.ranks, 'rank')} on {many(run.nodes, 'node')}"
     dropped = ", incomplete ones dropped" if run.drop_last else ""
-    sizes = f"{many(run.samples, 'sample')}, {where}, batches of {run.batch_size:,}"
-    yield f"{sizes}{dropped}"
+    batches = f"batches of {many(run.batch_size, 'sample')} per rank"
+    yield f"{many(run.samples, 'sample')}, {where}, {batches}{dropped}"
 
 
-def _lengths(plan: Plan) -> Table:
-    """The epochs of a plan as a rich table."""
-    from rich.box import SIMPLE
-    from rich.table import Table
+def _lengths(plan: Plan) -> FittingTable:
+    """The epochs of a plan."""
+    from seta.terminal import FittingTable
 
-    run = plan.request
-    table = Table(box=SIMPLE, padding=(0, 2, 0, 0), show_footer=run.epochs > 1)
-    table.add_column("Epoch", footer="all", no_wrap=True)
-    totals = {
-        "Samples trained": count(plan.visits, plan.exact),
-        "Steps": count(plan.steps, plan.exact),
-        "Of full": percent(plan.visits / plan.full_visits),
-    }
-    for header, total in totals.items():
-        table.add_column(header, footer=total, justify="right", no_wrap=True)
+    run, rows = plan.request, []
     for number, epoch in enumerate(plan.epochs):
         if run.epochs > _ALL_SHOWN and _FIRST <= number < run.epochs - _LAST:
             if number == _FIRST:
-                table.add_row("...")
+                rows.append(["...", "", "", ""])
             continue
         trained = epoch.share * run.ranks
-        table.add_row(
-            str(number),
-            count(trained, plan.exact),
-            count(epoch.steps, plan.exact),
-            percent(trained / run.sizes.most),
-        )
-    return table
+        rows.append(_length(plan, str(number), trained, epoch.steps, run.sizes.most))
+    if run.epochs > 1:
+        rows.append(_length(plan, "all", plan.visits, plan.steps, plan.full_visits))
+    headings = ["Epoch", "Samples\ntrained", "Steps", "Of full\ntraining"]
+    return FittingTable(headings, rows, spare=["Steps"], total=run.epochs > 1)
+
+
+def _length(plan: Plan, name: str, trained: int, steps: int, full: int) -> list[str]:
+    """A row of the table of epochs."""
+    figures = (count(trained, plan.exact), count(steps, plan.exact), percent(trained / full))
+    return [name, *figures]
 
 
 def _remarks(plan: Plan) -> Iterator[str]:
@@ -87,44 +82,34 @@ def _remarks(plan: Plan) -> Iterator[str]:
     if not plan.exact:
         yield (
             f"These lengths are an estimate: {run.policy} asked about made-up losses (gamma, shape "
-            "2). Yours decide; --budget 0.6 would make every length known.\n"
+            "2). Yours decide; --budget 0.6 would make every length known."
         )
     if run.classes is not None:
         yield (
             f"{run.policy} looks at classes: {run.classes:,} of equal size and with equal losses "
-            "here; --classes says how many yours are.\n"
+            "here; --classes says how many yours are."
         )
     if plan.partition and plan.left_over > _UNEVEN:
         fewer, more = plan.even_ranks
         yield (
             f"{percent(plan.left_over)} of the chosen samples are left over: {run.ranks:,} ranks "
             f"do not divide the {plan.partition.shards:,} shards. {fewer:,} or {more:,} ranks "
-            "would.\n"
+            "would."
         )
 
 
-def _figures(plan: Plan, calibration: Calibration) -> Table:
-    """All other figures as a rich table, in sections."""
-    from rich.table import Table
-    from rich.text import Text
+def _figures(plan: Plan, calibration: Calibration) -> FigureList:
+    """All other figures, in sections."""
+    from seta.terminal import FigureList
 
-    table = Table(box=None, padding=(0, 2, 0, 1), show_header=False)
-    table.add_column(no_wrap=True)
-    table.add_column(justify="right", no_wrap=True)
-    table.add_column(style="dim")
-    sections = {
-        "Memory": _memory(plan),
-        "Exchange": _exchange(plan),
-        "Average epoch": _times(plan, calibration),
-        "Whole run": _saved(plan, calibration),
-    }
-    for title, lines in sections.items():
-        table.add_row(Text(title, style="bold"))
-        for line in lines:
-            table.add_row(f"  {line.what}", line.figure, line.note)
-        if title != [*sections][-1]:
-            table.add_row()
-    return table
+    return FigureList(
+        {
+            "Memory": list(_memory(plan)),
+            "Exchange": list(_exchange(plan)),
+            "Average epoch": list(_times(plan, calibration)),
+            "Whole run": list(_whole(plan, calibration)),
+        }
+    )
 
 
 def _memory(plan: Plan) -> Iterator[Line]:
@@ -162,11 +147,12 @@ def _exchange(plan: Plan) -> Iterator[Line]:
 
 def _times(plan: Plan, calibration: Calibration) -> Iterator[Line]:
     run, times = plan.request, plan.times(calibration)
-    timed = f"{digits(calibration.choose_ns)} ns per sample, timed here"
+    timed = f"{in_time(1e-9 * calibration.choose_ns)} per sample, timed here"
     if calibration.crowded(run.node_ranks) > 1:
         timed += f"; {run.node_ranks} ranks on {many(calibration.cores, 'core')}"
     yield Line("choosing", in_time(times.choose), timed)
-    looked_up = f"{digits(calibration.order_ns)} ns per sample trained, spread over the epoch"
+    each = in_time(1e-9 * calibration.order_ns)
+    looked_up = f"{each} per sample trained, spread over the epoch"
     yield Line("order", in_time(times.order), looked_up)
     if times.record:
         yield Line("recording", in_time(times.record), "of what all ranks trained, at its end")
@@ -180,18 +166,31 @@ def _times(plan: Plan, calibration: Calibration) -> Iterator[Line]:
     yield Line("cost of pruning", percent(times.overhead / times.train), "of the training time")
 
 
-def _saved(plan: Plan, calibration: Calibration) -> Iterator[Line]:
+def _whole(plan: Plan, calibration: Calibration) -> Iterator[Line]:
     run, times = plan.request, plan.times(calibration)
     spared = plan.full_visits - plan.visits
     share = f"{percent(spared / plan.full_visits)} of the {plan.full_visits:,} of full training"
     yield Line("visits saved", count(spared, plan.exact), share)
-    if times.saved is None or times.full is None:
+    if times.run is None or times.full is None or times.saved is None:
         return
-    saved, full = times.saved * run.epochs, times.full * run.epochs
-    yield Line("time saved", in_time(saved), f"of {in_time(full)} of full training")
+    taken, full, saved = (run.epochs * one for one in (times.run, times.full, times.saved))
+    yield Line("time", in_time(taken), "training and choosing")
+    yield _spared("time", saved, in_time, f"of {in_time(full)} of full training")
+    hours = run.ranks / 3600
     if run.ranks > 1:
-        hours, of_full = (seconds * run.ranks / 3600 for seconds in (saved, full))
-        yield Line("rank-hours saved", digits(hours), f"of {digits(of_full)}")
+        yield Line("rank-hours", digits(taken * hours), f"{run.ranks:,} ranks")
+        yield _spared("rank-hours", saved * hours, digits, f"of {digits(full * hours)}")
+    if run.price is not None:
+        rate = hours * run.price
+        yield Line("cost", money(taken * rate), f"at {run.price:g} per rank-hour")
+        yield _spared("cost", saved * rate, money, f"of {money(full * rate)} of full training")
+
+
+def _spared(what: str, saved: float, shown: Callable[[float], str], note: str) -> Line:
+    """What is saved; or lost, where choosing costs more than it spares."""
+    if saved < 0:
+        return Line(f"{what} lost", shown(-saved), f"{note}: choosing costs more than it spares")
+    return Line(f"{what} saved", shown(saved), note)
 
 
 def plan_dict(plan: Plan, calibration: Calibration) -> dict[str, Any]:
@@ -212,6 +211,21 @@ def plan_dict(plan: Plan, calibration: Calibration) -> dict[str, Any]:
             "peak_of_node": memory.peak * run.node_ranks,
         },
         **{name: {**asdict(e), "network": e.network} for name, e in exchanges.items()},
-        "seconds": {**asdict(times), "overhead": times.overhead, "saved": times.saved},
+        "seconds": {
+            **asdict(times),
+            "overhead": times.overhead,
+            "run": times.run,
+            "saved": times.saved,
+        },
+        "cost": _costs(plan, times),
         "calibration": asdict(calibration),
     }
+
+
+def _costs(plan: Plan, times: Times) -> dict[str, float] | None:
+    """What the whole run costs, what full training would, and the difference."""
+    run = plan.request
+    if run.price is None or times.run is None or times.full is None or times.saved is None:
+        return None
+    rate = run.epochs * run.ranks / 3600 * run.price
+    return {"run": times.run * rate, "full": times.full * rate, "saved": times.saved * rate}

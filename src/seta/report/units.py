@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["count", "digits", "in_bytes", "in_time", "many", "percent"]
+__all__ = ["count", "digits", "in_bytes", "in_time", "many", "money", "percent"]
+
+_TIMES = (
+    (1e9, "ns", 1e-6),
+    (1e6, "µs", 1e-3),
+    (1e3, "ms", 1),
+    (1, "s", 120),
+    (1 / 60, "min", 7200),
+)  # times a second, and up to which seconds
 
 
 def in_bytes(count: float) -> str:
@@ -16,8 +24,8 @@ def in_bytes(count: float) -> str:
 
 def in_time(seconds: float) -> str:
     """Seconds for a person: three digits, in the unit that suits."""
-    for factor, unit, below in ((1e3, "ms", 1), (1, "s", 120), (1 / 60, "min", 7200)):
-        if abs(seconds) < below:
+    for factor, unit, below in _TIMES:
+        if abs(seconds) < below and (seconds or unit == "s"):
             return f"{digits(seconds * factor)} {unit}"
     return f"{digits(seconds / 3600)} h"
 
@@ -42,3 +50,8 @@ def percent(share: float) -> str:
 def many(count: int, noun: str, several: str | None = None) -> str:
     """A number of things: "1 rank", "8 ranks"; `several` where that is no "s" more."""
     return f"{count:,} {noun if count == 1 else several or noun + 's'}"
+
+
+def money(amount: float) -> str:
+    """An amount of money for a person, in whatever currency: cents up to a thousand."""
+    return f"{amount:,.0f}" if abs(amount) >= 1000 else f"{amount:.2f}"
