@@ -8,19 +8,20 @@ import json
 import re
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from inspect import getdoc, signature
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
+from rich.padding import Padding
+from rich.text import Text
 
 import seta
 from seta import policies
 from seta.demo.settings import DEFAULT_METHODS, METHODS
 from seta.extras import MissingExtra, require
+from seta.terminal import console_of, waiting
 
 __all__ = ["app"]
 
@@ -56,27 +57,25 @@ def _root(
 @app.command()
 def methods() -> None:
     """List the methods, with their settings and where they come from."""
-    table = Table(show_lines=True)
-    for header in ("Method", "Settings", "What it does, and its source"):
-        table.add_column(header)
+    console = console_of()
     for name, method in policies.REGISTRY.items():
-        settings = signature(method).parameters.values()
         policy = method()
-        values = ((one.name, getattr(policy, one.name)) for one in settings)
-        defaults = "\n".join(
-            f"{name}={type(value).__name__ + '()' if callable(value) else repr(value)}"
-            for name, value in values
+        values = ((one, getattr(policy, one)) for one in signature(method).parameters)
+        settings = ", ".join(
+            f"{one}={type(value).__name__ + '()' if callable(value) else repr(value)}"
+            for one, value in values
         )
-        table.add_row(name, defaults or "none", _described(method))
-    Console(highlight=False).print(table, markup=False)
+        console.print(Text(name, style="bold"))
+        for text in (*_described(method), f"Settings: {settings or 'none'}"):
+            console.print(Padding(Text(text), (0, 0, 0, 2), expand=False))
 
 
-def _described(method: Any) -> str:
+def _described(method: Any) -> list[str]:
     """The first sentence of a method's docstring, and its source if it names one."""
     text = " ".join((getdoc(method) or "").split())
     first = text.split(". ")[0].rstrip(".") + "."
     source = re.search(r"Source: .*?arXiv [\d.]+\d", text)
-    return f"{first}\n{source[0]}." if source else first
+    return [first, f"{source[0]}."] if source else [first]
 
 
 @app.command()
@@ -136,8 +135,8 @@ def demo(
     """
     with _told_kindly():
         require("seta demo", *_NEEDED)
-        console = Console(highlight=False)
-        with console.status("loading torch") if console.is_terminal else nullcontext():
+        console = console_of()
+        with waiting(console, "loading torch"):
             from seta.demo.driver import run_demo
         from seta.demo.settings import DemoSettings, named
 
@@ -241,8 +240,8 @@ def plan(
             "price": price,
         }
         planned = Plan(read(options, drop_last=drop_last), available_threads())
-        console = Console(highlight=False)
-        with console.status("timing this machine") if console.is_terminal else nullcontext():
+        console = console_of()
+        with waiting(console, "timing this machine"):
             calibration = calibrate(planned)
         if as_json:
             typer.echo(json.dumps(plan_dict(planned, calibration), indent=1))
@@ -385,7 +384,7 @@ def inspect(
             show=show,
             title=title,
             follow=follow,
-            console=Console(highlight=False),
+            console=console_of(),
         )
 
 

@@ -14,7 +14,7 @@ from tests.comparison.fake_runs import Job
 
 JOBS = [Job(seed, visits=1000, epochs=4) for seed in range(4)]
 CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-ROW = re.compile(r"(?P<name>.*?) +[━╸╺]+ +(?P<state>.*?) +[\d:]+ (?P<left>\S+)")
+ROW = re.compile(r"(?P<name>.*?) +[━╸╺]+ +(?P<state>.*?) +[\d:]+ elapsed, (?P<left>\S+) left")
 
 
 class Clock:
@@ -52,9 +52,13 @@ class Screen:
         """By the name before the bar."""
         return {row["name"]: row["left"] for row in self._rows()}
 
+    @property
+    def frame(self):
+        """The bars as they stand at the end."""
+        return CODES.sub("", self._file.getvalue().rpartition("\x1b[2K")[2])
+
     def _rows(self):
-        frame = CODES.sub("", self._file.getvalue().rpartition("\x1b[2K")[2])
-        return [re.fullmatch(ROW, row) for row in frame.splitlines()]
+        return [re.fullmatch(ROW, row.rstrip()) for row in self.frame.splitlines()]
 
 
 @pytest.fixture
@@ -113,8 +117,8 @@ def test_elsewhere_each_run_that_ends_is_a_line_with_the_time_left(log, clock):
             watcher.finished(0, job, line(job))
     told = "accuracy 0.8124, 1,000 visits (50.0 % saved), 12.3 s"
     assert log.lines == [
-        f"[3/6] train, seed 0: {told}; 3 min left",
-        f"[4/6] train, seed 1: {told}; 2 min left",
+        f"[3/6] train, seed 0: {told}; 0:01:00 elapsed, 0:03:00 left",
+        f"[4/6] train, seed 1: {told}; 0:02:00 elapsed, 0:02:00 left",
     ]
 
 
@@ -124,10 +128,10 @@ def test_elsewhere_there_are_at_most_two_lines_a_minute_in_between(log, clock):
             clock.now += 1.0
             watcher.epoch(0, JOBS[0], second // 40, second, 0.5 if second > 60 else None)
     assert log.lines == [
-        "[0/4] train, seed 0: epoch 0 of 4; 66 min left",
-        "[0/4] train, seed 0: epoch 1 of 4; 66 min left",
-        "[0/4] train, seed 0: epoch 2 of 4, 0.5; 65 min left",
-        "[0/4] train, seed 0: epoch 3 of 4, 0.5; 65 min left",
+        "[0/4] train, seed 0: epoch 0 of 4; 0:00:30 elapsed, 1:06:10 left",
+        "[0/4] train, seed 0: epoch 1 of 4; 0:01:00 elapsed, 1:05:40 left",
+        "[0/4] train, seed 0: epoch 2 of 4, 0.5; 0:01:30 elapsed, 1:05:10 left",
+        "[0/4] train, seed 0: epoch 3 of 4, 0.5; 0:02:00 elapsed, 1:04:40 left",
     ]
 
 
@@ -168,7 +172,7 @@ def times_left(log, clock, tell):
         tell(watcher)
         clock.now += 600.0  # so that a line is due
         watcher.epoch(1, JOBS[3], 1, 0, None)
-    return log.lines[-1].rpartition("; ")[2]
+    return log.lines[-1].rpartition(" elapsed, ")[2]
 
 
 def test_nothing_is_known_of_the_time_before_any_visit(log, clock):
@@ -180,7 +184,7 @@ def test_the_time_left_is_that_of_the_visits_left_at_the_speed_so_far(log, clock
         watcher.epoch(0, JOBS[0], 2, 500, None)
         watcher.epoch(1, JOBS[3], 2, 300, None)  # of which the end takes 300 back
 
-    assert times_left(log, clock, tell) == "70 min left"  # 500 of 4,000 took 10 minutes
+    assert times_left(log, clock, tell) == "1:10:00 left"  # 500 of 4,000 took 10 minutes
 
 
 def test_a_run_that_ended_early_counts_what_was_planned(log, clock):
@@ -188,7 +192,7 @@ def test_a_run_that_ended_early_counts_what_was_planned(log, clock):
         watcher.epoch(0, JOBS[0], 2, 500, None)
         watcher.finished(0, JOBS[0], line(JOBS[0], visits=600))
 
-    assert times_left(log, clock, tell) == "30 min left"
+    assert times_left(log, clock, tell) == "0:30:00 left"
 
 
 def test_runs_left_out_take_no_time(log, clock):
@@ -197,7 +201,7 @@ def test_runs_left_out_take_no_time(log, clock):
         watcher.left_out(JOBS[1])
         watcher.left_out(JOBS[2])
 
-    assert times_left(log, clock, tell) == "10 min left"
+    assert times_left(log, clock, tell) == "0:10:00 left"
     assert log.lines[-1].startswith("[1/2] ")
 
 
@@ -207,7 +211,7 @@ def test_runs_that_failed_at_once_tell_nothing_of_the_speed(log, clock):
         watcher.epoch(0, JOBS[1], 1, 900, None)
         watcher.failed(0, JOBS[1], "ValueError: no")
 
-    assert times_left(log, clock, tell) == "20 min left"  # for 2,000, when 1,000 took 10
+    assert times_left(log, clock, tell) == "0:20:00 left"  # for 2,000, when 1,000 took 10
     assert log.lines[-1].startswith("[2/4] ")
 
 
@@ -215,7 +219,7 @@ def test_nothing_is_left_at_the_end(log, clock):
     with display(log.console, JOBS[:1], already=0) as watcher:
         clock.now += 100.0
         watcher.finished(0, JOBS[0], line(JOBS[0], visits=10))
-    assert log.lines[0].endswith("; 0 min left")
+    assert log.lines[0].endswith("; 0:01:40 elapsed, 0:00:00 left")
 
 
 # Failures, on both
@@ -344,6 +348,30 @@ def test_on_a_terminal_the_time_left_follows_from_the_visits(terminal, clock):
             watcher.epoch(0, JOBS[0], epoch, 250 * epoch, None)
     assert terminal.time_left["all runs"] == "0:02:20"  # for 3,500 visits, 25 a second
     assert terminal.time_left["train, seed 0"] == "0:00:20"
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_a_narrow_terminal_gets_words_in_place_of_bars_and_no_figure_is_cut(terminal, clock, width):
+    terminal.console.width = width
+    job = Job(3, do="Full at equal cost 0.5", visits=1000, epochs=10)
+    with display(terminal.console, [job], already=0) as watcher:
+        watcher.started(0, job)
+        clock.now += 10.0
+        watcher.epoch(0, job, 1, 100, 0.81234)
+        clock.now += 10.0
+        watcher.epoch(0, job, 2, 200, None)
+    last = terminal.frame.splitlines()
+    assert max(map(len, last)) <= width and "…" not in terminal.frame and "━" not in terminal.frame
+    shown = " ".join(terminal.frame.split())
+    assert shown.startswith("all runs 20%, 0/1 runs, 0:00:20 elapsed, 0:01:20 left")
+    assert "Full at equal cost 0.5, seed 3 20%, epoch 2/10, 0.8123, 0:00:20 elapsed" in shown
+
+
+def test_the_output_of_a_notebook_gets_lines(terminal, monkeypatch):
+    monkeypatch.setenv("JPY_PARENT_PID", "1")
+    with display(terminal.console, JOBS, already=0) as watcher:
+        watcher.finished(0, JOBS[0], line(JOBS[0]))
+    assert len(terminal.lines) == 1 and terminal.lines[0].startswith("[1/4] train, seed 0: acc")
 
 
 @pytest.mark.parametrize("where", ["log", "terminal"])

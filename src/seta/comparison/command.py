@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
@@ -16,6 +15,7 @@ from seta.comparison.group import Group
 from seta.comparison.make import compare
 from seta.comparison.result import FILES, Comparison, Stopped
 from seta.comparison.target import TargetError, find, made
+from seta.terminal import console_of
 
 STOPPED = 130
 
@@ -56,7 +56,7 @@ def show(found: Comparison, out: Path) -> None:
     """Prints what a comparison came to, and where its files are; on the first of the processes."""
     if not Group().first:
         return
-    console = Console(highlight=False)
+    console = console_of()
     if found.lines:
         console.print(found.table(console), soft_wrap=not console.is_terminal)
     if console.is_terminal:
@@ -72,5 +72,5 @@ def show(found: Comparison, out: Path) -> None:
 
 def stopped() -> int:
     """Says that the runs were stopped; returns the exit code of Ctrl-C."""
-    Console(stderr=True).print("stopped: the same command goes on", highlight=False)
+    console_of(stderr=True).print("stopped: the same command goes on")
     return STOPPED

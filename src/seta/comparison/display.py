@@ -1,8 +1,9 @@
 """What is seen while runs are made: bars on a terminal, lines elsewhere.
 
-On a terminal there is a bar over all visits, with the time left, and a line per worker with its
-run, its epoch and the figure so far. Elsewhere (a log, a pipe) there is a line per run that ends,
-and at most two a minute in between. Needs rich.
+On a terminal there is a bar over all visits, with the time that has passed and that is left, and a
+bar per worker with its run, its epoch and the figure so far; a narrow one has the same in words.
+Elsewhere (a log, a pipe, a notebook) there is a line per run that ends, and at most two a minute in
+between. Needs rich.
 """
 
 from __future__ import annotations
@@ -10,22 +11,29 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TaskID,
     TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
+from rich.text import Text
 
 from seta.comparison.lines import Line
 from seta.comparison.runner import Job, Watcher
+from seta.terminal import is_live
 
 _SECONDS_BETWEEN_LINES = 30.0
+_ROOM_FOR_BARS = 110  # letters of a line
 _SPEED_SECONDS = 6 * 3600.0  # epochs may take minutes: the speed is taken over all that was seen
 
 
@@ -38,21 +46,51 @@ def display(console: Console, jobs: Sequence[Job], already: int) -> Iterator[Wat
         jobs: The runs to make.
         already: Runs that have a line from before.
     """
-    if not console.is_terminal or console.is_dumb_terminal:
+    if not is_live(console):
         yield _Lines(console, jobs, already)
         return
-    progress = Progress(
-        TextColumn("{task.description}", markup=False),  # names may have brackets
+    columns = _columns() if console.width >= _ROOM_FOR_BARS else (_InWords(),)
+    with Progress(*columns, console=console, speed_estimate_period=_SPEED_SECONDS) as progress:
+        yield _Bars(progress, jobs, already)
+
+
+def _columns() -> tuple[ProgressColumn, ...]:
+    """What a wide terminal shows of a task, on one line unless its name is long."""
+    name = Column(overflow="fold")
+    return (
+        TextColumn("{task.description}", markup=False, table_column=name),  # may have brackets
         BarColumn(bar_width=24),
         TaskProgressColumn(),
         TextColumn("{task.fields[state]}", markup=False),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        speed_estimate_period=_SPEED_SECONDS,
+        TimeElapsedColumn(Column(no_wrap=True)),
+        TextColumn("elapsed,"),
+        TimeRemainingColumn(table_column=Column(no_wrap=True)),
+        TextColumn("left"),
     )
-    with progress:
-        yield _Bars(progress, jobs, already)
+
+
+class _InWords(ProgressColumn):
+    """The same for a narrow one: a line with the name, and below it what would be bars."""
+
+    max_refresh = 0.5  # seconds between two
+
+    def render(self, task: Task) -> Text:
+        """Returns the words: asked by rich."""
+        left = "time left unknown"
+        if task.time_remaining is not None:
+            left = f"{_clock(task.time_remaining)} left"
+        parts = (
+            f"{task.percentage:.0f}%",
+            task.fields["state"],
+            f"{_clock(task.elapsed or 0.0)} elapsed",
+            left,
+        )
+        return Text(f"{task.description}\n  {', '.join(filter(None, parts))}")
+
+
+def _clock(seconds: float) -> str:
+    """Seconds as 0:02:20."""
+    return str(timedelta(seconds=round(seconds)))
 
 
 def result(line: Line) -> str:
@@ -125,12 +163,13 @@ class _Visits:
         self.all_runs -= 1
 
     @property
-    def left(self) -> str:
-        """Minutes left, at the speed so far."""
+    def times(self) -> str:
+        """How long it took so far, and what is left at that speed."""
+        elapsed = time.monotonic() - self._began
+        told = f"{_clock(elapsed)} elapsed"
         if not self.done:
-            return "time left unknown"
-        seconds = (time.monotonic() - self._began) * (self.total - self.done) / self.done
-        return f"{seconds / 60:.0f} min left"
+            return f"{told}, time left unknown"
+        return f"{told}, {_clock(elapsed * (self.total - self.done) / self.done)} left"
 
 
 class _Bars:
@@ -202,11 +241,11 @@ class _Lines:
         self._visits.reach(worker, visits)
         if time.monotonic() - self._last >= _SECONDS_BETWEEN_LINES:
             measured = "" if figure is None else f", {figure:.4g}"
-            self._print(f"{job.name}: epoch {done} of {job.epochs}{measured}; {self._visits.left}")
+            self._print(f"{job.name}: epoch {done} of {job.epochs}{measured}; {self._visits.times}")
 
     def finished(self, worker: int, job: Job, line: Line) -> None:
         self._visits.end(worker, job)
-        self._print(f"{job.name}: {result(line)}; {self._visits.left}")
+        self._print(f"{job.name}: {result(line)}; {self._visits.times}")
 
     def failed(self, worker: int, job: Job, reason: str) -> None:
         self._visits.fail(worker, job)

@@ -193,11 +193,10 @@ class Runs:
         if not progress or not missing:
             yield Silent()
             return
-        from rich.console import Console
-
         from seta.comparison.display import display
+        from seta.terminal import console_of
 
-        console = Console(stderr=True, highlight=False)
+        console = console_of(stderr=True)
         to_file = not console.is_terminal
         self.show = lambda comparison: console.print(comparison.table(console), soft_wrap=to_file)
         with display(console, missing, len(self.planned) - len(missing)) as watcher:

@@ -117,7 +117,7 @@ def for_terminal(cells: Cells, title: str) -> Group:
     from rich.console import Group
     from rich.text import Text
 
-    from seta.terminal import FittingTable
+    from seta.fitting import FittingTable
 
     parts: list[RenderableType] = []
     for measure in cells.measures:

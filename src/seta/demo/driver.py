@@ -27,6 +27,7 @@ from seta.engine import Pruner
 from seta.extras import MissingExtra
 from seta.report import page
 from seta.report.units import many
+from seta.terminal import is_live
 
 __all__ = ["CURVES", "PAGE", "run_demo"]
 
@@ -155,7 +156,7 @@ def _load(settings: DemoSettings, recipe: Recipe, console: Console) -> ImageData
 @contextmanager
 def decoding(console: Console, name: str) -> Iterator[Callable[[int, int], None]]:
     """Show how far the decoding of a file is; yields what to call with (done, total)."""
-    if not console.is_terminal or console.is_dumb_terminal:
+    if not is_live(console):
         console.print(f"decoding {name} ...", markup=False, highlight=False)
         yield lambda done, total: None
         return

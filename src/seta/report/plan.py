@@ -15,7 +15,7 @@ from seta.report.units import count, digits, in_bytes, in_time, many, money, per
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from seta.terminal import FigureList, FittingTable
+    from seta.fitting import FigureList, FittingTable
 
 __all__ = ["plan_dict", "print_plan"]
 
@@ -54,7 +54,7 @@ def _head(plan: Plan) -> Iterator[str]:
 
 def _lengths(plan: Plan) -> FittingTable:
     """The epochs of a plan."""
-    from seta.terminal import FittingTable
+    from seta.fitting import FittingTable
 
     run, rows = plan.request, []
     for number, epoch in enumerate(plan.epochs):
@@ -100,7 +100,7 @@ def _remarks(plan: Plan) -> Iterator[str]:
 
 def _figures(plan: Plan, calibration: Calibration) -> FigureList:
     """All other figures, in sections."""
-    from seta.terminal import FigureList
+    from seta.fitting import FigureList
 
     return FigureList(
         {

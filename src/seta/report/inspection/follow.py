@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,6 +15,7 @@ from seta.comparison.target import TargetError, find, made
 from seta.report.inspection.make import Inspection
 from seta.report.inspection.states import file_of, read
 from seta.report.units import in_bytes
+from seta.terminal import waiting
 
 _FAILS = (ValueError, TypeError, OSError)
 _WAIT = 2.0  # seconds between two looks
@@ -139,7 +139,7 @@ def _own(option: str, text: str | None, *, beside: str | None = None, call: bool
 
 
 def _write(inspection: Inspection, files: Sequence[Path], out: Path, console: Console) -> None:
-    with console.status(f"reading {files[0]}") if console.is_terminal else nullcontext():
+    with waiting(console, f"reading {files[0]}"):
         saved = [read(path) for path in files]
         latest = max(file_of(path).stat().st_mtime for path in files)
         moment = datetime.fromtimestamp(latest).strftime("%Y-%m-%d %H:%M:%S")
