@@ -29,7 +29,7 @@ SOURCES := $(shell find src -not -name '__pycache__' -not -name '*.pyc') README.
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 24
 
-demo: $(PACKAGE) ## compare methods with full training on real data, in a minute; prints where the results are
+demo: $(PACKAGE) ## compare methods with full training on real data, in about two minutes on two cores; prints where the results are
 	$(BIN)/seta demo
 
 quick: $(DEPENDENCIES) ## a first answer in two minutes: engine, methods and PyTorch layer, from src/, without processes

@@ -63,6 +63,7 @@ def test_without_a_command_the_help_is_shown():
     ("options", "message"),
     [
         (["--method", "seta", "--method", "magic"], "error: --method magic: is none of SeTa, "),
+        (["--case", "Wrong", "--case", "hard"], "error: --case hard: is none of plain, wrong, "),
         (["--budget", 0.5, "--budget", 50], "error: --budget must lie in (0, 1), got 50: "),
         (["--epochs", 1, "--budget", 0.001], "error: budgets must leave at least one batch"),
         (["--epochs", 0], "error: --epochs must lie between 1 and 10,000, got 0"),
@@ -81,7 +82,7 @@ def test_what_cannot_be_done_is_refused_in_one_line(options, message, tmp_path):
     assert result.exit_code == 2
     assert message in result.stderr
     assert "Traceback" not in result.output
-    assert not list(tmp_path.glob("out/*.png"))
+    assert not list(tmp_path.rglob("*.png"))
 
 
 FIGURE = re.compile(r"\d[\d.,]*\d|\d")

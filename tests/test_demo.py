@@ -18,10 +18,12 @@ from typer.testing import CliRunner
 
 from seta.commands import app
 from seta.comparison import lines
-from seta.demo.settings import DEFAULT_METHODS, METHODS
+from seta.demo.settings import CASES, DURATION, METHODS
 
 FILES = ("comparison.md", "comparison.html", "comparison.png", "keep-curves.png", "samples.html")
-SMALL = ("--seeds", 1, "--epochs", 4)
+SHORT = ("--seeds", 1, "--epochs", 4)
+SMALL = ("--case", "plain", *SHORT)
+PLAIN = CASES["plain"].methods
 FULL = 1078 - 1078 % 64  # samples of an epoch of full training: every batch is full
 
 
@@ -33,8 +35,8 @@ def demo(*options, code=0):
     return result
 
 
-def runs(folder):
-    return lines.read(folder / "runs.jsonl")
+def runs(folder, case="plain"):
+    return lines.read(folder / case / "runs.jsonl")
 
 
 def colours(path):
@@ -45,18 +47,18 @@ def colours(path):
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    """A demo as it is without options, but one seed and four epochs: its result and its folder."""
+    """The plain case with one seed and four epochs: its result and its folder."""
     out = tmp_path_factory.mktemp("demo") / "deep" / "results"
     return demo(*SMALL, "--out", out), out
 
 
 def test_the_table_holds_every_method_and_the_files_are_named(small):
     result, out = small
-    for method in ("Full", "Full at equal cost 0.5", *(f"{name} 0.5" for name in DEFAULT_METHODS)):
+    for method in ("Full", "Full at equal cost 0.5", *(f"{name} 0.5" for name in PLAIN)):
         assert f"\n{method} " in result.stdout
     for name in FILES:
-        assert str(out / name) in result.stdout
-        assert (out / name).stat().st_size > 0
+        assert str(out / "plain" / name) in result.stdout
+        assert (out / "plain" / name).stat().st_size > 0
     assert "\x1b" not in result.output
     assert "[7/7] RS2 0.5, seed 0: accuracy % " in result.stderr
 
@@ -65,13 +67,13 @@ def test_the_data_is_named_before_the_runs_and_in_the_files(small):
     result, out = small
     assert "1,078 images to train on, 719 held out" in result.stdout
     for name in ("comparison.md", "comparison.html"):
-        text = (out / name).read_text()
+        text = (out / "plain" / name).read_text()
         assert "seta demo: scikit-learn" in text and "on 719 held-out images" in text
 
 
 def test_full_is_always_there_and_all_others_train_half_of_its_visits(small):
     visits = {line["method"]: line["visits"] for line in runs(small[1])}
-    assert list(visits) == ["Full", "Full at equal cost", *DEFAULT_METHODS]
+    assert list(visits) == ["Full", "Full at equal cost", *PLAIN]
     assert visits.pop("Full") == 4 * FULL
     assert set(visits.values()) == {2 * FULL}
 
@@ -91,23 +93,23 @@ def line_device():
 
 @pytest.mark.parametrize("name", ["comparison.png", "keep-curves.png"])
 def test_the_pictures_are_not_blank(small, name):
-    assert colours(small[1] / name) > 50
+    assert colours(small[1] / "plain" / name) > 50
 
 
 def test_a_second_call_makes_no_run_again(small):
-    result, out = small
+    result, out = small[0], small[1] / "plain"
     before = {path.name: path.read_bytes() for path in out.glob("*.jsonl")}
     picture = (out / "keep-curves.png").stat().st_mtime_ns
-    again = demo(*SMALL, "--out", out)
+    again = demo(*SMALL, "--out", small[1])
     assert again.stdout == result.stdout and again.stderr == ""
     assert {path.name: path.read_bytes() for path in out.glob("*.jsonl")} == before
     assert (out / "keep-curves.png").stat().st_mtime_ns == picture
 
 
 def test_a_changed_setting_is_told_and_nothing_is_lost(small):
-    out = small[1]
+    out = small[1] / "plain"
     before = (out / "runs.jsonl").read_bytes()
-    told = demo("--seeds", 1, "--epochs", 5, "--out", out, code=2).stderr
+    told = demo(*SMALL[:-1], 5, "--out", small[1], code=2).stderr
     assert told.startswith("error: out holds runs that were made otherwise: epochs was 4 and is 5")
     assert (out / "runs.jsonl").read_bytes() == before
 
@@ -115,7 +117,7 @@ def test_a_changed_setting_is_told_and_nothing_is_lost(small):
 def test_methods_and_budgets_may_be_repeated_in_any_case(tmp_path):
     demo(
         "--method", "rcap", "--method", "UCB", "--method", "ucb", "--budget", 0.5, "--budget", 0.25,
-        "--seeds", 2, "--epochs", 2, "--out", tmp_path,
+        "--seeds", 2, "--epochs", 2, "--case", "plain", "--out", tmp_path,
     )  # fmt: skip
     found = [(line["method"], line["budget"], line["seed"]) for line in runs(tmp_path)]
     at_budgets = [(m, b) for b in (0.5, 0.25) for m in ("Full at equal cost", "RCAP", "UCB")]
@@ -123,10 +125,42 @@ def test_methods_and_budgets_may_be_repeated_in_any_case(tmp_path):
 
 
 def test_full_alone_shows_what_fewer_epochs_cost(tmp_path):
-    output = demo("--method", "full", "--seeds", 1, "--epochs", 1, "--out", tmp_path).output
+    output = demo("--method", "full", *SMALL[:-1], 1, "--out", tmp_path).output
     assert [line["method"] for line in runs(tmp_path)] == ["Full", "Full at equal cost"]
-    assert (tmp_path / "comparison.png").is_file()
-    assert not (tmp_path / "keep-curves.png").exists() and "keep-curves" not in output
+    assert (tmp_path / "plain" / "comparison.png").is_file()
+    assert not (tmp_path / "plain" / "keep-curves.png").exists() and "keep-curves" not in output
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A demo as it is without options, but for one seed and four epochs."""
+    out = tmp_path_factory.mktemp("demo")
+    return demo(*SHORT, "--out", out), out
+
+
+def test_without_options_the_plain_case_comes_first_and_the_one_where_choosing_pays_last(whole):
+    result, out = whole
+    plain, wrong = (result.stdout.index(f"\n{out / case}/comp") for case in ("plain", "wrong"))
+    assert plain < result.stdout.rindex("30 % of the labels wrong, 1,078 samples") < wrong
+    methods = [line["method"] for line in runs(out, "wrong")]
+    assert methods == ["Full", "Full at equal cost", *CASES["wrong"].methods]
+    assert (out / "wrong" / "samples.html").stat().st_size > 0
+    assert "323 of the 1,078 labels trained on are wrong" in result.stdout
+
+
+def test_how_long_it_takes_is_said_alike_everywhere():
+    help_text = " ".join(demo("--help").output.split())
+    assert f"Without options it takes {DURATION}." in help_text
+    root = Path(__file__).resolve().parents[1]
+    assert f"on real data, in {DURATION};" in (root / "Makefile").read_text(encoding="utf-8")
+
+
+def test_classes_of_unequal_size_are_a_case(tmp_path):
+    output = demo("--case", "Unequal", *SHORT, "--method", "RCAP", "--out", tmp_path).output
+    assert "The most frequent class has 110 images to train on, the rarest 5;" in output
+    full, *_ = runs(tmp_path, "unequal")
+    assert full["settings"]["n"] == 367 and full["settings"]["held_out"] == 719
+    assert not (tmp_path / "plain").exists()
 
 
 def stripes():
@@ -211,7 +245,7 @@ def test_a_run_that_fails_makes_the_exit_code(tmp_path, monkeypatch):
     monkeypatch.setattr("seta.demo.train.accuracy", lambda net, held_out: float("nan"))
     output = demo("--method", "Full", *SMALL, "--out", tmp_path, code=1).output
     assert "Runs that failed" in output and "a run that diverged" in output
-    assert not runs(tmp_path) and not (tmp_path / "comparison.png").exists()
+    assert not runs(tmp_path) and not (tmp_path / "plain" / "comparison.png").exists()
 
 
 def interrupted(out, ready, *options):
@@ -237,29 +271,30 @@ def interrupted(out, ready, *options):
 @pytest.mark.processes
 @pytest.mark.skipif(os.name == "nt", reason="sends SIGINT, which Windows does not have")
 def test_ctrl_c_leaves_what_was_measured_and_the_same_command_goes_on(tmp_path):
-    options = ("--epochs", "6", "--method", "SeTa", "--seeds", "2")
+    options = ("--case", "plain", "--epochs", "6", "--method", "SeTa", "--seeds", "2")
     code, output, errors = interrupted(tmp_path, lambda: len(runs(tmp_path)) >= 3, *options)
     assert code == 130
     assert "stopped: the same command goes on" in errors and "Traceback" not in errors
     made = runs(tmp_path)
     assert 3 <= len(made) < 6
     assert "\nSeTa 0.5 " in output and "Stopped before all runs were made." in output
-    assert "Stopped before all" in (tmp_path / "comparison.md").read_text()
+    assert "Stopped before all" in (tmp_path / "plain" / "comparison.md").read_text()
     assert "\x1b" not in output
     for name in FILES:
-        assert str(tmp_path / name) in output and (tmp_path / name).stat().st_size > 0
+        path = tmp_path / "plain" / name
+        assert str(path) in output and path.stat().st_size > 0
     result = demo(*options, "--out", tmp_path)
     assert runs(tmp_path)[: len(made)] == made and len(runs(tmp_path)) == 6
-    assert "Stopped" not in result.stdout + (tmp_path / "comparison.md").read_text()
+    assert "Stopped" not in result.stdout + (tmp_path / "plain" / "comparison.md").read_text()
 
 
 @pytest.mark.processes
 @pytest.mark.skipif(os.name == "nt", reason="sends SIGINT, which Windows does not have")
 def test_ctrl_c_before_anything_was_measured_is_no_error(tmp_path):
-    ready = (tmp_path / ".lock").exists
+    ready = (tmp_path / "plain" / ".lock").exists
     code, _, errors = interrupted(tmp_path, ready, "--epochs", "9999")
     # Where the interrupt falls into code that is run from text, as dataclasses make it, CPython
     # ends itself by the signal whatever the exit code; a shell sees 130 either way.
     assert code in (130, -signal.SIGINT)
     assert "stopped" in errors and "Traceback" not in errors
-    assert not runs(tmp_path) and not (tmp_path / "comparison.png").exists()
+    assert not runs(tmp_path) and not (tmp_path / "plain" / "comparison.png").exists()

@@ -19,7 +19,7 @@ from rich.text import Text
 
 import seta
 from seta import policies
-from seta.demo.settings import DEFAULT_METHODS, METHODS
+from seta.demo.settings import CASES, METHODS
 from seta.extras import MissingExtra, require
 from seta.terminal import console_of, waiting
 
@@ -101,7 +101,16 @@ def demo(
         typer.Option(
             metavar="NAME",
             help=f"A method to compare; may be repeated. One of {', '.join(METHODS)}. By default "
-            f"{', '.join(DEFAULT_METHODS)}. Full, and Full at equal cost, are always there.",
+            "a few that suit the case. Full, and Full at equal cost, are always there.",
+        ),
+    ] = None,
+    case: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="What is made of the images that are trained on; may be repeated: "
+            + ", ".join(f"{name} ({one.about})" for name, one in CASES.items())
+            + ". By default plain, and of the digits wrong, too.",
         ),
     ] = None,
     budget: Annotated[
@@ -113,7 +122,12 @@ def demo(
         ),
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(help="Epochs of full training. By default 10; files: 15.")
+        int | None,
+        typer.Option(
+            help="Epochs of full training. By default 10, of files 15; "
+            + ", ".join(f"{name}: {one.epochs}" for name, one in CASES.items() if one.epochs)
+            + "."
+        ),
     ] = None,
     seeds: Annotated[
         int | None,
@@ -131,7 +145,8 @@ def demo(
 ) -> None:
     """Train a small net with and without pruning, and compare: `seta compare`, ready to run.
 
-    Stop it and give the same command again: it goes on.
+    Without options it takes about two minutes on two cores. Stop it and give the same command
+    again: it goes on.
     """
     with _told_kindly():
         require("seta demo", *_NEEDED)
@@ -144,7 +159,8 @@ def demo(
             out=out,
             data=data,
             test=test,
-            methods=named(method or DEFAULT_METHODS),
+            cases=named(case or (), "case", CASES),
+            methods=named(method or (), "method", METHODS),
             budgets=tuple(dict.fromkeys(budget or (0.5,))),
             epochs=epochs,
             seeds=seeds,

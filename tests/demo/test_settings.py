@@ -1,19 +1,26 @@
 import pytest
 
 from seta import policies
-from seta.demo.settings import DEFAULT_METHODS, METHODS, DemoError, DemoSettings, named
+from seta.demo.settings import CASES, METHODS, DemoError, DemoSettings, named
 
 
 def test_methods_are_known_in_any_case_and_taken_once():
-    assert named(["SeTa", "ucb", "SETA"]) == ("SeTa", "UCB")
-    assert named(DEFAULT_METHODS) == DEFAULT_METHODS
+    assert named(["SeTa", "ucb", "SETA"], "method", METHODS) == ("SeTa", "UCB")
     assert tuple(policies.REGISTRY) == METHODS
+    for case in CASES.values():
+        assert named(case.methods, "method", METHODS) == case.methods
+
+
+def test_the_digits_have_a_case_where_choosing_pays_and_files_are_taken_as_they_are(tmp_path):
+    assert DemoSettings(tmp_path).shown == ("plain", "wrong")
+    assert DemoSettings(tmp_path, data=tmp_path / "x.npz").shown == ("plain",)
+    assert DemoSettings(tmp_path, cases=("unequal",)).shown == ("unequal",)
 
 
 @pytest.mark.parametrize("name", ["best", "", "SeTa,UCB", "Full at equal cost"])
 def test_a_name_that_is_no_methods_is_refused_with_those_that_are(name):
     with pytest.raises(DemoError, match=f"--method {name}: is none of SeTa, Learnable, "):
-        named(["SeTa", name])
+        named(["SeTa", name], "method", METHODS)
 
 
 @pytest.mark.parametrize(

@@ -73,8 +73,8 @@ def test_the_selection_can_be_looked_at_when_an_epoch_begins():
     assert seen == [(0, 1078, 1024), (1, 1078 % 64, 1024)]
 
 
-def test_four_epochs_of_the_first_whole_run_of_seta_are_drawn(tmp_path):
-    curves = KeepCurves(["Random", "SeTa", "UCB"])
+def test_four_epochs_of_the_first_whole_run_of_the_first_method_are_drawn(tmp_path):
+    curves = KeepCurves(["Full", "SeTa", "UCB"])
     curves.save(tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists()
     train("Random", epochs=10, look=curves.look)

@@ -19,8 +19,9 @@ from rich.progress import Progress
 from seta.comparison.command import show, stopped
 from seta.comparison.make import compare
 from seta.comparison.result import Comparison, Stopped
+from seta.demo.cases import planted
 from seta.demo.data import ImageData, load_digits, load_file
-from seta.demo.settings import DemoError, DemoSettings
+from seta.demo.settings import CASES, DemoError, DemoSettings
 from seta.demo.snapshots import KeepCurves
 from seta.demo.train import ImageTraining, Recipe, batch_as_is, tensors
 from seta.engine import Pruner
@@ -37,7 +38,7 @@ _FEWEST_BATCHES = 8  # of an epoch, where there are few images
 
 
 def run_demo(settings: DemoSettings, console: Console) -> int:
-    """Run the demo and leave its results in `settings.out`.
+    """Run the demo and leave its results in `settings.out`, in a folder for each case.
 
     Returns:
         The exit code: 0; 1 if runs have failed; 130 if they were stopped by Ctrl-C.
@@ -46,42 +47,54 @@ def run_demo(settings: DemoSettings, console: Console) -> int:
         DemoError: Something that was asked for cannot be done.
     """
     recipe = Recipe(device=_device(settings.device))
-    _make_folder(settings.out)
-    data = _load(settings, recipe, console)
-    recipe = replace(recipe, batch_size=_batch_size(len(data.train), recipe.batch_size))
-    curves = KeepCurves(settings.methods)
-    for line in _announced(data, recipe):
-        console.print(line, markup=False, highlight=False)
-    code = 0
-    try:
-        found = _compare(settings, data, recipe, curves)
-    except Stopped as error:
-        found, code = error.comparison, stopped()
-        found = replace(found, notes=("Stopped before all runs were made.", *found.notes))
-    except (ValueError, RuntimeError) as error:
-        raise DemoError(str(error)) from error
-    _report(found, settings.out, data, curves, console)
-    return code or int(bool(found.failures))
+    folders = [_folder(settings.out / case) for case in settings.shown]
+    images = _load(settings, recipe, console)
+    made, code = [], 0
+    for case, out in zip(settings.shown, folders, strict=True):
+        data = planted(case, images)
+        curves = KeepCurves(settings.methods or CASES[case].methods)
+        for line in _announced(data, recipe):
+            console.print(line, markup=False, highlight=False)
+        try:
+            found = _compare(settings, case, data, recipe, curves, out)
+        except Stopped as error:
+            found, code = error.comparison, stopped()
+            found = replace(found, notes=("Stopped before all runs were made.", *found.notes))
+        except (ValueError, RuntimeError) as error:
+            raise DemoError(str(error)) from error
+        made.append((found, out, data, curves))
+        if code:
+            break
+    for one in made:
+        _report(*one, console)
+    return code or int(any(found.failures for found, *_ in made))
 
 
 def _compare(
-    settings: DemoSettings, data: ImageData, recipe: Recipe, curves: KeepCurves
+    settings: DemoSettings,
+    case: str,
+    data: ImageData,
+    recipe: Recipe,
+    curves: KeepCurves,
+    out: Path,
 ) -> Comparison:
     """Make the runs that are missing; return all."""
+    recipe = replace(recipe, batch_size=_batch_size(len(data.train), recipe.batch_size))
     images, held_out = tensors(data, recipe.device)
     training = ImageTraining(data.shape, data.classes, held_out, recipe, curves.look)
+    methods = settings.methods or CASES[case].methods
     with _threads(data):
         training.warm_up()
         return compare(
             training,
             images,
-            epochs=settings.epochs or data.epochs,
+            epochs=settings.epochs or CASES[case].epochs or data.epochs,
             batch_size=recipe.batch_size,
-            methods=[name for name in settings.methods if name != "Full"],  # always there
+            methods=[name for name in methods if name != "Full"],  # always there
             budgets=settings.budgets,
             seeds=settings.seeds or data.seeds,
             strata=np.unique(data.train_labels, return_inverse=True)[1],
-            out=settings.out,
+            out=out,
             settings=_identity(data, recipe),
             collate_fn=batch_as_is,
             track=True,
@@ -170,15 +183,16 @@ def _batch_size(images: int, usual: int) -> int:
     return max(1, min(usual, images // _FEWEST_BATCHES))
 
 
-def _make_folder(out: Path) -> None:
-    """Make the folder of the results, and see that it can be written to."""
+def _folder(out: Path) -> Path:
+    """Make the folder of a case, and see that it can be written to."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         (out / ".lock").open("a", encoding="utf-8").close()
     except OSError as error:
         raise DemoError(
-            f"--out {out}: cannot be written to ({error.strerror}); give a folder that can"
+            f"--out {out.parent}: cannot be written to ({error.strerror}); give a folder that can"
         ) from error
+    return out
 
 
 def _device(name: str | None) -> str:

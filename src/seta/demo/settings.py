@@ -10,10 +10,35 @@ from pathlib import Path
 
 from seta import policies
 
-__all__ = ["DEFAULT_METHODS", "METHODS", "DemoError", "DemoSettings", "named"]
+__all__ = ["CASES", "DURATION", "METHODS", "Case", "DemoError", "DemoSettings", "named"]
 
 METHODS = tuple(policies.REGISTRY)
-DEFAULT_METHODS = ("Learnable", "SeTa", "InfoBatch", "Random", "RS2")
+DURATION = "about two minutes on two cores"
+"""Of the demo without options."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is made of the images, and which methods are compared on it.
+
+    Attributes:
+        about: What it is, for the help.
+        methods: Those that are compared if the user asks for none, the one to look at first.
+        epochs: Of full training; None: as many as the data asks for.
+    """
+
+    about: str
+    methods: tuple[str, ...]
+    epochs: int | None = None
+
+
+CASES = {
+    "plain": Case("the images as they are", ("SeTa", "Learnable", "InfoBatch", "Random", "RS2")),
+    # Long enough for the net to learn wrong labels by heart.
+    "wrong": Case("30 % of the labels wrong", ("Learnable", "SeTa"), epochs=60),
+    "unequal": Case("classes of unequal size", ("RCAP", "Learnable", "SeTa"), epochs=40),
+}
+DEFAULT_CASES = ("plain", "wrong")
 
 _MOST_EPOCHS = 10_000
 _MOST_SEEDS = 1_000
@@ -31,9 +56,11 @@ class DemoSettings:
         out: Folder of the results; made if need be.
         data: File of labelled images; None: scikit-learn's digits.
         test: File of labelled images to measure on; None: a part of `data` is held out.
-        methods: Names of `METHODS`; Full, and Full at equal cost, are always there.
+        cases: Names of `CASES`; empty: those that show the difference, or "plain" for a file.
+        methods: Names of `METHODS`; Full, and Full at equal cost, are always there. Empty: those of
+            the case.
         budgets: Shares of full training's sample visits, in (0, 1).
-        epochs: Epochs of full training; None: the data's default.
+        epochs: Epochs of full training; None: those of the case or of the data.
         seeds: Runs per method and budget; None: the data's default.
         limit: Images to train on at most; None: chosen by their size; 0: all.
         device: A torch device ("cpu", "cuda"); None: a GPU if there is one.
@@ -45,7 +72,8 @@ class DemoSettings:
     out: Path
     data: Path | None = None
     test: Path | None = None
-    methods: Sequence[str] = DEFAULT_METHODS
+    cases: Sequence[str] = ()
+    methods: Sequence[str] = ()
     budgets: Sequence[float] = (0.5,)
     epochs: int | None = None
     seeds: int | None = None
@@ -73,18 +101,25 @@ class DemoSettings:
         if self.data is None and (self.test is not None or self.limit is not None):
             raise DemoError("--test and --limit go with --data FILE: the digits are always whole")
 
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The cases that are run."""
+        return tuple(self.cases) or (DEFAULT_CASES if self.data is None else ("plain",))
 
-def named(methods: Iterable[str]) -> tuple[str, ...]:
-    """Returns the methods as `METHODS` has them, each once.
+
+def named(texts: Iterable[str], option: str, known: Iterable[str]) -> tuple[str, ...]:
+    """Returns names as they are known, each once.
 
     Args:
-        methods: As they are typed, in any case of letters.
+        texts: As they are typed, in any case of letters.
+        option: That they were given to, for the message.
+        known: All names.
 
     Raises:
         DemoError: A name is not known.
     """
-    known = {name.lower(): name for name in METHODS}
-    for text in methods:
-        if text.lower() not in known:
-            raise DemoError(f"--method {text}: is none of {', '.join(METHODS)}")
-    return tuple(dict.fromkeys(known[text.lower()] for text in methods))
+    names = {name.lower(): name for name in known}
+    for text in texts:
+        if text.lower() not in names:
+            raise DemoError(f"--{option} {text}: is none of {', '.join(names.values())}")
+    return tuple(dict.fromkeys(names[text.lower()] for text in texts))

@@ -19,15 +19,14 @@ class KeepCurves:
     """What the first whole run of one method trains on.
 
     Args:
-        methods: The methods of the demo; SeTa is looked at, or else the first that prunes.
+        methods: The methods of the demo; the first that prunes is looked at.
 
     Attributes:
         pruner: That of the run; None: none was whole.
     """
 
     def __init__(self, methods: Sequence[str]) -> None:
-        pruning = [name for name in methods if name != "Full"]
-        self.method = "SeTa" if "SeTa" in pruning else (*pruning, None)[0]
+        self.method = next((name for name in methods if name != "Full"), None)
         self._taken: list[Snapshot] = []
         self._title = ""
         self.pruner: Pruner | None = None
