@@ -1,4 +1,5 @@
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -53,9 +54,43 @@ def test_groups_in_the_window_and_outside_are_told_apart_and_their_sizes_named()
     assert f"{picture.curve.groups.sizes[0]:,} | " in axes.get_title()
 
 
-def test_a_policy_without_groups_says_so():
+def test_a_policy_without_groups_has_no_line_on_them():
     axes, _ = panel(snapshot(GAMMA, seta.InfoBatch()))
-    assert "no groups, no window" in axes.get_title()
+    assert axes.get_title() == "Early"
+
+
+def test_samples_that_no_bar_holds_are_counted_in_words():
+    axes, _ = panel(snapshot(np.r_[GAMMA, np.full(1200, np.nan)], seta.InfoBatch()))
+    assert axes.get_title() == "Early\n1,200 samples without a loss so far"
+
+
+@pytest.mark.parametrize(
+    ("losses", "count", "least"),
+    [(GAMMA, 5, 1), (np.linspace(-3, 3, 500), 12, 12), (np.linspace(-3, 3, 500), 24, 0)],
+)
+def test_the_numbers_of_groups_fit_into_them(losses, count, least):
+    figure = curves_figure([snapshot(losses, seta.SeTa(groups=count))] * 4, title="a title")
+    figure.draw_without_rendering()
+    probability = figure.axes[-1]
+    numbers = [text.get_window_extent() for text in probability.texts]
+    assert len(numbers) >= least
+    for left, right in pairwise(sorted(numbers, key=lambda box: box.x0)):
+        assert left.x1 < right.x0
+
+
+@pytest.mark.parametrize("losses", [GAMMA, 10 + GAMMA, np.linspace(-3, 3, 500)])
+def test_nothing_touches_the_frame_and_each_tick_has_its_number(losses):
+    figure = curves_figure([snapshot(losses)] * 2, title="a title")
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        frame = axes.get_window_extent()
+        for drawn in (*axes.patches, *axes.collections):
+            box = drawn.get_window_extent()
+            assert frame.x0 + 2 < box.x0 and box.x1 < frame.x1 - 2
+        for axis in (axes.xaxis, axes.yaxis):
+            if axis.get_visible():
+                assert not axis.get_minorticklocs().size
+                assert all(label.get_text() for label in axis.get_majorticklabels())
 
 
 @pytest.mark.parametrize(

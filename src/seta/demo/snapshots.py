@@ -40,9 +40,8 @@ class KeepCurves:
             self._taken = []  # an earlier run was not whole
         # Of SeTa's defaults, odd epochs leave out the easiest group and even ones the hardest.
         middle = epochs // 2 - epochs // 2 % 2
-        names = {middle: "Middle", middle + 1: "The next one", 1: "Early", epochs - 1: "Last"}
-        if epoch in names:
-            self._take(names[epoch], pruner)
+        if epoch in (1, middle, middle + 1, epochs - 1):
+            self._take(pruner)
         if epoch == epochs - 1:
             self.pruner = pruner
             trained = sum(pruner.lengths or [])
@@ -51,12 +50,12 @@ class KeepCurves:
                 "epochs"
             )
 
-    def _take(self, name: str, pruner: Pruner) -> None:
+    def _take(self, pruner: Pruner) -> None:
         histogram, curve = pruner.histogram, pruner.curve
         if histogram is None or curve is None or not histogram.seen:
             return
         kept = f"trains {pruner.kept:,} of {pruner.n:,} samples"
-        title = f"{name}: epoch {(pruner.epoch or 0) + 1} of {pruner.epochs}\n{kept}"
+        title = f"Epoch {(pruner.epoch or 0) + 1} of {pruner.epochs}\n{kept}"
         scored = score_of(pruner.policy, pruner.epochs) is not None
         self._taken.append(Snapshot(title, histogram, curve, "score" if scored else "loss"))
 

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from seta.engine.curves.bars import Floats, bars_of
+from seta.engine.curves.cluster import DifficultyGroups
 from seta.engine.curves.curve import KeepCurve
 from seta.engine.curves.histogram import LossHistogram
 from seta.extras import blank_figure
+from seta.report.units import many
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["Snapshot", "curves_figure", "keep_curve_panel"]
 
 TRAINED, LEFT_OUT, CURVE, INK = "#56B4E9", "#C9C9C9", "#D55E00", "#333333"
+_MARGIN = 0.03  # of the width, so that nothing touches the frame
+_DIGIT = 0.0225  # of the width: a digit of the number of a group
 _HEADROOM = 1.2  # times the tallest bar, and certainty, so that the strip of groups fits above
 
 
@@ -64,7 +68,7 @@ def curves_figure(snapshots: Sequence[Snapshot], *, title: str) -> "Figure":
         if axes is panels[-1]:
             probability.set_ylabel("keep probability", color=CURVE)
         else:
-            probability.set_yticklabels([])
+            probability.yaxis.set_visible(False)
         for drawn in (axes, probability):
             handles, labels = drawn.get_legend_handles_labels()
             entries.update(zip(labels, handles, strict=True))
@@ -83,7 +87,7 @@ def keep_curve_panel(axes: "Axes", snapshot: Snapshot) -> "Axes":
     """Draw a loss histogram, what of it is trained on and left out, and the keep curve over it.
 
     The difficulty groups, if the curve has any, lie as a numbered strip above, easiest first, those
-    in the window dark; their sizes stand under the title.
+    in the window dark; their sizes stand under the title. A group too narrow for its number has none.
 
     Args:
         axes: Axes to draw into.
@@ -98,30 +102,37 @@ def keep_curve_panel(axes: "Axes", snapshot: Snapshot) -> "Axes":
     axes.stairs(kept, edges, fill=True, color=TRAINED, label="trained on (expected)")
     if logarithmic:
         _log_axis(axes, edges)
-    axes.set(xlim=(edges[0], edges[-1]), ylim=(0, every.max() * _HEADROOM))
+    axes.set(ylim=(0, every.max() * _HEADROOM))
+    axes.margins(x=_MARGIN)
+    axes.autoscale(axis="x")
     axes.set_xlabel(f"{snapshot.judged} of the sample{' (log scale)' if logarithmic else ''}")
     probability = axes.twinx()
     values, borders = _steps(histogram, curve)
     probability.stairs(values, borders, baseline=None, color=CURVE, lw=2, label="keep curve")
     probability.set(ylim=(0, _HEADROOM), yticks=[0, 0.5, 1])
     probability.tick_params(axis="y", colors=CURVE)
+    probability.set_xlim(axes.get_xlim())
     for part in (axes, probability):
         part.spines["top"].set_visible(False)
-    sizes = _groups(probability, curve, edges)
-    axes.set_title(f"{snapshot.title}\n{sizes}", fontsize=10)
+    said = [snapshot.title]
+    if histogram.unseen:
+        said.append(f"{many(histogram.unseen, 'sample')} without a loss so far")
+    if curve.groups is not None and curve.window is not None:
+        said.append(_groups(probability, curve.groups, curve.window, edges))
+    axes.set_title("\n".join(said), fontsize=10)
     return probability
 
 
 def _log_axis(axes: "Axes", edges: Floats) -> None:
-    """Lay the losses out in logarithms, with ticks that have room."""
-    from matplotlib.ticker import LogLocator, NullFormatter
+    """Lay the losses out in logarithms, with ticks that have room, each with its number."""
+    from matplotlib.ticker import LogLocator, NullLocator
 
     axes.set_xscale("log")
     ratio = edges[-1] / edges[0]
     if ratio < 300:
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if ratio < 30 else (1, 3)))
-        axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def _steps(histogram: LossHistogram, curve: KeepCurve) -> tuple[Floats, Floats]:
@@ -137,15 +148,13 @@ def _steps(histogram: LossHistogram, curve: KeepCurve) -> tuple[Floats, Floats]:
     return keep[starts], histogram.edges[np.append(starts, histogram.bins)]
 
 
-def _groups(axes: "Axes", curve: KeepCurve, edges: Floats) -> str:
+def _groups(axes: "Axes", groups: DifficultyGroups, window: tuple[int, int], edges: Floats) -> str:
     """Draw the strip of groups over the curve; returns their sizes in words."""
-    if curve.groups is None or curve.window is None:
-        return "no groups, no window"
-    bounds = np.clip(curve.groups.bounds, edges[0], edges[-1])
+    bounds = np.clip(groups.bounds, edges[0], edges[-1])
     for bound in bounds[1:-1]:
         axes.axvline(bound, ymax=1.05 / _HEADROOM, color=INK, lw=0.8, ls=(0, (2, 2)))
     for group, (low, high) in enumerate(pairwise(bounds)):
-        inside = curve.window[0] <= group < curve.window[1]
+        inside = window[0] <= group < window[1]
         axes.fill_between(
             [low, high],
             1.07,
@@ -158,7 +167,7 @@ def _groups(axes: "Axes", curve: KeepCurve, edges: Floats) -> str:
         left, right = axes.transAxes.inverted().transform(
             axes.transData.transform([(low, 1), (high, 1)])
         )[:, 0]
-        if right - left > 0.045:
+        if right - left > _DIGIT * (1 + len(str(group))):
             axes.text(
                 (left + right) / 2,
                 1.113 / _HEADROOM,
@@ -169,4 +178,4 @@ def _groups(axes: "Axes", curve: KeepCurve, edges: Floats) -> str:
                 ha="center",
                 va="center",
             )
-    return "groups of " + " | ".join(f"{size:,}" for size in curve.groups.sizes)
+    return "groups of " + " | ".join(f"{size:,}" for size in groups.sizes)
