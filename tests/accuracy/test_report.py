@@ -4,7 +4,7 @@ import json
 import re
 from dataclasses import replace
 from itertools import combinations, pairwise
-from statistics import mean, stdev
+from statistics import fmean, mean, stdev
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from matplotlib.text import Annotation
 from PIL import Image
 from scipy.stats import ttest_1samp
 
-from benchmarks.accuracy.report import check, heatmap, write
+from benchmarks.accuracy.report import check, heatmap, plots, write
 from benchmarks.accuracy.report.figures import Figures
 from benchmarks.accuracy.report.measures import ACCURACY, Measure
 from benchmarks.accuracy.report.page import faults_of
@@ -393,6 +393,24 @@ def test_figures_of_no_lines_say_none():
 # Pages and pictures
 
 
+def test_the_picture_of_a_task_has_each_method_at_its_true_place_and_says_what_it_shows(study):
+    figure = plots.draw(study)
+    left, right = figure.axes
+    places = {}
+    for container in left.containers:
+        if container.get_label() != "Full":
+            places[container.get_label()] = tuple(container.lines[0].get_xydata()[0])
+    for (method, budget), cell in study.cells.items():
+        if method not in ("Full", "Full at equal cost"):
+            name = method if budget is None else f"{method} {budget:.4g}"
+            share = fmean(line["visits"] / line["full_visits"] for line in cell.values())
+            accuracy = fmean(line["accuracy"] for line in cell.values())
+            assert places.pop(name) == pytest.approx((100 * share, 100 * accuracy))
+    assert not places
+    assert figure.texts[0].get_text().startswith(study.title)
+    assert all(axes.get_xlabel() for axes in (left, right)) and left.get_ylabel()
+
+
 def test_every_suite_has_a_page_and_every_task_a_small_picture(tmp_path):
     pages = written(tmp_path, lines() + lines(variant="saturated", steep=0.004), suites=[PLANNED])
     assert pages.keys() == {"results.md", "cifar10-small.md", "how-to-read.md"}
@@ -403,7 +421,7 @@ def test_every_suite_has_a_page_and_every_task_a_small_picture(tmp_path):
         assert f"## cifar10-small, {variant}" in page
         path = tmp_path / "results" / f"cifar10-small-{variant}.png"
         assert f"({path.name})" in page
-        assert path.stat().st_size < 60_000
+        assert path.stat().st_size < 100_000
         with Image.open(path) as picture:
             assert picture.size[0] == 1200
     assert "AMD EPYC, 2 cores, 23.5 GiB, threads a run: 1, runs at a time: 2" in page

@@ -1,9 +1,10 @@
-"""The picture of a comparison: is any method better than cutting epochs?
+"""The picture of a comparison: is any method better than full training for fewer epochs?
 
 On the left, the figure of each contender above what it cost, beside Full's own curve. Methods at
-one budget share one place there; so the panel on the right has a row for each: its difference to
-Full at equal cost, with the interval, in marks and in figures. Between `cells` and a file. Drawn
-without pyplot, and so without global state. Sizes are inches, those of texts and marks points.
+one budget share one cost there, and have no bars; so the panel on the right has a row for each: its
+difference to Full at equal cost, with the interval, in marks and in figures. Between `cells` and a
+file. Drawn without pyplot, and so without global state. Sizes are inches, those of texts and marks
+points.
 
 A method has the same marker and colour in both panels. The colours are those of Okabe and Ito,
 which people with any kind of colour vision can tell apart. In grey, markers say which method it is,
@@ -32,6 +33,7 @@ DPI = 150
 WIDTH, ALONE = 11.0, 6.4  # the picture with both panels, and with the left one alone
 PLOT, LOW, HIGH = 4.9, 2.9, 6.0  # the left panel with its margin; its least and greatest height
 ROW, ROOMY, LINE = 0.2, 0.28, 0.14  # a row at least and at most, a line of text
+MORE = 0.5  # that an axis may reach beyond 100 %, for the marks there
 SMALL, TEXT, PANEL, TITLE = 8.0, 8.5, 9.5, 12.0
 INK, GRID, BAR = "#1a1a1a", "#dddddd", "#d6d6d6"
 TINTS = {1: "#d9ebf7", -1: "#fbe3d3"}
@@ -93,15 +95,18 @@ def save(figure: Figure, path: Path) -> None:
 
 def _cost_panel(axes: Axes, chart: Chart) -> None:
     """The left panel: the figure of all runs above their cost, each at its true place."""
-    _frame(axes, "What each reaches, for what it costs")
+    _frame(axes, "What each method reaches, and what it costs")
     _full(axes, chart)
     for row in sorted(chart.rows, key=lambda row: abs(row.verdict)):
         if row.mean is not None:
-            _mark(axes, row, 100 * row.cell.cost, row.mean, upright=True)
+            _mark(axes, row, 100 * row.cell.cost, row.mean)
     costs = [100 * cell.cost for cell in chart.cells.cells.values()] or [0.0, 100.0]
     axes.set_xlim(*padded(costs, 0.12))
-    axes.set_ylim(*padded(_heights(chart), 0.07))
-    low, high = axes.get_ylim()
+    low, high = padded(_heights(chart), 0.07)
+    means = [known[0] for known in map(chart.known, chart.cells.cells.values()) if known]
+    if "%" in chart.measure and all(0 <= mean <= 100 for mean in means):
+        low, high = max(low, -MORE), min(high, 100 + MORE)
+    axes.set_ylim(low, high)
     for row in chart.rows:
         if row.mean is not None and not low <= row.mean <= high:
             edge = (low, "v") if row.mean < low else (high, "^")
@@ -135,24 +140,21 @@ def _full(axes: Axes, chart: Chart) -> None:
 
 
 def _heights(chart: Chart) -> Iterable[float]:
-    """What the left panel shows: all but bars that reach too far, and Full's shortest runs."""
+    """What the left panel shows: all but what lies too far off, and Full's shortest runs."""
     shortest = min((row.cell.cost for row in chart.rows), default=0.0) - 0.02
     for cell in chart.cells.curve:
         if (known := chart.known(cell)) and cell.cost >= shortest:
             yield from (known[0] - known[1], known[0] + known[1])
     for row in chart.rows:
-        if row.mean is not None and row.way is None:
-            yield row.mean
-        elif row.mean is not None and row.way is not None:
-            for end in row.ends:
-                shown = min(max(end, chart.limits[0]), chart.limits[1])
-                yield row.mean - row.way.mean + shown
+        if row.mean is not None:
+            way = 0.0 if row.way is None else row.way.mean
+            yield row.mean - way + min(max(way, chart.limits[0]), chart.limits[1])
 
 
 def _row_panel(axes: Axes, chart: Chart, *, wide: float) -> None:
     """The right panel, of a width: a row per contender, under a heading per budget."""
     names = -_names_width(chart) / wide
-    _frame(axes, "Is it better than cutting epochs?", at=names)
+    _frame(axes, "Is it better than full training for fewer epochs?", at=names)
     axes.set_xlim(*chart.limits)
     axes.set_ylim(chart.slots - 0.5, -0.5)
     axes.axvline(0, color=BLACK, lw=1.1, zorder=2)
@@ -181,7 +183,7 @@ def _row(axes: Axes, chart: Chart, row: Row, at: int) -> None:
     if row.verdict:
         axes.axhspan(at - 0.5, at + 0.5, color=TINTS[row.verdict], lw=0, zorder=0.5)
     if row.way is not None:
-        _mark(axes, row, row.way.mean, at, upright=False)
+        _mark(axes, row, row.way.mean, at, half=row.way.half)
         low, high = chart.limits
         if row.ends[0] < low:
             _arrow(axes, row, (low, at), "<")
@@ -193,12 +195,11 @@ def _row(axes: Axes, chart: Chart, row: Row, at: int) -> None:
                   annotation_clip=False)  # fmt: skip
 
 
-def _mark(axes: Axes, row: Row, x: float, y: float, *, upright: bool) -> None:
-    """A contender's mark, with a bar for its interval, if it has one."""
-    half = None if row.way is None else row.way.half
+def _mark(axes: Axes, row: Row, x: float, y: float, *, half: float | None = None) -> None:
+    """A contender's mark, with a bar for its interval, if that is to be seen."""
     clear = row.verdict != 0
-    axes.errorbar(x, y, yerr=half if upright else None, xerr=None if upright else half,
-                  fmt=row.style.marker, color=row.style.colour, ms=row.style.size, mew=1.3,
+    axes.errorbar(x, y, xerr=half, fmt=row.style.marker, color=row.style.colour,
+                  ms=row.style.size, mew=1.3,
                   mfc=row.style.colour if clear else "white", elinewidth=1.6 if clear else 1.1,
                   capsize=2.5, zorder=4 if clear else 3, label=row.cell.name)  # fmt: skip
 
@@ -245,8 +246,9 @@ def _notes(chart: Chart) -> str:
     if any(way.half is not None for way in ways):
         level, chance = 100 * cells.confidence, round(1 / (1 - cells.confidence))
         notes += [
-            f"Other bars: {level:g} % interval of the difference to Full at equal cost, paired by "
-            "seed. Filled marks: the interval leaves out zero; hollow marks: it does not.",
+            f"Bars on the right: {level:g} % interval of the difference to Full at equal cost, "
+            "paired by seed.",
+            "Filled marks: the interval leaves out zero; hollow marks: it does not.",
             f"Of methods that change nothing, 1 in {chance} gets a filled mark by chance.",
         ]
     elif ways:

@@ -87,7 +87,7 @@ def keep_curve_panel(axes: "Axes", snapshot: Snapshot) -> "Axes":
     """Draw a loss histogram, what of it is trained on and left out, and the keep curve over it.
 
     The difficulty groups, if the curve has any, lie as a numbered strip above, easiest first, those
-    in the window dark; their sizes stand under the title. A group too narrow for its number has none.
+    in the window dark; their sizes stand under the title. A number that has no room is left out.
 
     Args:
         axes: Axes to draw into.
