@@ -60,6 +60,7 @@ def show(found: Comparison, out: Path) -> None:
     if found.lines:
         console.print(found.table(console), soft_wrap=not console.is_terminal)
     if console.is_terminal:
+        console.print()
         for line in found.said().splitlines():
             text = line.lstrip()  # indented in whole, where it is folded
             indent = len(line) - len(text)

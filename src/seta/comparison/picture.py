@@ -131,10 +131,11 @@ def _full(axes: Axes, chart: Chart) -> None:
     axes.errorbar(costs, means, spreads if any(spreads) else None, color=BLACK, marker="o", ms=5,
                   lw=1.3, ecolor=BAR, elinewidth=11, capsize=0, zorder=2, label="Full")  # fmt: skip
     budgets = {row.cell.budget for row in chart.rows}
-    for cell, cost, mean in zip(cells, costs, means, strict=True):
+    for cell, cost, mean, spread in zip(cells, costs, means, spreads, strict=True):
         if cell is chart.cells.full:
-            axes.annotate("Full", (cost, mean), (0, 8), textcoords="offset points", ha="center",
-                          fontsize=TEXT, color=INK, fontweight="bold", zorder=6)  # fmt: skip
+            axes.annotate("Full", (cost, mean + spread), (0, 5), textcoords="offset points",
+                          ha="center", fontsize=TEXT, color=INK, fontweight="bold",
+                          zorder=6)  # fmt: skip
         elif cell.budget in budgets:
             axes.plot(cost, mean, "_", color=BLACK, ms=52, mew=1.0, zorder=2.5)
 

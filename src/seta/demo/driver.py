@@ -49,12 +49,13 @@ def run_demo(settings: DemoSettings, console: Console) -> int:
     recipe = Recipe(device=_device(settings.device))
     folders = [_folder(settings.out / case) for case in settings.shown]
     images = _load(settings, recipe, console)
+    console.print("Ctrl-C ends the runs and shows what there is; the same command goes on.")
     made, code = [], 0
     for case, out in zip(settings.shown, folders, strict=True):
         data = planted(case, images)
         curves = KeepCurves(settings.methods or CASES[case].methods)
         for line in _announced(data, recipe):
-            console.print(line, markup=False, highlight=False)
+            console.print(line, markup=False, soft_wrap=not console.is_terminal)
         try:
             found = _compare(settings, case, data, recipe, curves, out)
         except Stopped as error:
@@ -66,6 +67,7 @@ def run_demo(settings: DemoSettings, console: Console) -> int:
         if code:
             break
     for one in made:
+        console.print()
         _report(*one, console)
     return code or int(any(found.failures for found, *_ in made))
 
@@ -153,7 +155,6 @@ def _announced(data: ImageData, recipe: Recipe) -> tuple[str, ...]:
         f"{data.name}: {many(len(data.train), 'image')} to train on, {len(data.test):,} held out, "
         f"{height} x {width} x {channels}, {data.classes} labels, on {recipe.device}",
         *data.notes,
-        "Ctrl-C ends the runs and shows what there is; the same command goes on.",
     )
 
 
