@@ -132,6 +132,19 @@ def test_where_no_sample_lies_the_curve_goes_on_as_before():
     assert probability.patches[0].get_data().values.tolist() == pytest.approx([0.4])
 
 
+def test_a_curve_of_classes_is_drawn_as_the_mean_of_each_bar():
+    losses = GAMMA.astype(np.float32)
+    strata = np.random.default_rng(1).integers(0, 2, len(losses))
+    histogram = LossHistogram.from_losses(losses, threads=1, strata=strata)
+    curve = KeepCurve(np.stack([np.full(histogram.bins, keep) for keep in (0.2, 0.8)]), np.ones(2))
+    axes, probability = panel(Snapshot("mine", histogram, curve))
+    drawn = probability.patches[0].get_data()
+    every, kept = (patch.get_data() for patch in axes.patches)
+    some = every.values > 0
+    np.testing.assert_allclose(drawn.values[some], kept.values[some] / every.values[some])
+    assert len(drawn.values) < 60 < np.count_nonzero(histogram.counts)
+
+
 def test_the_axis_says_what_samples_are_judged_by():
     judged = replace(snapshot(GAMMA), judged="score")
     axes, _ = panel(judged)

@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from seta.engine.curves.bars import Floats, bars_of
 from seta.engine.curves.cluster import DifficultyGroups
@@ -108,6 +109,8 @@ def keep_curve_panel(axes: "Axes", snapshot: Snapshot) -> "Axes":
     axes.set_xlabel(f"{snapshot.judged} of the sample{' (log scale)' if logarithmic else ''}")
     probability = axes.twinx()
     values, borders = _steps(histogram, curve)
+    if curve.strata is not None:  # each bin has other classes: the mean of a bar tells more
+        values, borders = _carried(kept / np.maximum(every, 1), every > 0), edges
     probability.stairs(values, borders, baseline=None, color=CURVE, lw=2, label="keep curve")
     probability.set(ylim=(0, _HEADROOM), yticks=[0, 0.5, 1])
     probability.tick_params(axis="y", colors=CURVE)
@@ -140,12 +143,17 @@ def _steps(histogram: LossHistogram, curve: KeepCurve) -> tuple[Floats, Floats]:
 
     Where no sample lies, it goes on as at the sample before.
     """
-    occupied = np.flatnonzero(histogram.counts)
-    before = np.searchsorted(occupied, np.arange(histogram.bins), side="right") - 1
-    keep = curve.mean_keep(histogram)[occupied[np.maximum(before, 0)]]
+    keep = _carried(curve.mean_keep(histogram), histogram.counts > 0)
     changes = np.flatnonzero(np.diff(keep)) + 1
     starts = np.concatenate([[0], changes])
     return keep[starts], histogram.edges[np.append(starts, histogram.bins)]
+
+
+def _carried(values: Floats, known: NDArray[np.bool_]) -> Floats:
+    """Values where they are known, and elsewhere the one before, or else the first."""
+    at = np.flatnonzero(known)
+    before = np.searchsorted(at, np.arange(len(values)), side="right") - 1
+    return values[at[np.maximum(before, 0)]]
 
 
 def _groups(axes: "Axes", groups: DifficultyGroups, window: tuple[int, int], edges: Floats) -> str:
