@@ -268,7 +268,7 @@ def test_the_version_is_told_without_any_extra():
 
 def test_the_readmes_install_brings_the_command():
     root = Path(__file__).resolve().parents[1]
-    assert "`pip install '.[torch]'`" in (root / "README.md").read_text(encoding="utf-8")
+    assert "pip install '.[torch]'" in (root / "README.md").read_text(encoding="utf-8")
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
     assert "seta[cli]" in extras["torch"]
