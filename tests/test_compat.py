@@ -377,7 +377,7 @@ def test_a_break_after_an_update_ends_the_epoch():
 def test_an_epoch_smaller_than_a_batch_to_drop_is_skipped():
     train_data, batches = made(n=64, batch_size=32, epochs=3, loader={"drop_last": True})
     pruner = train_data._run.pruner
-    pruner._settings = dataclasses.replace(pruner._settings, policy=_tiny)
+    pruner._core.settings = dataclasses.replace(pruner._core.settings, policy=_tiny)
     sizes = [len(epoch_of(train_data, batches, epoch)) for epoch in range(3)]
     assert sizes == [32, 0, 32]
 

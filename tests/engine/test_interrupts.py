@@ -117,13 +117,13 @@ def states_between(options):
         seen = [state_of(pruner)]
         if name.startswith("begin_epoch") and pruner.epoch is None:  # scores are taken first
             scored = copy.deepcopy(pruner)
-            scored._table.rescore(pruner.next_epoch - 1, pruner.next_epoch)
+            scored._core.table.rescore(pruner.next_epoch - 1, pruner.next_epoch)
             seen.append(state_of(scored))
         if name == "begin_epoch, which ends":  # an epoch ends, and one begins: two steps
             middle = copy.deepcopy(pruner)
             middle.end_epoch()
             seen.append(state_of(middle))
-            middle._table.rescore(1, 2)
+            middle._core.table.rescore(1, 2)
             seen.append(state_of(middle))
         step(pruner)
         between.append((name, step, before, [*seen, state_of(pruner)]))

@@ -224,7 +224,7 @@ def test_a_mapped_state_is_checked_block_by_block(tmp_path):
     seta.save(first.state_dict(), tmp_path / "state")
     state = seta.load(tmp_path / "state", mmap=True)
     roots = parts_of(state)
-    own = seta.Pruner(n, "InfoBatch", epochs=3)._settings.identity()
+    own = seta.Pruner(n, "InfoBatch", epochs=3)._core.settings.identity()
     tracemalloc.start()
     check(roots, own, set(), strata=None, columns=())
     peak = tracemalloc.get_traced_memory()[1]

@@ -67,7 +67,7 @@ def check(memory, samples, seen):
 def test_alone_all_is_what_was_recorded(policy):
     seen = defaultdict(list)
     pruner = train(pruner_of(policy), EPOCHS, seen)
-    memory = pruner._table.columns.memory
+    memory = pruner._core.table.columns.memory
     check(memory, range(N), seen)
     assert (tracked.LATEST in memory) == (policy in ("UCB", "Learnable"))
 
@@ -79,7 +79,7 @@ def test_ranks_know_the_same(policy, sharding):
         seen = defaultdict(list)
         pruner = train(pruner_of(policy, ranks, sharding=sharding), EPOCHS, seen)
         held = range(N) if pruner.held is None else pruner.held.tolist()
-        return seen, dict(pruner._table.columns.memory), held
+        return seen, dict(pruner._core.table.columns.memory), held
 
     results, _ = on_ranks(3, run)
     seen = defaultdict(list)
@@ -119,13 +119,15 @@ def test_it_goes_on_from_a_state_on_other_ranks_too(sharding):
     whole, _ = on_ranks(3, lambda ranks: train(pruner_of("UCB", ranks, sharding=sharding), EPOCHS))
     moved, _ = on_ranks(3, second)
     for one, other in zip(whole, moved, strict=True):
-        for name, column in one._table.columns.memory.items():
-            assert np.array_equal(column, other._table.columns.memory[name], equal_nan=True), name
+        for name, column in one._core.table.columns.memory.items():
+            assert np.array_equal(column, other._core.table.columns.memory[name], equal_nan=True), (
+                name
+            )
 
 
 def test_a_warm_start_counts_as_no_visit():
     pruner = pruner_of("UCB", losses=np.ones(N, np.float32))
-    assert not tracked.visits_of(pruner._table.columns.memory).any()
+    assert not tracked.visits_of(pruner._core.table.columns.memory).any()
 
 
 def test_a_run_may_be_tracked_from_a_state_on_that_was_not(caplog):
@@ -135,14 +137,14 @@ def test_a_run_may_be_tracked_from_a_state_on_that_was_not(caplog):
     assert "are tracked from here on" in caplog.text
     seen = defaultdict(list)
     train(pruner, 3, seen)
-    check(pruner._table.columns.memory, range(N), seen)
+    check(pruner._core.table.columns.memory, range(N), seen)
 
 
 def test_what_was_tracked_may_be_dropped():
     state = train(pruner_of("UCB"), 3).state_dict()
     plain = pruner_of("UCB", track=False)
     plain.load_state_dict(state)
-    assert set(plain._table.columns.memory) == set(plain.policy.columns)
+    assert set(plain._core.table.columns.memory) == set(plain.policy.columns)
 
 
 @pytest.mark.parametrize("before, after", [("SeTa", "UCB"), ("UCB", "SeTa"), ("UCB", "Learnable")])
@@ -152,4 +154,4 @@ def test_another_policy_goes_on_with_what_was_tracked(before, after):
     pruner = pruner_of(after)
     pruner.load_state_dict(state, changed=["policy"])
     train(pruner, EPOCHS - 3, seen)
-    check(pruner._table.columns.memory, range(N), seen)
+    check(pruner._core.table.columns.memory, range(N), seen)

@@ -82,6 +82,14 @@ class Run(NamedTuple):
         """The first epoch that has not begun."""
         return self.next_epoch if self.open is None else self.open.epoch + 1
 
+    @property
+    def any_trained(self) -> bool:
+        """Whether any part of the open epoch was trained."""
+        tally = self.tally
+        return self.open is not None and bool(
+            self.resumed or self.done or tally.came or tally.trained
+        )
+
     def begin(self, epoch: OpenEpoch, histogram: LossHistogram) -> Run:
         """Returns the run with an epoch that has just begun."""
         return self._replace(

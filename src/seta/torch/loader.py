@@ -1,4 +1,4 @@
-"""`PrunedDataLoader`: the ordinary training loop, over the samples that are worth it.
+"""`PrunedDataLoader`: a `DataLoader` over the samples that a policy keeps.
 
     loader = PrunedDataLoader(dataset, "SeTa", epochs=10, batch_size=128, num_workers=2)
     for epoch in range(10):
@@ -7,15 +7,15 @@
             loss = loader.update(losses)
             ...
 
-Where several processes train together, each makes the same loader after `init_process_group`, and
-walks through its own share of every epoch. They exchange losses when it ends, and only then.
+If several processes train together, each makes the same loader after `init_process_group` and gets
+its own share of every epoch. They exchange losses at the end of an epoch, and only there.
 
-To whoever asks it is a torch `DataLoader` over the user's own dataset; batches come out of a second
-one, which carries the index of each sample beside it. What builds a new loader out of this one's
-parts would train without any of this, and is refused when it asks for samples.
+The loader is a torch `DataLoader` over the user's own dataset. Batches come from a second, internal
+one, which returns the indices of the samples with each batch. Code that builds a new loader from
+the parts of this one would lose the indices; it gets an error when it asks for samples.
 
-Cost on the CPU, for a batch of 128: a few microseconds of loading, some tens of `update`. No step
-waits for a device.
+CPU cost for a batch of 128: a few microseconds for loading, some tens for `update`. No step waits
+for a device.
 """
 
 from __future__ import annotations
@@ -46,13 +46,14 @@ from seta.engine.table.table import Sharding
 from seta.torch.arguments import check_batch_size, check_dataset, check_options, order_of
 from seta.torch.dataset import IndexedCollate, IndexedDataset, WorkerInit
 from seta.torch.given import Indices
-from seta.torch.loop import Loop, worker_seed
+from seta.torch.loop import Loop
+from seta.torch.passes import worker_seed
 from seta.torch.ranks import group_is_up, ranks_of, refuse_late_group
 from seta.torch.sampler import PrunedSampler
 
 
 class LoaderOptions(TypedDict, total=False):
-    """The options of torch's `DataLoader` that a `PrunedDataLoader` hands on."""
+    """The options of torch's `DataLoader` that a `PrunedDataLoader` accepts."""
 
     shuffle: bool | None
     num_workers: int
@@ -68,61 +69,90 @@ class LoaderOptions(TypedDict, total=False):
 
 
 class PrunedDataLoader(Loop, DataLoader[Any]):
-    """A `DataLoader` that trains each epoch on the samples that a policy keeps.
+    """A `DataLoader` that yields, in each epoch, the samples that a policy keeps.
 
-    One pass over it is one epoch. A pass ends the epoch that it finds open, if a batch of it was
-    answered, and begins the next; so a `break` ends an epoch too. `set_epoch(e)` says instead which
-    epoch the next pass is. A pass that comes to its end with all batches answered ends its epoch
-    there and then.
+    Call `update` with the per-sample losses of each batch; it records them and returns the loss for
+    `backward()`.
 
-    Every batch is full: an epoch is a whole number of global batches, and only one that keeps all
-    samples may have a remainder, as with torch's own loader. Of several processes each gets as many
-    batches as the others, in every epoch, and no sample twice.
+    - Training: iteration, `update`, `weights`, `skip`, `set_epoch`, `end_epoch`, `flush`, `close`.
+    - Lengths: `len(loader)`, `total_steps`, `total_batches`, `epoch`, `epochs`, `position`,
+      `progress`.
+    - The run: `pruner`, with `history`, `losses`, `table()` and more.
+    - Saving: `state_dict`, `load_state_dict`.
+    - Making one: the constructor, `from_loader`. For subclasses: `walk`, `walk_length`.
+
+    One pass over the loader is one epoch. A new pass ends the open epoch if one of its batches was
+    answered (by `update` or `skip`), and begins the next; so a `break` ends an epoch too.
+    `set_epoch(e)` sets the epoch of the next pass instead. A pass that ends with all batches
+    answered ends its epoch at once.
+
+    Every batch is full: an epoch is a whole number of global batches, except that an epoch which
+    keeps all samples may have a remainder, as with torch's own loader. With several processes, all
+    get equally many batches in every epoch, and no sample twice.
 
     Args:
-        dataset: Map-style: `len(dataset)` and `dataset[i]` (or `__getitems__`).
-        policy: A policy, or its name: "SeTa", "InfoBatch", "Random", "Static", "Full".
-        epochs: Length of the run, >= 1.
-        seed: Of the selections, and of the workers' augmentation (unless `generator` is given).
-        budget: Share of full training's sample visits to pay, in (0, 1]: one for all epochs, one
-            for each, or a function of the epoch. Then `total_steps` is known before the first.
-            None: as many as the policy keeps.
-        steps: Under a budget, the length of the run in batches of each rank, in place of `epochs`.
-        batch_size: Samples per batch, on each rank, >= 1.
-        accumulation: Batches of one optimizer step, for `total_steps`.
-        collate_fn: As torch's; None: torch's default.
-        generator: Where torch draws the workers' seeds from; None: a generator of the loader's own,
-            seeded anew from (seed, epoch) for each pass.
-        with_indices: Give out `(indices, batch)`, the indices int64 (B,), for
+        dataset: Map-style dataset of N samples, with `len(dataset)` and `dataset[i]` (or
+            `__getitems__`).
+        policy: The method: an object such as `seta.SeTa()`, its name, which stands for its
+            defaults, or a function `(histogram, epoch, epochs) -> KeepCurve`.
+        epochs: Length of the run in epochs, >= 1. None: `steps` gives the length.
+        seed: Seed of the selections and of the workers' random states (unless `generator` is
+            given).
+        budget: Share of full training's sample visits that the run may use, in (0, 1]: one number,
+            one per epoch, or a function of the epoch. It fixes the length of every epoch in
+            advance, so that `total_steps` is exact. None: the policy decides, and lengths vary.
+        steps: Length of the run in batches per rank, >= 1; only with a budget, in place of
+            `epochs`.
+        batch_size: Samples per batch and rank, >= 1.
+        accumulation: Batches per optimizer step, for `total_steps`.
+        collate_fn: Makes a batch of a list of samples. None: torch's default.
+        generator: Generator of the workers' base seeds. None: the loader's own, seeded from (seed,
+            epoch) for each pass.
+        with_indices: Whether to yield `(indices, batch)`, indices int64 (B,), for
             `update(losses, indices=indices)`.
-        index_key: Let the index of a sample, a mapping, ride inside it under this key, for collate
-            functions that leave rows out or sort a copy of them. The batch has to have the key too.
-        always_keep: Indices of samples that are never pruned.
-        losses: Float (N,), a warm start: an earlier run's `pruner.losses`.
-        strata: Integers (N,), the class of each sample, for a policy that looks at classes.
-        reorder: Takes an epoch's indices in random order and returns a permutation of them, to put
-            samples of one length into one batch, say.
-        on_epoch: Called with the row of each epoch that ends; one function or several.
-        count_kept: Whether to count how often each sample was kept (`pruner.kept_counts`).
-        track: Whether to keep visits, mean and spread of each sample's losses (`pruner.table()`),
-            and all losses of some (`pruner.trajectories()`); or integers, samples to be among them.
-        threads: Threads that choose the samples of an epoch; None: all cores.
+        index_key: Adds the index to each sample, a mapping, under this key; for a `collate_fn` that
+            drops samples or reorders a copy of them. The batch must have the key too.
+        always_keep: Indices of samples that are never pruned, integers.
+        losses: Initial losses, float (N,), NaN = unseen; for example an earlier run's
+            `pruner.losses`.
+        strata: Class of each sample, integers (N,) from 0 on, for policies that look at classes.
+        reorder: Function of an epoch's indices in random order that returns a permutation of them;
+            to batch samples of similar length, for example.
+        on_epoch: Function, or several, called with each epoch's row when the epoch ends.
+        count_kept: Whether to count how often each sample was kept, for `pruner.kept_counts`.
+        track: Whether to keep the number, mean and standard deviation of each sample's losses, for
+            `pruner.table()` and `pruner.suspects()`, and the losses of some samples in every epoch,
+            for `pruner.trajectories()`. Indices: True, and the trajectories include these samples.
+        threads: Number of threads that select an epoch's samples. None: all cores.
         process_group: The processes that train together: a torch process group, or one dimension of
-            a device mesh (`mesh["dp"]`), so that tensor- and pipeline-parallel processes share what
-            they train. None: all of `torch.distributed`, where it is initialised.
-        sharding: "replicated": each process holds the losses of all samples. "sharded": each holds
-            those of its part of the samples, and trains on that part. None: "sharded" from 100
-            million samples on, where there are several processes.
+            a device mesh (`mesh["dp"]`), so that tensor- and pipeline-parallel processes train the
+            same samples. None: all processes of `torch.distributed`, if it is initialized.
+        sharding: "replicated": each process holds all losses. "sharded": each process holds the
+            losses of one part of the samples and trains on that part. None: "sharded" with several
+            processes and at least 100 million samples, else "replicated".
         **options: All other options of `torch.utils.data.DataLoader`, except `sampler` and
-            `batch_sampler`. `drop_last` concerns epochs that keep all samples; `shuffle=False` puts
-            an epoch's samples into the order of the dataset.
+            `batch_sampler`. `drop_last` drops the remainder of an epoch that keeps all samples;
+            `shuffle=False` keeps the order of the dataset.
 
     Attributes:
-        dataset: The user's own.
-        sampler: The epoch's plan, sample by sample, for its length and its `set_epoch`.
+        dataset: The dataset, as given.
+        sampler: Has `len` and `set_epoch`; cannot be iterated.
 
     Raises:
-        TypeError, ValueError: An argument is not allowed; the message says what is.
+        TypeError, ValueError: An argument is invalid; the message names it.
+
+    Examples:
+        >>> from torch.nn.functional import cross_entropy
+        >>> from torch.utils.data import TensorDataset
+        >>> dataset = TensorDataset(torch.rand(64, 4), torch.arange(64) % 2)
+        >>> model = torch.nn.Linear(4, 2)
+        >>> loader = PrunedDataLoader(dataset, "InfoBatch", epochs=2, batch_size=16)
+        >>> for epoch in range(2):
+        ...     for inputs, targets in loader:
+        ...         losses = cross_entropy(model(inputs), targets, reduction="none")
+        ...         loader.update(losses).backward()
+        >>> len(loader.pruner.history)
+        2
     """
 
     def __init__(
@@ -194,17 +224,18 @@ class PrunedDataLoader(Loop, DataLoader[Any]):
 
     @classmethod
     def from_loader(cls, loader: DataLoader[Any], policy: Policy | str, **arguments: Any) -> Self:
-        """Returns a pruned loader over another one's dataset, with its options.
+        """Returns a pruned loader with the dataset and options of a plain `DataLoader`.
 
         Args:
-            loader: A `DataLoader` that shuffles, or gives out all samples in order, or an equal
-                part of them to each rank (`DistributedSampler`, which is no longer needed).
-            policy: As above.
-            **arguments: `epochs`, and all others, which take precedence over the loader's options.
+            loader: A `DataLoader` that shuffles, or yields all samples in order, or has a
+                `DistributedSampler` (which is no longer needed).
+            policy: The method, as for the constructor.
+            **arguments: `epochs` and further arguments of the constructor; they take precedence
+                over the loader's options.
 
         Raises:
-            TypeError: It is no `DataLoader`, or over a stream.
-            ValueError: Its sampler or batch sampler chooses samples itself.
+            TypeError: `loader` is not a `DataLoader`, or its dataset is iterable-style.
+            ValueError: Its sampler or batch sampler selects samples itself.
         """
         if not isinstance(loader, DataLoader):
             raise TypeError(
@@ -251,22 +282,22 @@ class PrunedDataLoader(Loop, DataLoader[Any]):
         return made
 
     def __iter__(self) -> Any:
-        """Begins a pass: over the open epoch where none of it was answered, else over the next.
+        """Begins a pass over the open epoch if none of its batches was answered, else the next.
 
         Raises:
-            RuntimeError: All epochs are over; or the last pass was trained without `update`; or the
-                loader was made before torch.distributed was initialised.
+            RuntimeError: All epochs are over, the last pass was trained without `update`, or the
+                loader was made before torch.distributed was initialized.
         """
         if self._made_alone:
             refuse_late_group("PrunedDataLoader")
         return super().__iter__()
 
     def set_epoch(self, epoch: int) -> None:
-        """Makes `epoch` the one that the next pass walks through; see `Loop`."""
+        """Sets the epoch of the next pass; see `Loop.set_epoch`."""
         super().set_epoch(epoch)
 
     def walk(self) -> Iterator[tuple[bytes, Any]]:
-        """Returns the batches of the open epoch, see `Loop`."""
+        """Returns the batches of the open epoch; see `Loop.walk`."""
         ranks = self._pruner.ranks
         seed = worker_seed(self._pruner, None if ranks is None else ranks.rank)
         self._own_generator.manual_seed(seed)
@@ -282,9 +313,9 @@ class PrunedDataLoader(Loop, DataLoader[Any]):
         return failed
 
     def _indexed_loader(self) -> DataLoader[Any]:
-        """Returns a loader with the options of this one, whose batches know their samples.
+        """Returns a loader with the options of this one, whose batches carry their indices.
 
-        Persistent workers stay with theirs.
+        It is kept for persistent workers.
         """
         if self._indexed is None or not self.persistent_workers:
             names = inspect.signature(DataLoader).parameters.keys() - {"shuffle", "batch_sampler"}
@@ -301,7 +332,7 @@ class PrunedDataLoader(Loop, DataLoader[Any]):
         return self._indexed
 
     def close(self) -> None:
-        """Lets persistent workers go; the next pass starts new ones."""
+        """Stops persistent workers; the next pass starts new ones."""
         self._indexed = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -326,20 +357,20 @@ _LIGHTNING = ("lightning.", "lightning_fabric.", "pytorch_lightning.")  # packag
 
 
 class _LoaderSampler(PrunedSampler, DistributedSampler[int]):
-    """The plan of a `PrunedDataLoader`, to be looked at; the loader alone walks through it.
+    """The sampler of a `PrunedDataLoader`, for its length and `set_epoch`; it cannot be iterated.
 
-    It is a `DistributedSampler` to engines that would put one of their own in its place, over all
-    samples (Ray, Lightning): each rank has its share already.
+    It is a `DistributedSampler`, so that frameworks (Ray, Lightning) do not replace it by one of
+    their own over all samples: each rank has its share already.
     """
 
     loader: weakref.ref[PrunedDataLoader] | None = None
 
     def set_epoch(self, epoch: int) -> None:
-        """Makes `epoch` the one that the loader's next pass walks through.
+        """Sets the epoch of the loader's next pass.
 
         Raises:
-            RuntimeError: Lightning asks, whose Trainer would cut longer epochs and lose the losses
-                in a resume. Nothing else of it tells that it is Lightning, on one process.
+            RuntimeError: Lightning calls it, whose Trainer would cut longer epochs, and lose the
+                losses in a resume. On one process, nothing else shows that it is Lightning.
         """
         if sys._getframe(1).f_globals.get("__name__", "").startswith(_LIGHTNING):
             raise RuntimeError(

@@ -1,13 +1,13 @@
-"""What stands between a training loop and its `Pruner`: passes over epochs, and their losses.
+"""The base class of all loaders: passes over epochs, and the losses of their batches.
 
-    for batch in loop:                  a Pass, over what the framework's own loader gives out
-        loss = loop.update(losses)      samples of the batch -> weights, LossBuffer -> Pruner
+    for batch in loop:                  a Pass over the batches of the framework's own loader
+        loss = loop.update(losses)      indices of the batch -> weights, LossBuffer -> Pruner
 
-`PrunedDataLoader` and the loaders of the integrations are this, and add what is particular to their
-framework: `walk`, the batches of the open epoch, each after its samples. It alone decides where
-an epoch ends: in `__iter__`, `set_epoch`, `end_epoch`, and when a pass came to its end.
+`PrunedDataLoader` and the loaders of the integrations derive from `Loop` and add `walk`, which
+yields the batches of the open epoch with their indices. `Loop` alone decides where an epoch ends:
+in `__iter__`, `set_epoch`, `end_epoch`, and at the end of a pass.
 
-An epoch of which no batch was answered has not begun: the next pass walks through it again.
+An epoch without an answered batch has not begun: the next pass yields it again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from typing import Any, NoReturn
 
-import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
@@ -30,22 +29,36 @@ from seta.engine.state.formats import name_of
 from seta.engine.state.parts import upgraded
 from seta.torch.arguments import sample_indices
 from seta.torch.buffer import LossBuffer
-from seta.torch.dataset import indices_of
 from seta.torch.eager import eager
 from seta.torch.given import Given, Indices
 from seta.torch.losses import per_sample, weighted_mean
+from seta.torch.passes import Pass
 from seta.torch.state import with_arrays, with_tensors
 
 logger = logging.getLogger(__name__)
 
 
 class Loop(ABC):
-    """A loader that is answered: each pass over it is one epoch of its pruner.
+    """Base class for loaders: each pass is one epoch of a pruner, and `update` takes its losses.
+
+    A subclass implements `walk`, and `walk_length` if it yields something else than this rank's
+    share in batches of the pruner's batch size.
+
+    - Training: iteration, `update`, `weights`, `skip`, `set_epoch`, `end_epoch`, `flush`.
+    - Lengths: `len(loop)`, `total_steps`, `total_batches`, `epoch`, `epochs`, `position`,
+      `progress`.
+    - The run: `pruner`.
+    - Saving: `state_dict`, `load_state_dict`.
+    - For subclasses: `walk`, `walk_length`, `in_order`.
 
     Args:
-        pruner: Chooses the samples.
-        with_indices: Give out `(indices, batch)`, the indices int64 (B,).
-        accumulation: Batches of one optimizer step, for `total_steps`.
+        pruner: Selects the samples.
+        with_indices: Whether to yield `(indices, batch)`, indices int64 (B,).
+        accumulation: Batches per optimizer step, for `total_steps`.
+
+    Attributes:
+        in_order: Whether batches arrive in the order of the selection. False: positions within an
+            epoch are not known, and it cannot be saved.
     """
 
     in_order: bool = True
@@ -70,14 +83,17 @@ class Loop(ABC):
     def _repr_html_(self) -> str:
         return html_of_run(repr(self), self._pruner.history)
 
-    # What a subclass says, and what it may.
+    # For subclasses.
 
     @abstractmethod
     def walk(self) -> Iterator[tuple[bytes, Any]]:
-        """Returns this process's batches of the open epoch, each after its packed indices."""
+        """Returns an iterator over this rank's part of the open epoch.
+
+        It yields `(packed indices, batch)`. `IndexedCollate` packs indices.
+        """
 
     def walk_length(self) -> int:
-        """Returns how many batches `walk` gives, on this rank."""
+        """Returns the number of batches that `walk` yields on this rank."""
         return -(-len(self._pruner.share()) // self._pruner.sizes.batch_size)
 
     def _passed_over(self, indices: Indices, failed: int) -> int:
@@ -89,11 +105,11 @@ class Loop(ABC):
         """
         return failed
 
-    # What can be looked at.
+    # Progress.
 
     @property
     def pruner(self) -> Pruner:
-        """The pruner: `history`, `losses`, `left_out`, `saved`."""
+        """The pruner, with `history`, `losses`, `table()`, `saved` and more."""
         pruner, given = self._pruner, self._given
         last = pruner.ranks is None and pruner.epoch == pruner.epochs - 1
         every = given.answered and not given.unanswered and not self._with_indices
@@ -103,33 +119,33 @@ class Loop(ABC):
 
     @property
     def epoch(self) -> int:
-        """The open epoch; between two the next one, after the run the last one."""
+        """Number of the open epoch; between epochs the next one, after the run the last one."""
         pruner = self._pruner
         return min(pruner.next_epoch, pruner.epochs - 1) if pruner.epoch is None else pruner.epoch
 
     @property
     def epochs(self) -> int:
-        """Length of the run."""
+        """Length of the run in epochs."""
         return self._pruner.epochs
 
     @property
     def total_batches(self) -> int:
-        """Batches of the whole run on each rank, exact before it starts.
+        """Batches of the whole run on each rank, known before the run starts.
 
         Raises:
-            RuntimeError: There is no budget, so nobody knows.
+            RuntimeError: There is no budget, so the number is not known.
         """
         return sum(self._lengths("total_batches"))
 
     @property
     def total_steps(self) -> int:
-        """Optimizer steps of the whole run, exact before it starts; for learning-rate schedules.
+        """Optimizer steps of the whole run, known before it starts; for learning-rate schedules.
 
-        They are the batches, unless `accumulation` says that several make a step; then the last
-        ones of an epoch make one of their own.
+        Equal to `total_batches`, unless `accumulation` is above 1; then the last batches of an
+        epoch make a step of their own.
 
         Raises:
-            RuntimeError: There is no budget, so nobody knows.
+            RuntimeError: There is no budget, so the number is not known.
         """
         return sum(-(-batches // self._accumulation) for batches in self._lengths("total_steps"))
 
@@ -137,8 +153,8 @@ class Loop(ABC):
         lengths = self._pruner.lengths
         if lengths is None:
             raise RuntimeError(
-                f"{what} is known under a budget only, since epochs vary in length without: give "
-                "budget=, or drive the schedule by seta.ProgressSchedule"
+                f"{what} is known under a budget only, since epochs vary in length without one: "
+                "give budget=, or drive the schedule by seta.ProgressSchedule"
             )
         return [self._batches_of(length) for length in lengths]
 
@@ -148,9 +164,9 @@ class Loop(ABC):
 
     @property
     def position(self) -> int:
-        """Batches of the open epoch, on this rank, that need not be trained again: 0 between two.
+        """Batches of the open epoch that this rank has trained; 0 between epochs.
 
-        Where a resumed epoch goes on: `for step, batch in enumerate(loader, loader.position)`.
+        A resumed epoch continues there: `for step, batch in enumerate(loader, loader.position)`.
         """
         pruner = self._pruner
         if pruner.epoch is None:
@@ -166,7 +182,7 @@ class Loop(ABC):
 
     @property
     def progress(self) -> float:
-        """The share of the run that has been given out, in epochs: 0 before it, 1 at its end."""
+        """Share of the run that is done, by epochs and batches: 0 at the start, 1 at the end."""
         pruner = self._pruner
         if pruner.epoch is None:
             return pruner.next_epoch / pruner.epochs
@@ -175,7 +191,7 @@ class Loop(ABC):
         return (pruner.epoch + (min(1.0, given / batches) if batches else 1.0)) / pruner.epochs
 
     def __len__(self) -> int:
-        """Batches in the open epoch; begins the next if none is open and the run is not over."""
+        """Number of batches in the open epoch; begins the next epoch if none is open."""
         pruner = self._pruner
         if pruner.epoch is None and pruner.next_epoch >= pruner.epochs and pruner.history:
             return self._batches_of(int(pruner.history[-1]["kept"]))
@@ -185,10 +201,10 @@ class Loop(ABC):
     # The life of an epoch.
 
     def __iter__(self) -> Iterator[Any]:
-        """Begins a pass: over the open epoch where none of it was answered, else over the next.
+        """Begins a pass over the open epoch if none of its batches was answered, else the next.
 
         Raises:
-            RuntimeError: All epochs are over; or the last pass was trained without `update`.
+            RuntimeError: All epochs are over, or the last pass was trained without `update`.
         """
         pruner, given = self._pruner, self._given
         if pruner.epoch is not None and not self._again and (given.answered or given.whole):
@@ -197,24 +213,27 @@ class Loop(ABC):
             raise RuntimeError(
                 f"all {pruner.epochs} epochs of this run are over (epochs={pruner.epochs}): "
                 "construct the loader with more epochs (or steps), or iterate over the dataset "
-                "with a plain DataLoader. After load_state_dict the loop begins at "
-                "loader.pruner.next_epoch. A pass that was left after an answered batch counts as "
-                "an epoch. Something that fixes the batches of an epoch from the first one "
-                "(ignite's epoch_length) needs epochs of one length: give budget="
+                "with a plain DataLoader. After load_state_dict, start the loop at "
+                "loader.pruner.next_epoch. A pass that was left by a break, after an answered "
+                "batch, counts as an epoch. Frameworks that take the number of batches from the "
+                "first epoch (ignite's epoch_length) need epochs of one length: give budget="
             )
         pruner.begin_epoch()
         self._turn()
         return Pass(self, self.walk(), self.walk_length())
 
     def set_epoch(self, epoch: int) -> None:
-        """Makes `epoch` the one that the next pass walks through.
+        """Sets the epoch of the next pass.
 
-        Another epoch that is open ends, if any of it was answered; asking twice for one epoch
-        changes nothing.
+        If another epoch is open and a batch of it was answered, that epoch ends. Calling it again
+        with the same epoch has no effect.
+
+        Args:
+            epoch: Number in 0 .. epochs - 1.
 
         Raises:
-            ValueError: The epoch is over already, or there is no such epoch.
-            RuntimeError: As `end_epoch`, of another epoch that is open.
+            ValueError: The epoch is over, or lies beyond the run.
+            RuntimeError: Another epoch is open and cannot end; see `end_epoch`.
         """
         pruner = self._pruner
         if pruner.epoch not in (None, epoch):
@@ -225,16 +244,16 @@ class Loop(ABC):
         self._again = True
 
     def end_epoch(self) -> Row:
-        """Ends the open epoch, as the next pass would; for a `break` out of the last one.
+        """Ends the open epoch, as the next pass would; needed after a `break` from the last epoch.
 
-        Of several processes all call it: it is the one exchange of the epoch.
+        With several processes, all must call it: they exchange their losses here.
 
         Returns:
-            The row of the epoch that ended last, now or before.
+            The row of the epoch that ended last, now or earlier: a dict, see `Pruner.history`.
 
         Raises:
-            RuntimeError: No epoch has begun; or a rank did not come within the group's timeout, or
-                has nothing to report, or does not agree: it is named.
+            RuntimeError: No epoch has begun, or a rank did not call it within the timeout of the
+                process group, recorded no loss, or does not agree. The message names the rank.
         """
         pruner = self._pruner
         if pruner.epoch is not None:
@@ -246,7 +265,7 @@ class Loop(ABC):
         return dict(pruner.history[-1])
 
     def _close(self) -> None:
-        """Ends the open epoch; forgets it where it has not begun."""
+        """Ends the open epoch, or forgets it if it has not begun."""
         pruner, given = self._pruner, self._given
         if given.whole and not given.answered and not self._pruner.begun:
             self._refuse_forgotten()
@@ -258,7 +277,7 @@ class Loop(ABC):
         if given.whole and given.unanswered:
             logger.warning(
                 "%d of %d batches of epoch %d were given out and neither answered by update() nor "
-                "left out by skip(): their samples keep their old losses",
+                "left out by skip(): their samples keep their earlier losses",
                 given.unanswered, given.count, given.epoch,
             )  # fmt: skip
         self._turn()
@@ -268,12 +287,12 @@ class Loop(ABC):
         return bool(self._given.answered or len(self._buffer) or self._pruner.begun)
 
     def _came_to_its_end(self, missing: int) -> None:
-        """Ends the epoch of a pass that is through, if no loss of it can come any more."""
+        """Ends the epoch of a complete pass, if no more losses of it can come."""
         given = self._given
         if missing > 0:
             raise RuntimeError(
-                f"the pass over epoch {self.epoch} ended {missing} batches early: something "
-                "between the dataset and the loader stopped it"
+                f"the pass over epoch {self.epoch} ended {missing} batches early: code between the "
+                "dataset and the loader stopped it, such as a StopIteration"
             )
         given.whole = bool(given.count)
         forgotten = given.whole and not given.answered and not self._pruner.begun
@@ -283,14 +302,14 @@ class Loop(ABC):
             self.end_epoch()
 
     def _refuse_forgotten(self) -> NoReturn:
-        """Says that a pass was trained without `update`; once, the next one walks again."""
+        """Raises for a pass without `update`; the next pass yields the epoch again."""
         given = self._given
         self._turn()
         raise RuntimeError(
-            f"none of the {given.count} batches of epoch {given.epoch} was answered, so that "
-            "nothing is known of any sample: call loss = loader.update(losses) for each batch, "
-            'with one loss per sample (reduction="none"), or loader.skip() for one that is left '
-            "out. To look at all batches without training, iterate over a plain DataLoader"
+            f"none of the {given.count} batches of epoch {given.epoch} was answered, so there are "
+            "no losses to prune by: call loss = loader.update(losses) for each batch, with one "
+            'loss per sample (reduction="none"), or loader.skip() for a batch that is left out. '
+            "To read all batches without training, iterate over a plain DataLoader"
         )
 
     @property
@@ -300,7 +319,7 @@ class Loop(ABC):
         return self._latest
 
     def _keep_to_epoch(self) -> None:
-        """Forgets what was given out of an epoch that was ended by someone else."""
+        """Forgets the batches of an epoch that was ended through the pruner."""
         if self._latest.epoch != self._pruner.epoch:
             self._turn()
 
@@ -319,25 +338,26 @@ class Loop(ABC):
         mask: Tensor | None = None,
         counts: Tensor | None = None,
     ) -> Tensor:
-        """Takes the losses of a batch and returns the one to call `backward()` on.
+        """Records the per-sample losses of a batch, and returns its loss for `backward()`.
 
         Args:
-            losses: Floats (B,), one per sample, or (B, ...), reduced to one by the mean; of any
-                floating dtype, on any device, never changed.
-            indices: Integers (B,), the samples that the losses belong to; None: the one batch that
-                is unanswered. Best on the CPU: from a device they have to be waited for.
-            mask: The shape of `losses` (B, ...): which of its elements count.
-            counts: Integers (B,), of how many terms each loss is the mean, such as
-                `seta.token_counts(labels)`, on the device of the losses: for the mean over all
-                terms of the batch. None: each sample counts alike.
+            losses: Floats (B,), one per sample, or (B, ...), which is averaged per sample; any
+                floating dtype and device. Not modified.
+            indices: Integers (B,), the samples of the losses. None: the one batch that has not been
+                answered. Preferably on the CPU, as reading them from a device waits for it.
+            mask: Bool or numbers, same shape as `losses` (B, ...): elements that are 0 or False do
+                not count.
+            counts: Integers (B,), the number of terms that each loss is the mean of, on the device
+                of the losses, such as `seta.token_counts(labels)`; the result is then the mean over
+                all terms of the batch. None: the mean over samples.
 
         Returns:
-            sum(weight x loss) / B, a scalar; with all weights 1 exactly `losses.mean()`. With
-            `counts` sum(weight x count x loss) / sum(count).
+            Scalar, sum(weight x loss) / B; exactly `losses.mean()` if all weights are 1. With
+            `counts`, sum(weight x count x loss) / sum(count).
 
         Raises:
-            RuntimeError: It is not known which batch the losses belong to.
-            TypeError, ValueError, IndexError: The losses or the indices do not fit.
+            RuntimeError: No batch, or more than one, is unanswered, and `indices` is None.
+            TypeError, ValueError, IndexError: `losses` or another argument is invalid.
         """
         losses = per_sample(losses, mask)
         if indices is None:
@@ -352,19 +372,19 @@ class Loop(ABC):
         return loss
 
     def weights(self, indices: ArrayLike | Tensor | None = None) -> Tensor:
-        """Returns the weights that `update` gives the losses of a batch; for further terms.
+        """Returns the loss weights of a batch, to weight further terms of the loss.
 
-        A second term of the loss is weighted alike, before `update` answers the batch:
-        `(loader.weights().to(device) * distillation).mean()`.
+        Call it before `update`: `(loader.weights().to(device) * distillation).mean()`.
 
         Args:
-            indices: Integers (B,), the samples; None: the one batch that is unanswered.
+            indices: Integers (B,), the samples. None: the one batch that has not been answered.
 
         Returns:
-            float32 (B,) on the CPU; fixed for the epoch, however often asked for.
+            float32 (B,) on the CPU; fixed for the epoch.
 
         Raises:
-            RuntimeError: It is not known which batch is meant, or no epoch is open.
+            RuntimeError: No epoch is open; or no batch, or more than one, is unanswered, and
+                `indices` is None.
         """
         if indices is None:
             samples = self._given.only("weights() (before update)")
@@ -374,7 +394,7 @@ class Loop(ABC):
         return torch.ones(len(samples)) if weights is None else torch.from_numpy(weights)
 
     def skip(self) -> None:
-        """Leaves the one unanswered batch out: its samples keep the losses that they had.
+        """Skips the one unanswered batch: its samples keep their earlier losses.
 
         Raises:
             RuntimeError: No batch, or more than one, is unanswered.
@@ -382,7 +402,7 @@ class Loop(ABC):
         self._given.skip()
 
     def flush(self) -> None:
-        """Records losses still on a device, waiting for it; whatever needs them does so, too."""
+        """Records losses that are still on a device; called automatically when they are needed."""
         self._buffer.drain()
 
     # Saving and resuming.
@@ -395,27 +415,27 @@ class Loop(ABC):
             return 0
         if self._given.done and not self.in_order:
             raise RuntimeError(
-                "in_order=False gives batches out in any order, so that no position tells what was "
-                "trained: save or copy between two epochs, or leave in_order out"
+                "in_order=False gives batches out in any order, so the position in the epoch is not "
+                "known: save or copy between two epochs, or leave in_order out"
             )
         return min(pruner.done + self._given.done * pruner.sizes.global_batch, pruner.kept)
 
     def state_dict(self, *, gather: bool = True) -> dict[str, Any]:
-        """Returns all there is to go on from here, in mid-epoch too, for `torch.save`.
+        """Returns the state to resume from, between epochs or within one, for `torch.save`.
 
-        Batches after the last answered one are given out again. What is not in it: the model, the
-        optimizer, and torch's random state, which are the training loop's.
+        After a resume, batches after the last answered one are yielded again. Not included are the
+        model, the optimizer, and torch's random state.
 
-        With ranks, one state serves all of them: between epochs any rank's, so that one may save
-        alone; in mid-epoch all ranks have to call this, as it gathers what they recorded. Of a
-        sharded table, or with `gather=False`, each rank has a part: save all of them, and load all.
+        With ranks, one state serves all: between epochs that of any rank, so that one rank may save
+        alone; within an epoch all ranks must call this, since it gathers what they recorded. With a
+        sharded table, or `gather=False`, each rank has a part: save all parts, and load all.
 
         Args:
-            gather: In mid-epoch, gather what the other ranks recorded.
+            gather: Within an epoch, whether to gather what the other ranks recorded.
 
         Raises:
             RuntimeError: Batches arrive out of order (`in_order=False`) and the epoch is not over;
-                or the ranks do not agree, or one did not come within the group's timeout.
+                or the ranks do not agree, or a rank did not call it within the timeout.
         """
         state: dict[str, Any] = self._pruner.state_dict(
             done=self._done, begun=self._has_begun, gather=gather
@@ -425,19 +445,19 @@ class Loop(ABC):
     def load_state_dict(
         self, state: dict[str, Any] | Iterable[dict[str, Any]], *, changed: Iterable[str] = ()
     ) -> None:
-        """Goes on from a saved state: the next pass walks through the rest of the open epoch.
+        """Resumes from a saved state: the next pass yields the rest of the open epoch.
 
-        The number of ranks may be another than that of the run that was saved. Where some ranks
-        were ahead of others, the least counts: what the others had done more is done again.
+        The number of ranks may have changed. If some ranks were ahead of others when the state was
+        saved, all resume where the last one was: the rest is trained again.
 
         Args:
-            state: What `state_dict` returned, read with `torch.load(path, weights_only=True)`; the
-                states of all ranks, where each had a part.
-            changed: What is meant to differ from the run that was saved, as for
+            state: The return value of `state_dict`, loaded with
+                `torch.load(path, weights_only=True)`; the states of all ranks if each had a part.
+            changed: Names of arguments that may differ from those of the saved run, as for
                 `Pruner.load_state_dict`.
 
         Raises:
-            ValueError: Something else differs, or it is no such state; nothing is changed then.
+            ValueError: Another argument differs, or the state is invalid; nothing is changed.
         """
         states = upgraded(state, self._kind)
         self._pruner.load_state_dict(
@@ -446,7 +466,7 @@ class Loop(ABC):
         self._turn()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Returns what a copy needs: it goes on where this one is, in a pass of its own.
+        """Returns what a copy needs to continue where this one is, in a pass of its own.
 
         Raises:
             TypeError: Several processes train together.
@@ -454,7 +474,7 @@ class Loop(ABC):
         if self._pruner.ranks is not None:
             raise TypeError(
                 f"a {type(self).__name__} of several ranks cannot be copied or pickled, since "
-                "their process group cannot: make one in each process, and hand over its "
+                "their process group cannot: make one in each process, and pass on its "
                 "state_dict()"
             )
         self.flush()
@@ -477,74 +497,3 @@ class Loop(ABC):
         vars(self).update(state)
         self._turn()
         self._pruner.done = done
-
-
-class Pass:
-    """An iterator over one epoch, which knows when it is no longer the one to ask."""
-
-    __slots__ = ("_batches", "_came", "_failed", "_given", "_left", "_loop", "_over")
-
-    def __init__(self, loop: Loop, batches: Iterator[Any], left: int) -> None:
-        self._loop, self._batches, self._left = loop, batches, left
-        self._given = loop._given
-        self._came = self._failed = 0
-        self._over = False
-
-    def __iter__(self) -> Pass:
-        """Returns itself."""
-        return self
-
-    def __next__(self) -> Any:
-        """Returns the next batch, as the user's own loader would.
-
-        Raises:
-            RuntimeError: A newer iteration, `set_epoch` or `end_epoch` came since this one began.
-        """
-        if self._over:
-            raise StopIteration
-        loop, given = self._loop, self._given
-        if loop._given is not given:
-            self._batches = iter(())
-            if given.count == self._left:  # all came, and the epoch was ended by hand
-                raise StopIteration
-            raise RuntimeError(
-                f"this iterator belongs to a pass over epoch {given.epoch} that has ended: a newer "
-                "iteration, set_epoch or end_epoch came since. One loader serves one pass at a time"
-            )
-        try:
-            packed, batch = next(self._batches)
-        except StopIteration:
-            given.fail(self._failed)
-            self._over = True
-            self._batches = iter(())
-            loop._came_to_its_end(self._left - given.count)
-            raise
-        except BaseException:
-            self._failed += 1
-            raise
-        indices = indices_of(packed)
-        if self._failed:
-            given.fail(loop._passed_over(indices, self._failed))
-            self._failed = 0
-        self._came += 1
-        if self._came > self._left:
-            raise RuntimeError(
-                f"the pass over epoch {given.epoch} gives out more than the {self._left} batches "
-                "that were chosen: walk() has to go over a PrunedSampler"
-            )
-        given.give(indices)
-        return (torch.from_numpy(indices.copy()), batch) if loop._with_indices else batch
-
-
-def worker_seed(pruner: Pruner, rank: int | None) -> int:
-    """Returns what a pass over the open epoch seeds its workers from, the same in every run.
-
-    Args:
-        pruner: Of the run.
-        rank: Of this process; None: it is alone.
-    """
-    key = (pruner.seed, pruner.epoch, _WORKERS, *(() if rank is None else (rank,)))
-    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
-_WORKERS = 0x5E7A  # keeps the seeds of the workers apart from other uses of the run's seed

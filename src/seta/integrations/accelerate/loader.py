@@ -24,7 +24,8 @@ from seta.integrations.accelerate.registered import Registered, take_out
 from seta.torch.arguments import check_batch_size, check_dataset, check_options, order_of
 from seta.torch.dataset import IndexedCollate, WorkerInit
 from seta.torch.loader import LoaderOptions
-from seta.torch.loop import Loop, worker_seed
+from seta.torch.loop import Loop
+from seta.torch.passes import worker_seed
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

@@ -32,7 +32,8 @@ from seta.integrations.streams.reader import Reader, SourceInit, as_it_is, batch
 from seta.integrations.streams.sources import Source, check_source, shuffles
 from seta.torch.arguments import check_batch_size
 from seta.torch.dataset import IndexedCollate
-from seta.torch.loop import Loop, worker_seed
+from seta.torch.loop import Loop
+from seta.torch.passes import worker_seed
 from seta.torch.ranks import group_is_up, ranks_of, refuse_late_group
 from seta.torch.state import with_arrays, with_tensors
 
