@@ -671,7 +671,7 @@ def test_losses_for_more_samples_than_were_fetched_are_refused():
     train_data = prune(Indices(12), arguments("none"))
     loader = DataLoader(train_data, batch_size=None, sampler=train_data.sampler)
     next(iter(loader))
-    with pytest.raises(RuntimeError, match="got 2 losses, but only 1 samples that were fetched"):
+    with pytest.raises(RuntimeError, match="got 2 losses, but only 1 fetched samples have no loss yet"):
         train_data.update(torch.ones(2))
 
 
@@ -808,7 +808,7 @@ def _dealt_out_again(rank):
     own = [batch for at, batch in enumerate(batches) if at % 2 == rank]
     for index in own:
         train_data.update(loss_of(torch.tensor(index)))
-    with pytest.raises(RuntimeError, match=r"deals the batches out again \(accelerator\.prepare\)"):
+    with pytest.raises(RuntimeError, match=r"splits the batches again \(accelerator\.prepare\)"):
         train_data.sampler.set_epoch(1)
 
 

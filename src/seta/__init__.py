@@ -1,4 +1,4 @@
-"""seta: train on the samples that are worth it, chosen from the losses that training computes."""
+"""seta: dynamic data pruning by the per-sample losses that training computes anyway."""
 
 from __future__ import annotations
 

@@ -446,7 +446,7 @@ def test_steps_need_a_budget(alone, name):
 
 
 def test_copies_are_refused(alone):
-    with pytest.raises(TypeError, match=r"cannot be copied .*hand over its state_dict\(\)"):
+    with pytest.raises(TypeError, match=r"cannot be copied .*pass on its state_dict\(\)"):
         copy.deepcopy(make())
 
 

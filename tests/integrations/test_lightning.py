@@ -377,7 +377,7 @@ def test_losses_that_are_kept_from_the_callback(manual):
         def training_step(self, batch, batch_idx):
             return self.losses(batch).mean()
 
-    message = "did not hand over the losses of batch 0 of epoch 0: return pruning.update"
+    message = "did not pass on the losses of batch 0 of epoch 0: return pruning.update"
     with pytest.raises(RuntimeError, match=message):
         fit(net=Silent(manual=manual))
 
@@ -686,7 +686,7 @@ def test_trap_12_training_data_of_another_kind_is_refused():
     for train in (rows, [pruning.loader(data())], {"a": pruning.loader(data()), "b": rows}):
         with pytest.raises(TypeError, match="the training data must be pruning.loader"):
             trainer_of(pruning).fit(Net(), train)
-    with pytest.raises(RuntimeError, match=r"gives batches within trainer.fit, .*\(callbacks="):
+    with pytest.raises(RuntimeError, match=r"batches within trainer.fit only, .*\(callbacks="):
         trainer_of(pruning).fit(Net(), other.loader(data(), batch_size=BATCH))
     used = fit(max_epochs=1)
     with pytest.raises(TypeError, match="of this trainer's callback and nothing else, got Pruned"):
@@ -711,7 +711,7 @@ def test_outside_of_training():
         _ = pruning.total_steps
     with pytest.raises(TypeError, match="no length outside of trainer.fit"):
         len(train)
-    with pytest.raises(RuntimeError, match="gives batches within trainer.fit"):
+    with pytest.raises(RuntimeError, match="yields batches within trainer.fit"):
         next(iter(train))
 
 

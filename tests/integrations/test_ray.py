@@ -95,10 +95,10 @@ def test_trap_20_rays_own_prepare_data_loader_is_refused(run):
     for worker in ("0-0", "0-1"):
         checks = run[worker]["checks"]
         for name in ("theirs", "theirs, on a PrunedDataLoader"):
-            assert "where something takes batches ahead of the training step" in checks[name]
+            assert "batches are taken ahead of the training step" in checks[name]
             assert "with_indices=True" in checks[name]
         assert checks["trained"] == 0
-        assert "a PrunedRayLoader is used as it is" in checks["ours on a PrunedRayLoader"]
+        assert "a PrunedRayLoader needs no preparation" in checks["ours on a PrunedRayLoader"]
 
 
 def test_trap_20_a_sampler_that_ray_overwrote_is_noticed(run):

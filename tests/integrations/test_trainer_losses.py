@@ -415,7 +415,7 @@ def test_a_loss_without_the_weights_of_the_policy_is_told_once(
     trainer = trainer_of(tmp_path, 0.8, policy, kind=kind, model=bert(), dataset=CLASSES)
     with caplog.at_level(logging.WARNING, logger="seta"):
         trainer.train()
-    assert caplog.text.count("not made of the one that has the policy's weights") == times
+    assert caplog.text.count("not computed from the one with the policy's weights") == times
     assert "compute_loss" not in vars(trainer)
 
 
@@ -672,7 +672,7 @@ def test_the_index_may_ride_inside_the_samples(tmp_path, collate, workers):
         ([100, 101], r"must be of the indices of its rows, \[\d+, \d+\], got \[100, 101\]"),
         ([[1, 2]], r"must be one integer for each sample"),
         ([0.5, 1.5], r"must be one integer for each sample"),
-        (None, r"must hand on the key index_key='index'"),
+        (None, r"must keep the key index_key='index'"),
     ],
 )
 def test_indices_that_are_not_those_of_the_rows_are_refused(tmp_path, wrong, message):

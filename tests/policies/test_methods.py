@@ -128,7 +128,7 @@ def test_static_still_shuffles_each_epoch():
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"groups": 0}, "groups must be at least 1, got 0: into how many the losses are split"),
+        ({"groups": 0}, "groups must be at least 1, got 0: the number of groups"),
         ({"window": 0}, r"window must lie in \(0, 1\], got 0: the share of the groups"),
         ({"window": 1.2}, r"window must lie in \(0, 1\], got 1.2"),
         (

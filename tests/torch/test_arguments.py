@@ -34,7 +34,7 @@ def test_without_shuffling_an_epoch_has_the_order_of_the_dataset():
     loader = PrunedDataLoader(range(40), "Random", epochs=1, batch_size=4, shuffle=False)
     seen = torch.cat(list(looked_at(loader))).tolist()
     assert seen == sorted(seen) and len(seen) < 40
-    with pytest.raises(ValueError, match="shuffle=False and reorder= both say the order"):
+    with pytest.raises(ValueError, match="shuffle=False and reorder= both set the order"):
         PrunedDataLoader(range(4), "Full", epochs=1, shuffle=False, reorder=lambda i: i)
 
 

@@ -121,7 +121,7 @@ def test_an_index_inside_the_sample_goes_through_torchs_own_collate():
 @pytest.mark.parametrize(
     "dataset, collate_fn, error, message",
     [
-        (Mappings(), without_the_key, ValueError, r"hand on the key index_key='index'.*\['text'\]"),
+        (Mappings(), without_the_key, ValueError, r"keep the key index_key='index'.*\['text'\]"),
         (Texts(), padded, TypeError, "index_key='index' needs rows that are mappings, got Tensor"),
         (
             Mappings(),
@@ -133,7 +133,7 @@ def test_an_index_inside_the_sample_goes_through_torchs_own_collate():
             Mappings(),
             lambda rows: padded([row["text"] for row in rows]),
             ValueError,
-            "hand on the key index_key='index'.*Tensor",
+            "keep the key index_key='index'.*Tensor",
         ),
     ],
 )
@@ -206,7 +206,7 @@ def stops(rows):
 
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_an_end_of_iteration_inside_a_collate_function_ends_no_epoch(num_workers):
-    with pytest.raises(RuntimeError, match="stops raised StopIteration, which would end the epoch"):
+    with pytest.raises(RuntimeError, match="stops raised StopIteration, which would silently"):
         train(Texts(), collate_fn=stops, num_workers=num_workers)
 
 
@@ -225,7 +225,9 @@ class StopsTogether(Tuples):
 @pytest.mark.parametrize("num_workers", [0, 1])
 @pytest.mark.parametrize("dataset", [Stops, StopsTogether])
 def test_an_end_of_iteration_inside_a_dataset_ends_no_epoch(dataset, num_workers):
-    message = rf"{dataset.__name__}\[index\] raised StopIteration, which would end the epoch"
+    message = (
+        rf"{dataset.__name__}\[index\] raised StopIteration, which would silently end the epoch"
+    )
     with pytest.raises(RuntimeError, match=message):
         train(dataset(N), collate_fn=default_collate, num_workers=num_workers)
 

@@ -480,7 +480,7 @@ def test_a_collate_function_that_drops_rows_is_told_where_its_losses_go():
 def test_losses_of_tokens_that_were_flattened_are_told_so():
     loader = plain()
     next(iter(loader))
-    with pytest.raises(ValueError, match=r"12 = 4 x 3: losses of tokens .* reshaped to \(4, 3\)"):
+    with pytest.raises(ValueError, match=r"12 = 4 x 3: reshape losses of tokens .* to \(4, 3\)"):
         loader.update(torch.rand(12))
     with pytest.raises(ValueError, match=r"a batch of 4: compute them with reduction='none'"):
         loader.update(torch.rand(13))

@@ -1,9 +1,9 @@
-"""The published package's three lines: `prune(dataset, args)`, `.sampler`, `.update(loss)`.
+"""The interface of the published SeTa package: `prune(dataset, args)`, `.sampler`, `.update(loss)`.
 
-Scripts written for it run with nothing changed but the installed package, with the plain torch
-`DataLoader`, which is not patched. `PrunedDataLoader` is the stronger way: there the index travels
-with its batch. Here it cannot, so losses are matched to the epoch's plan by order (`order.py`).
-What does not add up raises, and that epoch's losses are discarded before they reach the table.
+Scripts for that package run unchanged, with a plain torch `DataLoader`, which is not patched.
+`PrunedDataLoader` is the safer interface: its batches carry the indices of their samples. Here they
+cannot, so losses are matched to samples by order (`order.py`). If the numbers do not add up, an
+error is raised and the losses of that epoch are discarded.
 """
 
 from seta.extras import require

@@ -1,4 +1,4 @@
-"""`prune(dataset, args)`: reads the method from the attributes of `args`, and checks it."""
+"""`prune(dataset, args)`: reads and checks the method in the attributes of `args`."""
 
 from __future__ import annotations
 
@@ -20,25 +20,27 @@ _REQUIRED = object()
 
 
 def prune(dataset: Any, args: Any) -> PublishedDataset:
-    """Wraps a dataset so that each epoch trains on the samples that a method chooses.
+    """Wraps a dataset for pruned training, with the interface of the published SeTa package.
 
-    Of several processes (`torch.distributed` is initialised before) each trains its share.
+    For new scripts use `seta.PrunedDataLoader`. With several processes, initialise
+    `torch.distributed` first; each process then trains its share.
 
     Args:
         dataset: Map-style dataset of N >= 1 samples.
-        args: Carries as attributes `prune_type` ("SeTa", "InfoBatch", "Static"; "none", "" or None
-            for the baseline), `epochs`, and what the method needs of `prune_ratio`, `num_group`,
-            `window_scale`, `delta` (absent: the published classes' defaults), `seed` (absent or
-            None: 0) and `batch_size`, samples per batch on each rank, so that every batch is full
-            (absent or None: an epoch may end in a smaller one).
+        args: Object with the attributes `prune_type` ("SeTa", "InfoBatch", "Static"; "none", "" or
+            None for the baseline) and `epochs`. Optional: `prune_ratio`, `num_group`,
+            `window_scale`, `delta` (default: as in the published package), `seed` (default: 0) and
+            `batch_size`, samples per batch and rank, which makes every batch full (default: an
+            epoch may end in a smaller batch).
 
     Returns:
-        The dataset to give to `DataLoader(train_data, sampler=train_data.sampler, ...)`.
+        The dataset, for `DataLoader(train_data, sampler=train_data.sampler, ...)`. Its methods:
+        `sampler`, `update(losses)`, `pruner`, `get_pruned_count()`, `get_saved_ratio()`.
 
     Raises:
-        AttributeError: `args` lacks something that has no default.
+        AttributeError: `args` lacks an attribute without a default.
         TypeError: The dataset is not map-style.
-        ValueError: An empty dataset, an unknown method, or a value out of range.
+        ValueError: The dataset is empty, the method is unknown, or a value is out of range.
     """
     total = _size(dataset)
     method, epochs = _method(args), _count("epochs", _get(args, "epochs"))
@@ -138,7 +140,7 @@ def _get(args: Any, name: str, default: Any = _REQUIRED) -> Any:
 def _count(name: str, value: Any) -> int:
     """Returns a number of `args` that must be at least 1."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"args.{name} must be an integer >= 1, got {value!r}")
+        raise ValueError(f"args.{name} must be an integer >= 1, got {value!r}: set args.{name}")
     return int(value)
 
 

@@ -1,7 +1,7 @@
-"""What `prune` returns: the user's dataset with `.sampler`, `.update(loss)` and the counters.
+"""The dataset that `prune` returns, with `.sampler`, `.update(loss)` and counters.
 
-It goes to the workers, so a copy of it carries the user's dataset and nothing else. Costs nothing
-per row: batches come from the user's `__getitems__`, or `__getitem__`.
+It is sent to the workers, so a copy has the user's dataset and nothing else. No cost per row:
+batches come from the user's `__getitems__`, or `__getitem__`.
 """
 
 from __future__ import annotations
@@ -18,14 +18,18 @@ from seta.torch.losses import per_sample
 
 
 class PublishedDataset(Dataset[Any]):
-    """The user's dataset with what the three lines need: made by `prune`.
+    """Dataset for pruned training with the published interface; made by `prune`.
 
-    Rows come out as from the user's dataset. Other public attributes are read from it, and set on
-    it where it has them (`loader.dataset.transform = ...`). A copy (pickled for a worker, deep
-    copied) has the data alone.
+    - Training: `sampler`, `update`.
+    - Counters: `get_pruned_count`, `get_saved_ratio`.
+    - The run: `pruner`.
+
+    Rows are those of the user's dataset. Other public attributes are read from it, and set on it if
+    it has them (`loader.dataset.transform = ...`). A copy (pickled for a worker, or deep copied)
+    has only the data.
 
     Attributes:
-        dataset: The user's own.
+        dataset: The user's dataset.
     """
 
     _run: Run | None = None
@@ -34,15 +38,15 @@ class PublishedDataset(Dataset[Any]):
         self.__dict__.update(dataset=dataset, _rows=run.pruner.n, _run=run)
 
     def __len__(self) -> int:
-        """Number of samples: N, or of `Static` int((1 - r) N)."""
+        """Number of samples: N, or int((1 - r) N) with "Static"."""
         return int(self.__dict__["_rows"])
 
     def __getitem__(self, index: int) -> Any:
-        """Returns the user's row."""
+        """Returns a row of the user's dataset."""
         return self.dataset[index]
 
     def __getitems__(self, indices: list[int]) -> Any:
-        """Returns the user's rows of a batch, by the dataset's own `__getitems__` if it has one."""
+        """Returns the rows of a batch, by the dataset's own `__getitems__` if it has one."""
         fetch = getattr(self.dataset, "__getitems__", None)
         rows = fetch(indices) if callable(fetch) else [self.dataset[i] for i in indices]
         if self._run is not None and self._run.epoch is not None and get_worker_info() is None:
@@ -73,24 +77,24 @@ class PublishedDataset(Dataset[Any]):
 
     @property
     def pruner(self) -> Pruner:
-        """The engine behind: losses, history. Look at it between epochs: it ends a complete one."""
+        """The pruner, with losses and history. Read it between epochs: it ends a complete epoch."""
         run = self._running("pruner")
         run.finish()
         return run.pruner
 
     def update(self, loss: torch.Tensor) -> torch.Tensor:
-        """Takes the losses of the next batch.
+        """Records the per-sample losses of the next batch, and returns its loss for `backward()`.
 
         Args:
-            loss: Floats (B,), one per sample (`reduction="none"`), or (B, ...): averaged over the
-                rest. Left as it is.
+            loss: Floats (B,), one per sample (`reduction="none"`), or (B, ...), which is averaged
+                per sample. Not modified.
 
         Returns:
-            Scalar, sum(weight * loss) / B, to call `.backward()` on. All weights 1:
-            `loss.mean()`.
+            Scalar, sum(weight * loss) / B; `loss.mean()` if all weights are 1.
 
         Raises:
-            RuntimeError: The losses do not fit the batches given out; the epoch's are discarded.
+            RuntimeError: The number of losses does not match the batches that were given out; the
+                losses of the epoch are discarded.
         """
         run = self._running("update")
         values = per_sample(loss)
@@ -101,7 +105,7 @@ class PublishedDataset(Dataset[Any]):
         return (values * factors.to(values.device, non_blocking=True)).mean()
 
     def get_pruned_count(self) -> int:
-        """Returns the samples left out up to now, over the epochs begun."""
+        """Returns the number of samples pruned so far, over all epochs that have begun."""
         return sum(self._running("get_pruned_count").left_out.values())
 
     def get_saved_ratio(self) -> float:
@@ -113,6 +117,6 @@ class PublishedDataset(Dataset[Any]):
         if self._run is None:
             raise RuntimeError(
                 f"{what} is not available on a pickled or deep copy of the pruned dataset, which "
-                "has the data alone: use the object that prune() returned"
+                "has only the data: use the object that prune() returned"
             )
         return self._run

@@ -1,4 +1,4 @@
-"""`Log`: a run's figures in one small JSON file, as the published package writes it."""
+"""`Log`: figures of a run in a JSON file, as in the published package."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ from typing import Any
 
 
 class Log:
-    """Collects values and writes them as one JSON object.
+    """Collects values with `add`, and writes them to a JSON file with `save`.
 
     Args:
-        path: File to write; its folder must exist.
+        path: Path of the file; its folder must exist.
+
+    Attributes:
+        path: Path of the file.
+        res: The values, by key.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -20,14 +24,14 @@ class Log:
         self.res: dict[str, Any] = {}
 
     def add(self, key: str, value: Any) -> None:
-        """Sets a key, over an earlier value."""
+        """Sets the value of a key; an earlier value is replaced."""
         self.res[key] = value
 
     def save(self) -> None:
-        """Writes the file, whole or not at all.
+        """Writes the values to the file as one JSON object; the file is replaced atomically.
 
         Raises:
-            TypeError: A value is nothing that JSON can hold; the file is untouched.
+            TypeError: A value cannot be written as JSON; the file is unchanged.
         """
         text = json.dumps(self.res)
         target = Path(self.path)

@@ -1,16 +1,16 @@
-"""Matching losses to an epoch's plan by order, where the index cannot travel with its batch.
+"""Matches losses to samples by their order, for loaders whose batches carry no indices.
 
 The k-th update of an epoch belongs to its k-th batch: the next `len(losses)` indices of the plan.
-The losses wait on their device, 4 bytes per sample of the epoch, and reach the loss table when the
-epoch ends, if all adds up. Without workers each batch is fetched in this process, so its size is
-known: every batch must have had its update. Workers fetch ahead, where nobody can tell what has
-been given out: then updates must be of one size but for the last, divide what was fetched, and
-leave nothing but a `drop_last` tail. What counts cannot show stays unseen: a loader that delivers
-out of order, one batch skipped and another answered twice.
+Losses stay on their device, 4 bytes per sample of the epoch, and are recorded when the epoch ends,
+if the counts add up. Without workers each batch is fetched in this process, so its size is known,
+and every batch must have an update. Workers fetch ahead, so it is not known which batches the loop
+has got. Then all updates but the last must have one size that divides the number of fetched
+samples, and leave at most a `drop_last` remainder. Some errors cannot be detected by counts: a
+loader that yields batches out of order, or one batch skipped and another answered twice.
 
-Of several processes each gets its share of the plan. They exchange losses in the update that
-answers the last of it, or in `set_epoch`. An epoch that was looked at, and of which no batch was
-answered, has not begun: the next iteration gives it out again.
+With several processes, each gets its share of the plan. They exchange losses in the last update of
+an epoch, or in `set_epoch`. An epoch without an answered batch has not begun: the next iteration
+yields it again.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Epoch:
         if stop > end:
             return f"but {end - self.answered} of the plan's {end} samples are left to answer"
         if stop > self.given:
-            return f"but only {self.given - self.answered} samples that were fetched have none yet"
+            return f"but only {self.given - self.answered} fetched samples have no loss yet"
         if size > batch or (size < batch and stop < end):
             return f"the update before it {batch}: only the last batch of an epoch may be smaller"
         if self.given < end and self.given % batch:
@@ -118,7 +118,7 @@ class Epoch:
         return RuntimeError(
             f"epoch {self.number}: {reason}. Losses are matched to batches by order, one update() "
             "per batch, so this epoch's were discarded; the next iteration begins the next epoch. "
-            "seta.PrunedDataLoader can leave a batch out (skip()) or answer it in part "
+            "seta.PrunedDataLoader can skip a batch (skip()) or take losses of a part of it "
             "(update(losses, indices=...))"
         )
 
@@ -159,8 +159,8 @@ class Run:
         elif number is None and pruner.ranks is not None and self._is_open():
             raise RuntimeError(
                 f"epoch {pruner.epoch} is not over: call train_data.sampler.set_epoch(epoch) on "
-                "every rank before it iterates the loader, as for a DistributedSampler; that is "
-                "where ranks exchange losses after a `break` or with drop_last"
+                "every rank before it iterates the loader, as for a DistributedSampler; ranks "
+                "exchange losses there after a `break` or with drop_last"
             )
         else:
             self.close()
@@ -190,9 +190,9 @@ class Run:
         if not epoch.discarded and not epoch.complete(self.largest):
             raise epoch.discard(
                 f"the loader fetched {epoch.given} samples, update() got losses of "
-                f"{epoch.answered}: it was not called for each batch (`continue`, a look at a "
-                "batch), the loop was left early (`break`) with workers fetching ahead, or, with "
-                "several processes, something deals the batches out again (accelerator.prepare)"
+                f"{epoch.answered}: it was not called for each batch (`continue`, or a batch was "
+                "only read), the loop was left early (`break`) with workers fetching ahead, or, "
+                "with several processes, other code splits the batches again (accelerator.prepare)"
             )
         self.pruner.record(*epoch.take_losses())
         self.pruner.end_epoch()

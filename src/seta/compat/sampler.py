@@ -1,8 +1,8 @@
-"""The sampler for the user's own `DataLoader`: one epoch's plan per iteration.
+"""The sampler for the user's own `DataLoader`: each iteration yields one epoch.
 
-It advances, unlike the samplers for frameworks, because the published interface has nothing else
-that could. Torch iterates it in the main process, so its errors surface in the user's `for` line.
-Costs some 100 ns per index.
+Unlike `PrunedSampler`, iterating it begins the next epoch, since the published interface has no
+other call for that. Torch iterates it in the main process, so its errors are raised in the user's
+`for` statement. Cost: about 100 ns per index.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ _CHUNK = 1 << 16  # indices turned into Python ints at a time
 
 
 class PublishedSampler(Sampler[int]):
-    """Gives out the plan of one epoch per iteration; made by `train_data.sampler`.
+    """Sampler that yields one epoch per iteration; `train_data.sampler` returns it.
 
     Iterating ends the open epoch and begins the next if any batch of it was answered; otherwise it
-    gives out the open one again. `len` is the open epoch's, the first one's before training.
+    yields the open epoch again. `len` is that of the open epoch, before training of the first.
     """
 
     def __init__(self, run: Run) -> None:
@@ -45,10 +45,10 @@ class PublishedSampler(Sampler[int]):
                 yield index
 
     def set_epoch(self, epoch: int) -> None:
-        """Ends the open epoch and begins this one; nothing if it is the open one.
+        """Ends the open epoch and begins this one; has no effect if it is open already.
 
         Args:
-            epoch: 0 .. args.epochs - 1.
+            epoch: Number in 0 .. args.epochs - 1.
         """
         if self._run.epoch is None or self._run.epoch.number != epoch:
             self._run.begin(epoch)

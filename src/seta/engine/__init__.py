@@ -1,4 +1,4 @@
-"""The engine: losses -> histogram -> keep curve -> selection. It knows numpy and nothing else."""
+"""The engine: losses -> histogram -> keep curve -> selection. Needs numpy alone."""
 
 from seta.engine.curves.cluster import DifficultyGroups, difficulty_groups
 from seta.engine.curves.curve import KeepCurve

@@ -1,4 +1,4 @@
-"""The batches of the open epoch, for a training loop that has no loader: numpy, JAX, anything.
+"""The batches of the open epoch, for training loops without a loader: numpy, JAX, anything.
 
     while pruner.next_epoch < pruner.epochs:
         for indices, weights in batches(pruner):
@@ -6,8 +6,8 @@
             pruner.record(indices, losses)
         pruner.end_epoch()
 
-It reads the plan and no more: it records nothing and ends no epoch. Cost: 2 microseconds per batch
-of 128; 10 where a method weights its samples.
+It records nothing and ends no epoch. Cost: 2 microseconds per batch of 128, or 10 if the method
+weights samples.
 """
 
 from __future__ import annotations
@@ -26,22 +26,23 @@ _READ = 1 << 14  # samples of the order made at a time
 def batches(
     pruner: Pruner,
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-    """Returns what this process trains of the open epoch, in order; begins one if none is open.
+    """Returns an iterator over this process's batches of the open epoch.
 
-    Every batch has the pruner's `batch_size`, so that a compiled step has one shape; only of an
-    epoch that keeps all samples the last one may be smaller (never with `drop_last=True`). After
-    `Pruner.load_state_dict` it is the rest of the epoch.
+    Begins the next epoch if none is open. Call `pruner.record` for each batch and
+    `pruner.end_epoch` after the last. Every batch has the pruner's `batch_size`, so that a compiled
+    step has one shape; only the last batch of an epoch that keeps all samples may be smaller (never
+    with `drop_last=True`). After `Pruner.load_state_dict` it is the rest of the epoch.
 
     Args:
         pruner: The pruner.
 
     Returns:
-        An iterator of pairs: the samples, int64 (B,), and the factors of their losses, float32
-        (B,), for the loss `(weights * losses).mean()`.
+        Iterator over pairs `(indices, weights)`: int64 (B,) and float32 (B,). The loss of the batch
+        is `(weights * losses).mean()`.
 
     Raises:
         ValueError: All epochs are over.
-        RuntimeError: From the iterator, where its epoch has ended.
+        RuntimeError: Raised by the iterator if its epoch has ended.
 
     Examples:
         >>> pruner = Pruner(5, "Full", epochs=1, batch_size=2)

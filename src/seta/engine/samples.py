@@ -1,6 +1,6 @@
-"""What a run knows of each sample, as columns: for the user's own tools, or a look.
+"""The sample table: what a run knows of each sample, as columns.
 
-Made by `Pruner.table()`; a copy, which stays as it is while training goes on.
+`Pruner.table()` makes it. It is a copy: training does not change it.
 """
 
 from __future__ import annotations
@@ -24,38 +24,51 @@ _SHOWN = 5
 
 
 class SampleTable(Mapping[str, NDArray[Any]]):
-    """Columns of equal length, a row for each sample.
+    """Table with one row per sample: losses, visits, keep probabilities and more.
 
-    | column | what it is | where |
-    | --- | --- | --- |
-    | index | int64, the sample | always |
-    | loss | float32, the latest, NaN = none; of a policy with a score, if the run is tracked | |
-    | score | float32, what the policy made of the losses | policies with a score |
-    | left_out | int64, epochs since it was last trained; all of them if it never was | always |
-    | group | int64, difficulty group, 0 the easiest; -1: unseen | if the epoch has groups |
-    | keep | float32, the probability that the coming epoch's curve keeps it with | always |
-    | weight | float32, the factor of its loss there | always |
-    | kept | int64, how many epochs kept it | `count_kept=True` |
-    | visits | int64, how many finite losses it had | `track=True` |
-    | mean, spread | float32, of these losses; spread is NaN before two | `track=True` |
-    | suspicion | float32, how far they stay above typical ones; NaN = none | `track=True` |
+    `Pruner.table` and `Pruner.suspects` return one. It is a mapping from names to numpy arrays of
+    equal length: `table["loss"]`, `list(table)`, `table.items()`. `where` and `sort` return other
+    tables, `to_pandas` and `to_parquet` export it.
+
+    | column | dtype | meaning | present |
+    | --- | --- | --- | --- |
+    | index | int64 | the sample | always |
+    | loss | float32 | latest loss, NaN = none | unless the policy has a score and `track` is off |
+    | score | float32 | the policy's score | if the policy has a score |
+    | left_out | int64 | epochs since it was last trained; all epochs if never | always |
+    | group | int64 | difficulty group, 0 = the easiest, -1 = unseen | if the epoch has groups |
+    | keep | float32 | keep probability in the coming epoch | always |
+    | weight | float32 | loss weight in the coming epoch | always |
+    | kept | int64 | number of epochs that kept it | `count_kept=True` |
+    | visits | int64 | number of its finite losses | `track=True` |
+    | mean | float32 | mean of its losses, NaN = none | `track=True` |
+    | spread | float32 | standard deviation of its losses, NaN before two | `track=True` |
+    | suspicion | float32 | how far its losses stay above typical ones, NaN = none | `track=True` |
 
     Args:
-        columns: By name.
+        columns: Arrays of equal length, by name.
+
+    Attributes:
+        rows: Number of samples.
+
+    Raises:
+        ValueError: The columns differ in length.
     """
 
     def __init__(self, columns: Mapping[str, NDArray[Any]]) -> None:
         self._columns = dict(columns)
         lengths = {len(column) for column in self._columns.values()}
         if len(lengths) > 1:
-            raise ValueError(f"columns must be of one length, got {sorted(lengths)}")
+            raise ValueError(
+                f"columns must be of one length, got {sorted(lengths)}: give one entry per sample"
+            )
         self.rows = lengths.pop() if lengths else 0
 
     def __getitem__(self, name: str) -> NDArray[Any]:
-        """Returns a column.
+        """Returns a column, by its name.
 
         Raises:
-            KeyError: There is none of that name; the message lists them.
+            KeyError: There is no such column; the message lists all.
         """
         if name not in self._columns:
             raise KeyError(f"{name!r}: the columns are {', '.join(self._columns)}")
@@ -65,23 +78,35 @@ class SampleTable(Mapping[str, NDArray[Any]]):
         return iter(self._columns)
 
     def __len__(self) -> int:
-        """Number of columns; `rows` is that of the samples."""
+        """Number of columns; `rows` is the number of samples."""
         return len(self._columns)
 
     def where(self, rows: ArrayLike) -> SampleTable:
-        """Returns some of the rows: bool (rows,), or integers, in their order."""
+        """Returns the table of some rows.
+
+        Args:
+            rows: A mask, bool (rows,), or positions, integers, in the order of the result.
+        """
         at = np.asarray(rows)
         at = at.astype(np.intp) if at.size == 0 and at.dtype.kind == "f" else at
         return SampleTable({name: column[at] for name, column in self._columns.items()})
 
     def sort(self, by: str, *, descending: bool = False) -> SampleTable:
-        """Returns the rows in the order of a column, equal ones as they were; NaN comes last."""
+        """Returns the table sorted by a column; the sort is stable, and NaN comes last.
+
+        Args:
+            by: Name of the column.
+            descending: Whether the highest values come first.
+
+        Raises:
+            KeyError: There is no such column.
+        """
         column = self[by]
         order = np.argsort(-column if descending else column, kind="stable")
         return self.where(order)
 
     def to_pandas(self) -> Any:
-        """Returns a data frame.
+        """Returns a pandas data frame with the same columns.
 
         Raises:
             ImportError: pandas is not installed.
@@ -94,7 +119,10 @@ class SampleTable(Mapping[str, NDArray[Any]]):
         return pandas.DataFrame(dict(self))
 
     def to_parquet(self, path: Path | str) -> None:
-        """Writes a parquet file.
+        """Writes the table to a parquet file.
+
+        Args:
+            path: Where to; an existing file is replaced.
 
         Raises:
             ImportError: pyarrow is not installed.
@@ -137,17 +165,17 @@ def table_of(
     opened: OpenEpoch | None,
     classes: NDArray[np.integer[Any]] | None,
 ) -> SampleTable:
-    """Returns what a loss table knows of the samples that it holds.
+    """Returns the sample table of the samples that a loss table holds.
 
     Args:
-        table: It.
-        curve: Of the coming epoch.
-        binning: Of the histogram that the curve was made for.
+        table: The loss table.
+        curve: Keep curve of the coming epoch.
+        binning: Bins of the histogram that the curve was made for.
         n: Number of samples.
-        epoch: The latest epoch; -1: none.
+        epoch: Number of the latest epoch; -1: none.
         always_keep: Samples that are never pruned.
-        opened: The open epoch, if one is open: its weights are fixed, and it counts as kept.
-        classes: Integers (n,), with which samples are compared; None: with all.
+        opened: The open epoch, if any: its weights are fixed, and it is counted in `kept`.
+        classes: Integers (n,): each sample is compared with its class; None: with all samples.
     """
     columns, memory = table.columns, table.columns.memory
     held = np.arange(len(columns)) if table.held is None else table.held

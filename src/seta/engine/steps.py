@@ -21,21 +21,21 @@ from seta.engine.numbers import real
 
 Budget = float | Sequence[float] | Callable[[int], float]
 
-_SHARE = "the share of full training's sample visits to pay, 0.6 for 60 %"
+_SHARE = "the share of full training's sample visits to use, 0.6 for 60 %"
 _FINE = 1 << 256  # parts of a sample in which a budget is added up
 _GRID = 1 << 20  # parts of a sample that an expected number is told to
 
 
 @dataclass(frozen=True)
 class Steps:
-    """The sizes of a run.
+    """The sizes of a run: samples, batches and optimizer steps.
 
     Attributes:
-        n: Samples of the dataset, >= 1.
-        batch_size: Samples per batch, on each rank, >= 1.
-        ranks: Shares that an epoch is dealt out to, >= 1.
-        drop_last: Whether the remainder of an epoch that keeps every sample is left out.
-        accumulation: Batches of one optimizer step, >= 1.
+        n: Number of samples in the dataset, >= 1.
+        batch_size: Samples per batch and rank, >= 1.
+        ranks: Number of ranks, >= 1.
+        drop_last: Whether to drop the remainder of an epoch that keeps all samples.
+        accumulation: Batches per optimizer step, >= 1.
     """
 
     n: int

@@ -1,4 +1,4 @@
-"""Why a sample is kept or left out, in words."""
+"""The explanation of why a sample is kept or left out."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def why(
     always: bool,
     stratum: int | None,
 ) -> str:
-    """Returns what is known of a sample, and what follows for it in an epoch.
+    """Returns what is known of a sample, and what an epoch makes of it, as one or two sentences.
 
     Args:
-        row: Of the sample.
-        curve: Of the epoch.
-        epoch: The open one, or the coming one.
-        epochs_over: How many epochs have begun or ended, `epoch` included if it is open.
+        row: The row of the sample.
+        curve: Keep curve of the epoch.
+        epoch: Number of the open or the coming epoch.
+        epochs_over: Number of epochs that have begun, including `epoch` if it is open.
         kept: Whether the epoch keeps it; None: it has not begun.
-        over: Whether the run is over; then it is said what the last epoch would have done.
+        over: Whether the run is over; the text then says what the last epoch would have done.
         always: Whether it is in `always_keep`.
         stratum: Its class, where the policy looks at classes.
     """

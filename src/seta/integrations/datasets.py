@@ -1,8 +1,8 @@
-"""Hugging Face `datasets`, map-style: losses that outlive `filter`, `shuffle` and `select`.
+"""Hugging Face `datasets`, map-style: keep losses across `filter`, `shuffle` and `select`.
 
-`PrunedDataLoader` takes a `datasets.Dataset` as it is, with rows fetched a batch at a time. A loss
-belongs to the row number in the object that the loader was given; another version of the data
-numbers its rows anew. Where it has a column of ids, losses go from one version to the next by them:
+`PrunedDataLoader` accepts a `datasets.Dataset` directly, and fetches rows a batch at a time. A loss
+belongs to a row number of the dataset that the loader was given; another version of the data has
+other row numbers. With a column of ids, losses can be carried over to another version:
 
     saved = losses_by_id(dataset, loader.pruner.losses, id_column="id")
     loader = PrunedDataLoader(
@@ -36,20 +36,23 @@ def losses_by_id(
     id_column: str,
     onto: Mapping[str, NDArray[Any]] | None = None,
 ) -> ById:
-    """Returns losses under the ids of their samples, for `seta.save`.
+    """Returns losses by the ids of their samples; `seta.save` can write the result.
+
+    `losses_for` assigns them to the rows of another version of the dataset.
 
     Args:
-        dataset: The very object that the loader was made with.
-        losses: Float (len(dataset),), NaN = unseen: `loader.pruner.losses`.
-        id_column: A column of integers or strings that name each row.
-        onto: What an earlier call returned, for a larger version of the data, say: its losses stay
-            where there is no newer one.
+        dataset: The dataset that the loader was made with.
+        losses: Floats (len(dataset),), NaN = unseen: `loader.pruner.losses`.
+        id_column: Name of a column of unique integers or strings.
+        onto: Result of an earlier call, for example for a larger version of the data; its losses
+            are kept for ids without a newer loss.
 
     Returns:
-        `ids` (M,), sorted, and `losses` float32 (M,): of the samples that have a loss.
+        A dict of `ids` (M,), sorted, and `losses`, float32 (M,), of the samples with a loss.
 
     Raises:
-        TypeError, ValueError: It is no map-style dataset, or has no such ids, or they do not fit.
+        TypeError, ValueError: `dataset` is not a map-style `datasets.Dataset`, the ids are missing
+            or not unique, or `losses` has another length.
     """
     ids, values = _ids(dataset, id_column), np.asarray(losses)
     if values.shape != ids.shape or values.dtype.kind != "f":
@@ -71,18 +74,19 @@ def losses_by_id(
 def losses_for(
     dataset: datasets.Dataset, saved: Mapping[str, NDArray[Any]], *, id_column: str
 ) -> NDArray[np.float32]:
-    """Returns the losses of a dataset's rows, whatever version of the data it is.
+    """Returns saved losses in the order of a dataset's rows, for `PrunedDataLoader(losses=)`.
 
     Args:
-        dataset: The object that the next loader is made with.
-        saved: What `losses_by_id` returned.
-        id_column: As for `losses_by_id`.
+        dataset: The dataset that the next loader is made with; any version of the data.
+        saved: Result of `losses_by_id`.
+        id_column: Name of a column of unique integers or strings.
 
     Returns:
-        float32 (len(dataset),), NaN for ids that have none: for `PrunedDataLoader(losses=)`.
+        float32 (len(dataset),), NaN for ids without a loss.
 
     Raises:
-        TypeError, ValueError: It is no map-style dataset, or has no such ids, or they do not fit.
+        TypeError, ValueError: `dataset` is not a map-style `datasets.Dataset`, the ids are missing,
+            not unique or of another type, or `saved` is invalid.
     """
     ids = _ids(dataset, id_column)
     known, values = _saved(saved, ids)
@@ -111,7 +115,7 @@ def _saved(
     if len(known) and len(ids) and (known.dtype.kind == "U") != (ids.dtype.kind == "U"):
         raise TypeError(
             f"the ids of dataset must be of the kind of those saved, got {ids.dtype} for "
-            f"{known.dtype}: name the column whose ids the losses were saved by"
+            f"{known.dtype}: give the id_column that the losses were saved with"
         )
     return known, np.asarray(saved["losses"], np.float32)
 
@@ -132,7 +136,7 @@ def _ids(dataset: datasets.Dataset, id_column: str) -> NDArray[Any]:
     if id_column not in dataset.column_names:
         raise ValueError(
             f"id_column must be one of the columns {dataset.column_names}, got {id_column!r}: "
-            'where there is none, number the original rows, add_column("id", range(n))'
+            'if there is none, number the original rows, add_column("id", range(n))'
         )
     ids = np.asarray(dataset.select_columns([id_column]).with_format("numpy")[:][id_column])
     if ids.dtype.kind == "O" and all(isinstance(one, str) for one in ids):

@@ -1,4 +1,4 @@
-"""JAX in several processes: who trains which share, and the exchange of losses.
+"""JAX with several processes: the share of each process, and the exchange of losses.
 
     jax.distributed.initialize()
     rows = NamedSharding(Mesh(jax.devices(), "data"), PartitionSpec("data"))
@@ -9,7 +9,7 @@
         ...
         pruner.record(indices, local_rows(losses))
 
-One process needs nothing of this, whatever number of devices it has: there `ranks` is None.
+A single process does not need this, whatever number of devices it has: `ranks` is None then.
 
 All that processes exchange goes as 32-bit words: JAX makes int32 of int64 (and float32 of float64)
 unless `jax_enable_x64` is set, so that 2**40 would arrive as 0. Two small collectives per call; for
@@ -41,29 +41,29 @@ _TEXT = 72  # bytes of a header for the occasion
 
 
 def ranks_of(rows: Sharding | None = None) -> ProcessRanks | None:
-    """Returns the processes that train together; None where this one is alone.
+    """Returns the `ranks=` of a pruner for the processes of JAX; None for a single process.
 
-    Call `jax.distributed.initialize` first: without it JAX takes each process for the only one.
+    Call `jax.distributed.initialize` first.
 
     Args:
-        rows: As for `ProcessRanks`.
+        rows: How batches are sharded over the devices, as for `ProcessRanks`.
     """
     return None if jax.process_count() == 1 else ProcessRanks(rows)
 
 
 class ProcessRanks:
-    """This process among those of `jax.distributed`; see `seta.engine.table.ranks.Ranks`.
+    """The processes of `jax.distributed`; implements `seta.engine.table.ranks.Ranks`.
 
-    A process that does not come to an exchange is waited for as long as JAX waits: one that is
-    alive without end, one that has died until JAX notices and ends the others.
+    An exchange waits for all processes, without a timeout of its own. If a process dies, JAX
+    notices and ends the others.
 
     Args:
-        rows: How batches lie over the devices: the sharding of arrays whose first axis are samples.
-            Processes that hold the same rows (the devices of a tensor-parallel group) train one
-            share together. None: each process trains a share of its own.
+        rows: How batches are sharded over the devices: the sharding of arrays whose first axis is
+            samples. Processes that hold the same rows (a tensor-parallel group) train the same
+            samples. None: each process trains a share of its own.
 
     Raises:
-        ValueError: The sharding deals out rows unevenly, so that there are no equal shares.
+        ValueError: The sharding assigns rows unevenly, so that there are no equal shares.
     """
 
     def __init__(self, rows: Sharding | None = None) -> None:
@@ -74,10 +74,10 @@ class ProcessRanks:
             self.rank, self.size = shares[self.process], max(shares) + 1
 
     def gather(self, values: NDArray[Any], what: str) -> list[NDArray[Any]]:
-        """Returns the arrays of all processes, by their number, of any length each.
+        """Returns the arrays of all processes, by process number; they may differ in length.
 
         Raises:
-            RuntimeError: Another process came for something else.
+            RuntimeError: Another process made another call.
         """
         occasion = what.encode()
         own = np.array([self.process, values.nbytes, crc32(occasion)], np.int64)
@@ -108,13 +108,17 @@ class ProcessRanks:
 
 
 def local_rows(array: jax.Array) -> NDArray[Any]:
-    """Returns this process's rows of an array that lies over the devices of all.
+    """Returns this process's rows of an array that is sharded over the devices of all processes.
 
-    They come in the order in which `jax.make_array_from_process_local_data` takes them, so that the
-    losses of a batch belong to the samples that the process put into it. Waits for the devices.
+    They are in the order of `jax.make_array_from_process_local_data`, so that the losses of a batch
+    match the samples that this process put into it. Waits for the devices.
 
     Args:
-        array: Its first axis are the samples of a batch; others are not sharded.
+        array: Array (B, ...) whose first axis is the samples of a batch; other axes must not be
+            sharded.
+
+    Returns:
+        Array (B of this process, ...).
     """
     parts = {shard.index[0].start or 0: shard.data for shard in array.addressable_shards}
     return np.concatenate([np.asarray(parts[start]) for start in sorted(parts)])
@@ -134,7 +138,7 @@ def shares_of(rows: list[frozenset[int]]) -> list[int]:
         raise ValueError(
             "rows must give each process equally many rows of a batch, the same as another process "
             f"or none of its rows, got {[sorted(share) for share in rows]}: order the devices of "
-            "the mesh so that those of one process lie together along the axis of the batch"
+            "the mesh so that those of one process are adjacent along the axis of the batch"
         )
     return [shares.index(share) for share in rows]
 

@@ -13,8 +13,8 @@
                 save(loader, folder)
                 ray.train.report({...}, checkpoint=Checkpoint.from_directory(folder))
 
-The loader gives each worker its own share of every epoch, so Ray's `prepare_data_loader`, which
-takes one batch ahead of the training step, is left out. Cost: that of `PrunedDataLoader`.
+The loader yields each worker's own share of every epoch. Do not use Ray's `prepare_data_loader`,
+which takes one batch ahead of the training step. Cost: that of `PrunedDataLoader`.
 """
 
 from __future__ import annotations
@@ -40,19 +40,22 @@ from seta.torch.state import with_arrays  # noqa: E402
 
 
 class PrunedRayLoader(PrunedDataLoader):
-    """A `PrunedDataLoader` for the workers of a `TorchTrainer`.
+    """A `PrunedDataLoader` for the workers of a Ray `TorchTrainer`.
+
+    Make it in the training function. Methods and properties are those of `seta.PrunedDataLoader`.
+    `save` and `restore` of this module write and read its state in Ray's checkpoints.
 
     Args:
-        dataset: Map-style; the same in each worker.
-        policy: A policy, or its name.
-        move_to_device: Move the tensors of each batch to the worker's device, as Ray's
+        dataset: Map-style dataset, the same in each worker.
+        policy: The method, or its name, as for `PrunedDataLoader`.
+        move_to_device: Whether to move the tensors of each batch to the worker's device, as Ray's
             `prepare_data_loader` does.
-        **options: All others of `PrunedDataLoader`, with its defaults.
+        **options: All other arguments of `PrunedDataLoader`, with its defaults.
 
     Raises:
-        RuntimeError: It is made outside of a training function, or the workers have no process
-            group of torch.
-        TypeError, ValueError: An argument is not allowed; the message says what is.
+        RuntimeError: It is made outside of a training function, or the workers have no torch
+            process group.
+        TypeError, ValueError: An argument is invalid; the message names it.
     """
 
     def __init__(
@@ -69,7 +72,7 @@ class PrunedRayLoader(PrunedDataLoader):
         self._device = ray.train.torch.get_device() if move_to_device else torch.device("cpu")
 
     def walk(self) -> Iterator[tuple[bytes, Any]]:
-        """Returns the batches of the open epoch, see `Loop`."""
+        """Returns the batches of the open epoch; see `Loop.walk`."""
         batches = super().walk()
         if self._device.type == "cpu":
             return batches
@@ -79,26 +82,27 @@ class PrunedRayLoader(PrunedDataLoader):
 def prepare_data_loader(
     loader: DataLoader[Any], *, move_to_device: bool = True, auto_transfer: bool = True
 ) -> DataLoader[Any]:
-    """Does what Ray's function of this name does, but leaves the plan of each epoch alone.
+    """Prepares a `DataLoader` over a `PrunedSampler` as Ray does, but keeps its sampler.
 
-    For a `DataLoader` of your own over a `PrunedSampler(pruner, share=True)`. The result takes one
-    batch ahead of the training step: give losses back with the indices that came with the batch.
+    For a `DataLoader` of your own over a `PrunedSampler(pruner, share=True)`, in place of Ray's
+    function of the same name. The result reads one batch ahead of the training step: record losses
+    with the indices that came with the batch.
 
     Args:
         loader: The loader.
-        move_to_device: Move the tensors of each batch to the worker's device.
-        auto_transfer: Do so on a CUDA stream of its own.
+        move_to_device: Whether to move the tensors of each batch to the worker's device.
+        auto_transfer: Whether to do so on a separate CUDA stream.
 
     Raises:
         RuntimeError: It is called outside of a training function.
-        TypeError: It is no `DataLoader`, or one that is used as it is.
-        ValueError: Its sampler is no `PrunedSampler`, or one that gives all samples to each worker.
+        TypeError: `loader` is not a `DataLoader`, or is a `PrunedRayLoader`.
+        ValueError: Its sampler is not a `PrunedSampler`, or yields all samples to each worker.
     """
     workers = _workers("prepare_data_loader")
     if not isinstance(loader, DataLoader) or isinstance(loader, PrunedDataLoader):
         raise TypeError(
             "loader must be a torch DataLoader of your own over a PrunedSampler, got "
-            f"{type(loader).__name__}: a PrunedRayLoader is used as it is"
+            f"{type(loader).__name__}: a PrunedRayLoader needs no preparation"
         )
     sampler = loader.sampler
     if not isinstance(sampler, PrunedSampler):
@@ -122,10 +126,10 @@ def prepare_data_loader(
 
 
 def save(loader: PrunedDataLoader, folder: str | Path) -> None:
-    """Writes a loader's state into the folder of a checkpoint, also in mid-epoch.
+    """Writes the state of a loader into the folder of a checkpoint, between epochs or within one.
 
-    All workers call it, and report the folder that they were given. The first worker writes for
-    all; where losses are sharded over the workers, each writes its part.
+    All workers must call it, and report the folder. The first worker writes for all; with a sharded
+    table, each worker writes its part.
 
     Args:
         loader: The loader.
@@ -144,18 +148,19 @@ def restore(
     *,
     changed: Iterable[str] = (),
 ) -> bool:
-    """Takes up a run where a checkpoint was saved, on as many workers as there are now.
+    """Resumes a loader from a checkpoint; the number of workers may have changed.
 
     Args:
         loader: The loader.
-        checkpoint: `ray.train.get_checkpoint()`; None at the beginning of a run: nothing happens.
-        changed: What is meant to differ from the run that was saved, as for `load_state_dict`.
+        checkpoint: `ray.train.get_checkpoint()`. None, at the start of a run: nothing happens.
+        changed: Names of arguments that may differ from those of the saved run, as for
+            `load_state_dict`.
 
     Returns:
-        Whether there was one.
+        Whether there was a checkpoint.
 
     Raises:
-        ValueError: `save` did not write into it; or it is of another run.
+        ValueError: `save` did not write to the checkpoint, or it is of another run.
     """
     if checkpoint is None:
         return False

@@ -1,9 +1,9 @@
 """The methods: one file each, a frozen dataclass that makes a keep curve from a loss histogram.
 
-`methods` names them, a line each. Left out are methods that need forward passes over samples that
-they do not train (KAKURENBO, Selective-Backprop, RHO-LOSS, DivBS, GREATS, IES): a forward pass is a
-third of a step, which caps what they save. And those not described precisely enough to us (evolved
-sampling, PODS).
+`methods` lists them, one per line. Not included are methods that run forward passes over samples
+that they do not train (KAKURENBO, Selective-Backprop, RHO-LOSS, DivBS, GREATS, IES), since a
+forward pass is a third of a training step, which limits what they can save; and methods whose
+published description is not precise enough (evolved sampling, PODS).
 """
 
 from __future__ import annotations

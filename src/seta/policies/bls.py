@@ -1,4 +1,4 @@
-"""BLS: the losses of a sample's batches in place of its own, for another method to judge by."""
+"""BLS: scores samples by the mean losses of their batches, for another method to prune by."""
 
 from __future__ import annotations
 
@@ -18,18 +18,20 @@ from seta.policies.seta import SeTa
 
 @dataclass(frozen=True)
 class BLS:
-    """Scores a sample by the mean losses of the batches that it was in, smoothed; another judges.
+    """Applies another method to moving averages of batch losses, in place of per-sample losses.
 
-    s = a s + (1 - a) m, with m the mean loss of the batch, the same for each of its members. So it
-    needs one number per batch instead of one per sample.
+    When a sample is trained in a batch of mean loss m, its score s becomes a s + (1 - a) m. The
+    method `base` then makes the keep curve from the scores. So one number per batch is enough.
 
-    Source: BLS, CVPR 2026, its published code. Of several processes each has batches of its own.
-    The mean of a batch tells little of one sample: the scores lie close together, and a base that
-    looks at extremes sees mostly chance. Keeps 4 bytes per sample.
+    Source: Zhou et al., "Batch Loss Score for Dynamic Data Pruning", CVPR 2026, arXiv 2604.04681,
+    and its published code. With several processes, a batch is one process's batch.
+
+    Limitation: a batch mean says little about one sample. The scores lie close together, and a base
+    that selects extreme values selects mostly by chance. Memory: 4 bytes per sample.
 
     Args:
-        base: The method that makes the curve, from the scores; one that keeps none itself.
-        smoothing: a in [0, 1), the part of what was before.
+        base: The method that makes the keep curve from the scores; it must not keep a score itself.
+        smoothing: a in [0, 1), the weight of the previous score.
     """
 
     base: Policy = field(default_factory=SeTa)
@@ -45,25 +47,25 @@ class BLS:
                 f"base must be a method that judges by losses alone, such as seta.SeTa() or "
                 f"seta.InfoBatch(), got {self.base!r}"
             )
-        checks.below_one(self, "smoothing", "the part of the earlier batches in the score")
+        checks.below_one(self, "smoothing", "the weight of the previous score in the average")
 
     @property
     def stratified(self) -> bool:
-        """Whether the base looks at the losses class by class."""
+        """Whether the base looks at the losses of each class."""
         return is_stratified(self.base)
 
     def in_batch(self, losses: NDArray[np.float32], /) -> NDArray[np.floating[Any]]:
-        """Returns the mean of the batch, for each of its members."""
+        """Returns the mean loss of the batch for each of its samples: float32 (B,)."""
         return np.full(len(losses), math.fsum(losses.tolist()) / len(losses), np.float32)
 
     def fold(self, columns: Columns, losses: NDArray[np.float32], /) -> Columns:
-        """Returns the smoothed means."""
+        """Returns the scores after one more batch."""
         return {"smoothed": running.mean(columns["smoothed"], losses, 1 - self.smoothing)}
 
     def score(self, columns: Columns, /) -> NDArray[np.floating[Any]]:
-        """Returns the smoothed means."""
+        """Returns the scores."""
         return columns["smoothed"]
 
     def __call__(self, histogram: LossHistogram, epoch: int, epochs: int, /) -> KeepCurve:
-        """Returns the curve of the base."""
+        """Returns the keep curve of the base."""
         return self.base(histogram, epoch, epochs)

@@ -1,7 +1,7 @@
-"""Checks that the methods share (rule, received value, way out), and what they reckon alike.
+"""Checks of hyper-parameters, for all methods; each message has rule, received value and way out.
 
-Each reads a field of a frozen dataclass that is being made, and leaves a number of Python in it, so
-that methods of equal numbers are equal, whatever kinds of numbers they were given.
+Each check reads a field of a frozen dataclass under construction and stores a Python number in it.
+So two methods with equal numbers are equal, whatever types of numbers they were given.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def share(method: object, name: str, meaning: str) -> None:
 
 def momentum(method: object, name: str) -> None:
     """Refuses a momentum outside (0, 1]."""
-    share(method, name, "the part of the newest loss in the running mean")
+    share(method, name, "the weight of the newest loss in the running mean")
 
 
 def nonnegative(method: object, name: str, meaning: str) -> None:
@@ -50,7 +50,7 @@ def positive(method: object, name: str, meaning: str) -> None:
 
 
 def at_least_one(method: object, name: str, meaning: str) -> None:
-    """Refuses what is no integer of at least 1."""
+    """Refuses a value that is not an integer >= 1."""
     _set(method, name, integer(name, getattr(method, name), 1, meaning))
 
 
@@ -65,7 +65,7 @@ def _check(method: object, name: str, low: float, high: float, ends: str, meanin
 
 
 def ratio_at(budget: float) -> float:
-    """Returns the prune ratio that keeps a share of the samples, in decimals: 0.3 for 0.7."""
+    """Returns the prune ratio 1 - budget, computed in decimals: 0.3 for 0.7."""
     return float(1 - Decimal(repr(float(budget))))
 
 

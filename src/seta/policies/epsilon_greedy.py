@@ -1,4 +1,4 @@
-"""Epsilon-greedy: the hardest samples by a running mean of their losses, and some of the others."""
+"""Epsilon-greedy: keeps the samples with the highest running mean losses, and some others."""
 
 from __future__ import annotations
 
@@ -16,23 +16,25 @@ from seta.policies import checks, ranking, running
 
 @dataclass(frozen=True)
 class EpsilonGreedy:
-    """Keeps the (1 - e) K samples of the highest scores and e K of the others at random; weight 1.
+    """Keeps the hardest samples, plus a few of the others at random.
 
-    K is the share 1 - r of the samples. The score is a running mean of the sample's losses,
-    s = (1 - a) s + a loss.
+    Of N samples it keeps K = (1 - r) N: the (1 - e) K samples with the highest scores, and e K of
+    the others at random. A sample's score s is a running mean of its losses,
+    s = (1 - a) s + a loss. All weights are 1.
 
     Source: Raju, Daruwalla, Lipasti, "Accelerating Deep Learning with Dynamic Data Pruning",
-    arXiv 2111.12621. Its a, e and period are not known to us; the defaults are those of a published
-    port of its sister method UCB, and e = 0.1. Samples are chosen anew every few epochs, as there.
-    Difference: samples never trained count as the hardest, so that all are tried.
+    arXiv 2111.12621. The paper's a, e and period are not published; the defaults are those of a
+    published port of its UCB variant, and e = 0.1. As there, samples are selected every few epochs.
+    Difference: samples that were never trained count as the hardest, so that all are tried.
 
-    Prefers hard samples without weights: wrong labels are hard, too. Keeps 4 bytes per sample.
+    Limitation: it prefers hard samples without correcting weights, and wrong labels are hard too.
+    Memory: 4 bytes per sample.
 
     Args:
         prune_ratio: r in [0, 1).
-        epsilon: e in [0, 1], the share of K that is drawn at random.
-        momentum: a in (0, 1], the part of the newest loss.
-        every: Epochs from one choice to the next, >= 1; None: a twentieth of the run.
+        epsilon: e in [0, 1], the share of the kept samples that is drawn at random.
+        momentum: a in (0, 1], the weight of the newest loss.
+        every: Number of epochs between two selections, >= 1; None: epochs // 20, at least 1.
     """
 
     prune_ratio: float = 0.3
@@ -44,7 +46,7 @@ class EpsilonGreedy:
 
     @classmethod
     def at_budget(cls, budget: float, /) -> EpsilonGreedy:
-        """Returns the method whose ratio makes up a budget."""
+        """Returns the method with the prune ratio that corresponds to a budget, 1 - budget."""
         return cls(prune_ratio=checks.ratio_at(budget))
 
     def __post_init__(self) -> None:
@@ -53,7 +55,7 @@ class EpsilonGreedy:
         checks.fraction(self, "epsilon", "the share of the kept samples drawn at random")
         checks.momentum(self, "momentum")
         if self.every is not None:
-            checks.at_least_one(self, "every", "the epochs from one choice to the next")
+            checks.at_least_one(self, "every", "the number of epochs between two selections")
 
     def fold(self, columns: Columns, losses: NDArray[np.float32], /) -> Columns:
         """Returns the running means."""
@@ -64,7 +66,7 @@ class EpsilonGreedy:
         return columns["mean"]
 
     def __call__(self, histogram: LossHistogram, epoch: int, epochs: int, /) -> KeepCurve:
-        """Returns 1 for the highest scores, and for the others what makes e K of them."""
+        """Returns 1 for the highest scores, and the probability that keeps e K of the others."""
         count = (1 - self.prune_ratio) * histogram.total
         greedy = (1 - self.epsilon) * count
         keep, unseen = ranking.highest(histogram, greedy)

@@ -1,4 +1,4 @@
-"""Full: every sample in every epoch, the baseline."""
+"""Full: trains all samples in every epoch, the baseline."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from seta.engine.curves.histogram import LossHistogram
 
 @dataclass(frozen=True)
 class Full:
-    """Ordinary training: keeps everything, weight 1."""
+    """Keeps all samples in every epoch, with weight 1: training without pruning."""
 
     def __call__(self, histogram: LossHistogram, epoch: int, epochs: int, /) -> KeepCurve:
         """Returns the constant curve 1."""

@@ -1,4 +1,4 @@
-"""InfoBatch: prune some of the samples below the mean loss, and make up for it by weights."""
+"""InfoBatch: prunes samples below the mean loss at random, and reweights those that it keeps."""
 
 from __future__ import annotations
 
@@ -13,19 +13,22 @@ from seta.policies import checks
 
 @dataclass(frozen=True)
 class InfoBatch:
-    """Keeps 1 - r of the samples below the mean loss, with weight 1 / (1 - r), and all others.
+    """Prunes a random share of the samples below the mean loss, and reweights the rest of them.
+
+    A sample below the mean is kept with probability 1 - r and then has weight 1 / (1 - r), so that
+    the expected loss is that of full training. Samples at or above the mean are all kept, with
+    weight 1. The last epochs (after the share `delta`) train on all samples.
 
     Source: Qin et al., "InfoBatch: Lossless Training Speed Up by Unbiased Dynamic Data Pruning",
-    ICLR 2024, arXiv 2303.04947. The expected loss is that of full training. The last epochs train
-    on everything. Differences: samples without a loss are kept; "below the mean" is decided by
-    histogram bin, with the mean taken over the samples that have a loss.
+    ICLR 2024, arXiv 2303.04947. Differences: samples without a loss are kept; "below the mean" is
+    decided per histogram bin, and the mean is that of the samples with a loss.
 
-    Saves at most r times the share of samples below the mean: 70 % is out of reach. Weights of
-    1 / (1 - r) make single steps larger under small batches.
+    Limitations: it saves at most r times the share of samples below the mean, so 70 % is out of
+    reach. With small batches, weights of 1 / (1 - r) make single steps larger.
 
     Args:
         prune_ratio: r in [0, 1).
-        delta: Share of the epochs that prune, in [0, 1]; the rest trains on everything.
+        delta: Share of the epochs that prune, in [0, 1]; the rest train on all samples.
     """
 
     prune_ratio: float = 0.5
@@ -37,7 +40,7 @@ class InfoBatch:
         checks.fraction(self, "delta", "the share of the epochs that prune")
 
     def __call__(self, histogram: LossHistogram, epoch: int, epochs: int, /) -> KeepCurve:
-        """Returns 1 - r below the mean and 1 from there on, until the annealing."""
+        """Returns 1 - r below the mean loss and 1 from there on; 1 in the last epochs."""
         if epoch >= checks.pruning_epochs(self.delta, epochs) or not histogram.seen:
             return KeepCurve.constant(histogram, 1.0)
         below = np.arange(histogram.bins) < histogram.bin_of(histogram.mean())

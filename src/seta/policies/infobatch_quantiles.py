@@ -1,4 +1,4 @@
-"""InfoBatch by quantiles: prune the easiest most, the middle less, the hardest not."""
+"""InfoBatch by quantiles: prunes easy samples strongly, medium ones less, hard ones not."""
 
 from __future__ import annotations
 
@@ -13,22 +13,25 @@ from seta.policies import checks
 
 @dataclass(frozen=True)
 class InfoBatchQuantiles:
-    """Keeps few of the samples below one quantile, more of those below another, all above it.
+    """Prunes samples by two loss quantiles, and reweights those that it keeps.
 
-    Those kept weigh 1 / (the probability of keeping them), so that the expected loss is that of
-    full training. The last epochs train on everything.
+    Samples below the lower quantile are kept with probability `keep_low`, samples between the
+    quantiles with `keep_middle`, and samples at or above the upper one always. The weight is
+    1 / probability, so that the expected loss is that of full training. The last epochs (after the
+    share `delta`) train on all samples. With the defaults it saves 47.5 % of a pruned epoch.
 
-    Source: Qin et al., "InfoBatch", ICLR 2024, arXiv 2303.04947, the variant by quantiles of its
-    published code. Saves 47.5 % of an epoch with the defaults, whatever the losses. Differences:
-    samples without a loss are kept; quantiles are decided by histogram bin. Weights of 4 make
-    single steps large under small batches.
+    Source: the quantile variant in the published code of Qin et al., "InfoBatch: Lossless Training
+    Speed Up by Unbiased Dynamic Data Pruning", ICLR 2024, arXiv 2303.04947. Differences: samples
+    without a loss are kept; quantiles are decided per histogram bin.
+
+    Limitation: with small batches, weights of 4 make single steps large.
 
     Args:
-        low: The lower quantile, in [0, 1].
-        high: The upper one, in [low, 1].
-        keep_low: Probability of keeping a sample below the lower quantile, in (0, 1].
-        keep_middle: The same between them.
-        delta: Share of the epochs that prune, in [0, 1]; the rest trains on everything.
+        low: Lower quantile, in [0, 1].
+        high: Upper quantile, in [low, 1].
+        keep_low: Keep probability below the lower quantile, in (0, 1].
+        keep_middle: Keep probability between the quantiles, in (0, 1].
+        delta: Share of the epochs that prune, in [0, 1]; the rest train on all samples.
     """
 
     low: float = 0.2
@@ -51,7 +54,7 @@ class InfoBatchQuantiles:
         checks.fraction(self, "delta", "the share of the epochs that prune")
 
     def __call__(self, histogram: LossHistogram, epoch: int, epochs: int, /) -> KeepCurve:
-        """Returns three steps, until the annealing."""
+        """Returns a curve of three steps; 1 in the last epochs."""
         if epoch >= checks.pruning_epochs(self.delta, epochs) or not histogram.seen:
             return KeepCurve.constant(histogram, 1.0)
         first, second = histogram.bin_of([histogram.quantile(q) for q in (self.low, self.high)])

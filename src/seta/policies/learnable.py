@@ -1,4 +1,4 @@
-"""Learnable: a walk over all samples, without training on the hard ones that are not learnt."""
+"""Learnable: takes turns like RS2, and prunes hard samples that the model does not learn."""
 
 from __future__ import annotations
 
@@ -24,36 +24,37 @@ JUDGED = 2.0**-42  # between the two, so that no bin holds some of both
 
 @dataclass(frozen=True)
 class Learnable:
-    """Leaves out hard samples, as many as the run shows not to be learnt; walks over the rest.
+    """Prunes the hard samples that the model does not learn; all others take turns, as in `RS2`.
 
-    Whether hard samples are worth their visits is asked of the run itself. From its second look to
-    its fourth the loss of a sample comes down or it does not. Among samples of about the same mean
-    loss over these three looks (a twentieth of all on either side), clearly more than half come
-    down where samples are learnt, hard ones too; it is half, as for tossed coins, where they are
-    not: wrong labels, mostly. A level is in doubt as far as the share that came down falls short of
-    0.58, and a standard deviation of chance in its favour; all levels together give the share d of
-    all samples in doubt. Levels easier than one that is learnt are not in doubt.
+    The method measures during the run whether hard samples are learned. For each sample it compares
+    the loss at its fourth visit with the loss at its second. It groups samples by their mean loss
+    over visits 2 to 4 (each group: a tenth of all samples, around a level of loss). Where samples
+    are learned, clearly more than half of the losses have fallen, even at high losses. Where they
+    are not learned (mostly wrong labels), it is half, as for tossed coins. A level is *in doubt* to
+    the extent that the share of fallen losses, plus one standard deviation of chance, is below
+    0.58. Levels below one that is fully learned are not in doubt. The share of all samples in doubt
+    is d.
 
-    The samples of the highest running mean losses pay for it: trust falls in a line over the 2 d
-    hardest, from 1 (or 1 / 2 d, where d is above a half) to 0. Samples are kept in proportion to
-    trust, but for a fifth at least: below, the weight falls with trust. So they are still looked
-    at, their losses stay up to date, and those that are learnt after all come back. Coins walk as
-    those of RS2, and until the first samples get their fourth look the curve is RS2's. Samples
-    without a loss are trusted.
+    *Trust* then falls linearly over the 2 d samples with the highest running mean loss, from 1 (or
+    from 1 / (2 d), if d is above one half) to 0. The keep probability is proportional to
+    max(trust, 0.2); below a trust of 0.2, the loss weight falls with trust as well. So doubted
+    samples are still visited now and then, and return if they are learned after all. Until the
+    first samples get their fourth visit, the curve is that of `RS2`. Samples without a loss are
+    trusted.
 
-    Where the classes of the samples are given (`strata`), the 2 d hardest are those of each class,
-    and each class has a quota in proportion to sqrt(mean loss x samples), as RCAP's (a loss counts
-    as log C at most), both of what is trusted in it, as soon as all classes have losses.
+    With classes (`strata`), the 2 d hardest samples are taken from each class. As soon as all
+    classes have losses, each class has a quota proportional to sqrt(mean loss x samples), as in
+    `RCAP`, computed over trusted samples, with losses above log C counted as log C.
 
-    Hurts where a net has hardly begun to learn, or learns very slowly, when samples get their
-    fourth look: half of them come down by chance, and the doubt stays. Where learnt and other
-    samples have the same losses, d is too small; of a few hundred samples, by chance it is small.
+    Limitations: if the model has hardly begun to learn when samples get their fourth visit, about
+    half of the losses have fallen by chance, and too many samples stay in doubt. If learned and
+    other samples have equal losses, or with only a few hundred samples, d is too small.
 
-    Source: our own; how it was found, and what failed: `benchmarks/accuracy/LAB.md`. The mean over
-    the three looks and the way between them have noise in common, which cancels: samples chosen by
-    an earlier loss would come down just because they were chosen by a high one.
+    Source: developed in this project; `benchmarks/accuracy/LAB.md` has the experiments, including
+    those that failed. The noise of the mean over visits 2 to 4 and the noise of the difference
+    cancel; samples grouped by an earlier loss would fall by regression to the mean.
 
-    Keeps 8 bytes per sample. Losses count as 1e-12 at least, negative ones too, and 1e12 at most.
+    Memory: 8 bytes per sample. Losses are clipped to [1e-12, 1e12].
 
     Args:
         prune_ratio: r in [0, 1); under a budget, 1 - budget.
@@ -66,17 +67,17 @@ class Learnable:
     counted: ClassVar[tuple[str, ...]] = ("early",)
     every: ClassVar[int] = 1
     rate: ClassVar[float] = 0.5
-    """The part of the newest loss in the level, after the fourth look."""
+    """Weight of the newest loss in the running mean, after the fourth visit."""
     learnt: ClassVar[float] = 0.58
-    """The share that has to come down for all of a level to be trusted."""
+    """Share of fallen losses from which on a level is fully trusted."""
     window: ClassVar[float] = 0.1
-    """The share of the samples that make up a level."""
+    """Share of the samples that are compared at each level of loss."""
     audit: ClassVar[float] = 0.2
-    """How often samples without trust are looked at, beside trusted ones."""
+    """Keep probability of samples without trust, relative to trusted ones."""
 
     @classmethod
     def at_budget(cls, budget: float, /) -> Learnable:
-        """Returns the method whose ratio makes up a budget."""
+        """Returns the method with the prune ratio that corresponds to a budget, 1 - budget."""
         return cls(prune_ratio=checks.ratio_at(budget))
 
     def __post_init__(self) -> None:
@@ -84,11 +85,11 @@ class Learnable:
         checks.ratio(self, "prune_ratio")
 
     def fold(self, columns: Columns, losses: NDArray[np.float32], /) -> Columns:
-        """Returns the level, and what the early looks say.
+        """Returns the level (the running mean loss), and what the early visits say.
 
-        The level is the mean of looks 2, 3, 4, then a running mean. `early` is 0 after one look;
-        after two and three it holds the loss of the second, divided by `FAR`, minus after three;
-        from the fourth on it is the level of then, minus if the loss had gone up.
+        The level is the mean over visits 2 to 4, then a running mean. `early` is 0 after one visit.
+        After two and three visits it is the loss of the second, divided by `FAR` (negative after
+        three). From the fourth visit on it is the level at that visit, negative if the loss rose.
         """
         level, early = (columns[name].astype(np.float64) for name in self.columns)
         loss = np.clip(losses.astype(np.float64), LEAST, MOST)
@@ -105,7 +106,7 @@ class Learnable:
         return columns["level"]
 
     def __call__(self, histogram: LossHistogram, epoch: int, epochs: int, /) -> KeepCurve:
-        """Returns the curve; one for each class, where there are classes."""
+        """Returns the curve; with classes, one for each class."""
         walk = RS2(self.prune_ratio)(histogram, epoch, epochs)
         counts = histogram.cells[None] if histogram.by_stratum is None else histogram.by_stratum
         sizes, unseen = counts.sum(axis=1), counts[:, -1]
@@ -137,10 +138,10 @@ class Learnable:
         return np.sqrt(means * (trusted + unseen))
 
     def trust(self, histogram: LossHistogram, counts: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Returns how far samples are trusted, in [0, 1]: float64 (classes, bins).
+        """Returns the trust of each class and bin, in [0, 1]: float64 (classes, bins).
 
         Args:
-            histogram: With the histogram of `early`; without, all are trusted.
+            histogram: With the histogram of `early`; without it, all samples are trusted.
             counts: int64 (classes, bins).
         """
         early = histogram.columns.get("early")
@@ -153,10 +154,10 @@ class Learnable:
         return trust
 
     def doubt(self, early: LossHistogram) -> float:
-        """Returns the share of samples in doubt, in [0, 1]; none is before its fourth look.
+        """Returns the share of samples in doubt, in [0, 1]; no sample is before its fourth visit.
 
         Args:
-            early: Of the column of that name.
+            early: Histogram of the column of that name.
         """
         level = np.abs(early.centres)
         order = np.argsort(level, kind="stable")

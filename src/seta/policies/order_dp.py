@@ -1,4 +1,4 @@
-"""OrderDP: a random pool, and of it the hardest."""
+"""OrderDP: draws a random pool, and keeps its hardest samples."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ from seta.policies import checks, ranking
 
 @dataclass(frozen=True)
 class OrderDP:
-    """Draws a random pool of the samples and keeps the hardest of the pool; weight 1.
+    """Draws a random pool of samples in each epoch, and keeps the hardest samples of the pool.
 
-    Source: OrderDP, ICLR 2026, as a third party describes it. The share of each epoch is
-    pool * top. Differences: the limit is taken from the losses of all samples, of which the pool is
-    a fair draw, so that without a budget the number kept varies by chance (there it is exact);
-    samples never trained count as the hardest.
+    An epoch keeps the share pool * top of the samples. All weights are 1.
+
+    Source: Jin et al., "OrderDP: A Theoretically Guaranteed Lossless Dynamic Data Pruning
+    Framework", ICLR 2026, arXiv 2606.08574; written from a third party's description. Differences:
+    the loss threshold is that of all samples instead of the pool, so that without a budget the
+    number of kept samples varies by chance (there it is exact); samples that were never trained
+    count as the hardest.
 
     Args:
-        pool: Share of the samples that is drawn, in (0, 1].
+        pool: Share of the samples that is drawn into the pool, in (0, 1].
         top: Share of the pool that is kept, in (0, 1].
     """
 
@@ -29,7 +32,7 @@ class OrderDP:
 
     @classmethod
     def at_budget(cls, budget: float, /) -> OrderDP:
-        """Returns the method as published at its share of 0.3; else pool and top prune alike."""
+        """Returns the defaults for a budget of 0.3; else sqrt(budget) for both pool and top."""
         default = cls()
         if budget == default.pool * default.top:
             return default

@@ -1,4 +1,4 @@
-"""What methods by class share: the part of an epoch that each class gets, and how it is filled."""
+"""Class quotas of an epoch, and the probabilities that fill them, for methods by class."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ LEAST = 2.0**-970  # weights below count as this one: far behind all others, but
 def quotas(
     wanted: NDArray[np.float64], sizes: NDArray[np.int64], total: float
 ) -> NDArray[np.float64]:
-    """Returns shares of the total in proportion to what is wanted, none above its size.
+    """Returns the quota of each class, proportional to `wanted` and at most its size.
 
     Args:
-        wanted: float64 (classes,), at least 0; a class that wants nothing comes last, but comes.
-        sizes: int64 (classes,).
-        total: Of all classes together.
+        wanted: float64 (classes,), >= 0; a class with 0 gets what the others leave.
+        sizes: int64 (classes,), samples in each class.
+        total: Sum of the quotas.
     """
     each = np.maximum(wanted, LEAST) / np.maximum(sizes, 1)
     return sizes * fill(each, sizes, total)
@@ -27,7 +27,7 @@ def quotas(
 def fill(
     weights: NDArray[np.float64], counts: NDArray[np.int64], total: float
 ) -> NDArray[np.float64]:
-    """Returns probabilities in proportion to weights above 0, cut at 1, that make up the total."""
+    """Returns probabilities proportional to weights > 0, cut at 1, that keep `total` samples."""
     if total >= int(counts.sum()):
         return np.ones(len(weights))
     return filled(weights, counts, total)[0]

@@ -1,4 +1,4 @@
-"""Random: a fresh random subset each epoch, the rival that costs nothing to try."""
+"""Random: keeps a new random subset in each epoch, the baseline for pruning methods."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from seta.policies import checks
 
 @dataclass(frozen=True)
 class Random:
-    """Keeps every sample with probability 1 - r, drawn anew each epoch; weight 1.
+    """Keeps each sample with probability 1 - r, drawn again in each epoch; all weights are 1.
 
-    Known as "dynamic random" in the tables of the field.
+    Called "dynamic random" in the literature.
 
     Args:
         prune_ratio: r in [0, 1).
@@ -23,7 +23,7 @@ class Random:
 
     @classmethod
     def at_budget(cls, budget: float, /) -> Random:
-        """Returns the method whose ratio makes up a budget."""
+        """Returns the method with the prune ratio that corresponds to a budget, 1 - budget."""
         return cls(prune_ratio=checks.ratio_at(budget))
 
     def __post_init__(self) -> None:

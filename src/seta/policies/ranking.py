@@ -1,4 +1,4 @@
-"""What rank-based methods share: the keep probabilities that take the highest losses."""
+"""Keep probabilities that select the highest losses, for rank-based methods."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from seta.engine.curves.histogram import LossHistogram
 
 
 def highest(histogram: LossHistogram, count: float) -> tuple[NDArray[np.float64], float]:
-    """Returns the probabilities that keep the `count` samples of the highest losses.
+    """Returns the probabilities that keep the `count` samples with the highest losses.
 
-    Samples without a loss count as the highest of all. The bin that the limit falls into is kept in
-    part, so that the expected number is exact.
+    Samples without a loss count as the highest of all. The bin at the threshold is kept in part, so
+    that the expected number is exact.
 
     Args:
         histogram: Of the losses.

@@ -1,4 +1,4 @@
-"""RCAP: within each class the hard samples rather, and no class left behind."""
+"""RCAP: gives each class a quota, and prefers hard samples within the class."""
 
 from __future__ import annotations
 
@@ -17,23 +17,24 @@ from seta.policies.quotas import LEAST, fill, quotas
 
 @dataclass(frozen=True)
 class RCAP:
-    """Gives each class a quota by its losses and size, and fills it by softmax of the losses.
+    """Assigns each class a quota by its losses, and prefers samples of high loss within the class.
 
-    A class's quota is proportional to sqrt(mean loss x share of the samples), and all quotas
-    together make the share 1 - r; within a class samples are kept with probabilities proportional
-    to exp(loss / b). Losses above log C count as log C, that of a guess among C classes. Weight 1.
+    The quota of a class is proportional to sqrt(mean loss x share of the samples); the quotas add
+    up to the share 1 - r. Within a class, keep probabilities are proportional to exp(loss / b).
+    Losses above log C, the loss of a uniform guess among C classes, count as log C. All weights
+    are 1.
 
-    Source: RCAP, UAI 2025. Differences: probabilities are cut at 1 and the rest of the class raised
-    instead of drawing one by one; what a quota exceeds its class by goes to the others. Until all
-    classes have losses every sample is kept with probability 1 - r; a sample without a loss counts
-    as one of the mean loss of its class.
+    Source: Hassan, Khare, Paik, "RCAP: Robust, Class-Aware, Probabilistic Dynamic Dataset Pruning",
+    UAI 2025, PMLR 286:1648-1662. Differences: probabilities are cut at 1 and the others of the
+    class raised, instead of drawing samples one by one; if a quota exceeds its class, the excess
+    goes to the other classes. Until all classes have losses, every sample is kept with probability
+    1 - r. A sample without a loss counts as one with the mean loss of its class.
 
-    Needs `strata`, the class of each sample: 1 byte per sample up to 256 classes, which the caller
-    holds.
+    Needs `strata=`, the class of each sample (1 byte per sample for up to 256 classes).
 
     Args:
         prune_ratio: r in [0, 1).
-        temperature: b > 0; the smaller, the more hard samples are preferred.
+        temperature: b > 0; smaller values prefer hard samples more.
     """
 
     prune_ratio: float = 0.3
@@ -43,7 +44,7 @@ class RCAP:
 
     @classmethod
     def at_budget(cls, budget: float, /) -> RCAP:
-        """Returns the method whose ratio makes up a budget."""
+        """Returns the method with the prune ratio that corresponds to a budget, 1 - budget."""
         return cls(prune_ratio=checks.ratio_at(budget))
 
     def __post_init__(self) -> None:
@@ -53,7 +54,7 @@ class RCAP:
         checks.positive(self, "temperature", meaning)
 
     def __call__(self, histogram: LossHistogram, epoch: int, epochs: int, /) -> KeepCurve:
-        """Returns for each class its softmax, fitted to its quota."""
+        """Returns, by class, probabilities proportional to exp(loss / b) that fill its quota."""
         counts = histogram.by_stratum
         if counts is None:
             counts = histogram.cells[None]

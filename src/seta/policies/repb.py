@@ -1,4 +1,4 @@
-"""RePB: a sample against the batch that it was last seen in."""
+"""RePB: compares a sample's loss with the mean of the batch in which it was last trained."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ from seta.policies import checks, running
 
 @dataclass(frozen=True)
 class RePB:
-    """Keeps 1 - r of the samples that were below the mean loss of their own batch, all others.
+    """Prunes a random share of the samples that were below the mean loss of their own batch.
 
-    A loss is compared with those of the same net, at the same moment, so that losses of different
-    ages can be compared.
+    Those samples are kept with probability 1 - r and then have weight 1 / (1 - r); all others are
+    kept with weight 1. As a loss is compared only with losses of the same model at the same step,
+    losses of different ages are comparable.
 
-    Source: RePB, ICLR 2026, as a third party describes it; its r is not known to us, and its window
-    of batches is one here. Difference: there a sample's weight is the epochs so far over the times
-    that it was chosen, a figure per sample and without bound; here it is the expected one of a
-    sample that stays where it is, 1 / (1 - r) below the mean and 1 above. Of several processes each
-    has batches of its own.
+    Source: "Inconsistency Biases in Dynamic Data Pruning" (RePB), ICLR 2026,
+    https://openreview.net/forum?id=Zw1Uw7u6Su; written from a third party's description, without
+    its value of r. Differences: the window has one batch; there the weight of a sample is the
+    number of epochs so far over the number of epochs that selected it, which has no bound, and here
+    it is its expected value for a sample that stays on its side of the mean. With several
+    processes, a batch is one process's batch.
 
     Args:
         prune_ratio: r in [0, 1).
@@ -38,7 +40,7 @@ class RePB:
         checks.ratio(self, "prune_ratio")
 
     def in_batch(self, losses: NDArray[np.float32], /) -> NDArray[np.floating[Any]]:
-        """Returns how far each loss lies above the mean of its batch."""
+        """Returns the difference of each loss to the mean of its batch: float32 (B,)."""
         return running.finite(losses - np.float64(math.fsum(losses.tolist()) / len(losses)))
 
     def __call__(self, histogram: LossHistogram, epoch: int, epochs: int, /) -> KeepCurve:

@@ -1,4 +1,4 @@
-"""RS2: random subsets without replacement, so that every sample is seen equally often."""
+"""RS2: random subsets without replacement, so that all samples are trained equally often."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ _NEAR = Fraction(1, 10**9)  # of a round; floats are no nearer to decimals, in a
 
 @dataclass(frozen=True)
 class RS2:
-    """Walks through a random order of the samples, a share 1 - r of it per epoch; weight 1.
+    """Keeps the next share 1 - r of a random order of the samples in each epoch; all weights are 1.
+
+    The order is a random number per sample (its coin). Each epoch continues where the last one
+    stopped. When a pass over the order ends together with an epoch, a new order is drawn.
 
     Source: Okanovic et al., "Repeated Random Sampling for Minimizing the Time-to-Accuracy of
-    Learning", ICLR 2024, arXiv 2305.18424, the variant without replacement. The order is the order
-    of the coins: each epoch turns them by 1 - r, and whenever the walk has come round just as an
-    epoch ends, a new order is drawn. Differences: where it comes round within an epoch it goes on
-    in the same order, so that every sample is still seen equally often (there the rest of the order
-    is dropped). Limits between epochs are those of uniform numbers rather than of the samples, so
-    that a few samples near a limit come twice in a round or not at all.
+    Learning", ICLR 2024, arXiv 2305.18424, the variant without replacement. Differences: a pass
+    that ends within an epoch continues in the same order, so that all samples are trained equally
+    often (there the rest of the order is dropped). Epochs are limited by values of the random
+    numbers instead of by counts, so a few samples near a limit come twice in a pass, or not at all.
 
-    Under a budget give r = 1 - budget: the walk cannot know how far the budget goes.
+    Under a budget, give r = 1 - budget: the method does not see the budget.
 
     Args:
         prune_ratio: r in [0, 1).
@@ -35,7 +36,7 @@ class RS2:
 
     @classmethod
     def at_budget(cls, budget: float, /) -> RS2:
-        """Returns the method whose ratio makes up a budget."""
+        """Returns the method with the prune ratio that corresponds to a budget, 1 - budget."""
         return cls(prune_ratio=checks.ratio_at(budget))
 
     def __post_init__(self) -> None:
@@ -43,7 +44,7 @@ class RS2:
         checks.ratio(self, "prune_ratio")
 
     def __call__(self, histogram: LossHistogram, epoch: int, epochs: int, /) -> KeepCurve:
-        """Returns the constant curve 1 - r, the coins turned by what was walked through."""
+        """Returns the constant curve 1 - r, with the coins shifted by what was trained before."""
         share = 1 - self.prune_ratio
         start = epoch - epoch % _rounds(share)
         offset = math.fmod((epoch - start) * share, 1.0)
@@ -52,7 +53,7 @@ class RS2:
 
 
 def _rounds(share: float) -> int:
-    """Returns after how many epochs the walk first comes round just as one ends, to within 1e-9.
+    """Returns after how many epochs a pass first ends together with an epoch, to within 1e-9.
 
     It is the denominator of a fraction nearer to the share than all with smaller ones, hence of a
     convergent of its continued fraction (Khinchin, "Continued Fractions", theorem 16).

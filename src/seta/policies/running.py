@@ -1,4 +1,4 @@
-"""What methods share that keep something of each sample: running means that stay finite."""
+"""Running means that stay finite, for methods that keep columns."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def mean(before: NDArray[np.float32], values: NDArray[Any], part: float) -> NDAr
     Args:
         before: float32 (B,), NaN = nothing.
         values: Floats (B,), finite; what is beyond the range of float32 counts as its end.
-        part: Of the newest value, in (0, 1].
+        part: Weight of the newest value, in (0, 1].
     """
     old = before.astype(np.float64)  # in which no difference of two float32 overflows
     return finite(np.where(np.isnan(old), values, old + part * (values - old)))

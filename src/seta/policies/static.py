@@ -1,4 +1,4 @@
-"""Static: one random subset for the whole run, the oldest baseline."""
+"""Static: keeps one random subset for the whole run."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from seta.policies import checks
 
 @dataclass(frozen=True)
 class Static:
-    """Keeps the same random share 1 - r of the samples in every epoch; weight 1.
+    """Keeps the same random share 1 - r of the samples in every epoch; all weights are 1.
 
-    The coins of epoch 0 are tossed in every epoch. (The published package takes the first
-    int((1 - r) N) rows instead; `seta.prune` does that too.)
+    (The published SeTa package keeps the first int((1 - r) N) rows instead; so does `seta.prune`.)
 
     Args:
         prune_ratio: r in [0, 1).
@@ -24,7 +23,7 @@ class Static:
 
     @classmethod
     def at_budget(cls, budget: float, /) -> Static:
-        """Returns the method whose ratio makes up a budget."""
+        """Returns the method with the prune ratio that corresponds to a budget, 1 - budget."""
         return cls(prune_ratio=checks.ratio_at(budget))
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""UCB: the samples whose losses are high, or uncertain: an upper confidence bound."""
+"""UCB: keeps the samples with the highest upper confidence bound of their losses."""
 
 from __future__ import annotations
 
@@ -16,23 +16,24 @@ from seta.policies import checks, ranking, running
 
 @dataclass(frozen=True)
 class UCB:
-    """Keeps the share 1 - r of the samples with the highest s + c v; weight 1.
+    """Keeps the share 1 - r of the samples with the highest upper confidence bound of the loss.
 
-    s = (1 - a) s + a loss is the running mean of a sample's losses, and
-    v = (1 - a) v + a (loss - s)^2 their running variance, around the mean before the loss.
+    The bound is s + c v. The running mean s becomes (1 - a) s + a loss, and the running variance v
+    becomes (1 - a) v + a (loss - s)^2, with s as before this loss. All weights are 1.
 
     Source: Raju, Daruwalla, Lipasti, "Accelerating Deep Learning with Dynamic Data Pruning",
-    arXiv 2111.12621; a, c and the period are those of a published port, as those of the paper are
-    not known to us. Samples are chosen anew every few epochs, as there. Difference: samples never
-    trained count as the highest, so that all are tried.
+    arXiv 2111.12621. The paper's a, c and period are not published; the defaults are those of a
+    published port. As there, samples are selected every few epochs. Difference: samples that were
+    never trained count as the highest, so that all are tried.
 
-    Prefers hard samples without weights: wrong labels are hard, too. Keeps 8 bytes per sample.
+    Limitation: it prefers hard samples without correcting weights, and wrong labels are hard too.
+    Memory: 8 bytes per sample.
 
     Args:
         prune_ratio: r in [0, 1).
-        confidence: c >= 0, the part of the variance.
-        momentum: a in (0, 1], the part of the newest loss.
-        every: Epochs from one choice to the next, >= 1; None: a twentieth of the run.
+        confidence: c >= 0, the weight of the variance.
+        momentum: a in (0, 1], the weight of the newest loss.
+        every: Number of epochs between two selections, >= 1; None: epochs // 20, at least 1.
     """
 
     prune_ratio: float = 0.3
@@ -44,16 +45,16 @@ class UCB:
 
     @classmethod
     def at_budget(cls, budget: float, /) -> UCB:
-        """Returns the method whose ratio makes up a budget."""
+        """Returns the method with the prune ratio that corresponds to a budget, 1 - budget."""
         return cls(prune_ratio=checks.ratio_at(budget))
 
     def __post_init__(self) -> None:
         """Checks the arguments."""
         checks.ratio(self, "prune_ratio")
-        checks.nonnegative(self, "confidence", "the part of the variance in the score")
+        checks.nonnegative(self, "confidence", "the weight of the variance in the bound")
         checks.momentum(self, "momentum")
         if self.every is not None:
-            checks.at_least_one(self, "every", "the epochs from one choice to the next")
+            checks.at_least_one(self, "every", "the number of epochs between two selections")
 
     def fold(self, columns: Columns, losses: NDArray[np.float32], /) -> Columns:
         """Returns running means and variances; a first loss has no variance."""

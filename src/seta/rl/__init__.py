@@ -1,6 +1,6 @@
-"""Reinforcement learning of language models: the prompts that are worth a rollout.
+"""Reinforcement learning of language models: choose the prompts that get rollouts.
 
-A prompt takes the place of a sample, and the signal of its group of rewards that of a loss:
+A prompt takes the place of a sample, and the signal of its group of rewards the place of a loss:
 
     pruner = seta.Pruner(len(prompts), seta.rl.ZeroSignal(), epochs=10, budget=0.6, batch_size=64)
     for epoch in range(10):

@@ -1,13 +1,12 @@
 """The signal of a group of rewards: what `Pruner.record` takes in place of a loss.
 
-One float32 tells two things of the rollouts of a prompt, so that the table, its exchange and its
-states serve as they are:
+One float32 encodes two facts about the rollouts of a prompt, so that it can be stored like a loss:
 
 - the success rate, the share of the rollouts that were right, in [0, 1];
-- whether the group is flat: its rewards are alike, and it gives no gradient. Then 2 is added.
+- whether the group is flat: all its rewards are equal, so it gives no gradient. Then 2 is added.
 
-So 0.25 is a group of which a quarter was right, 2.0 one whose rollouts were all wrong alike, and
-3.0 one whose rollouts were all right alike. Rewards in parts may be all wrong and yet differ: 0.0.
+So 0.25 is a group with a quarter right, 2.0 a flat group that was all wrong, and 3.0 a flat group
+that was all right. With partial rewards, all rollouts may be wrong and still differ: 0.0.
 """
 
 from __future__ import annotations
@@ -21,26 +20,29 @@ from seta.engine.numbers import real
 from seta.engine.pruner import Pruner
 
 SPREAD = 1e-6
-"""Rewards are alike where their standard deviation is below this."""
+"""Rewards count as equal if their standard deviation is below this."""
 FLAT = 2.0
-"""What is added to the success rate of a flat group."""
+"""Added to the success rate of a flat group."""
 
 
 def group_signal(rewards: ArrayLike, *, right: float = 0.5) -> NDArray[np.float32]:
-    """Returns the signals of groups of rewards.
+    """Returns the signal of each group of rewards, to be passed to `Pruner.record` as its loss.
+
+    The signal is the success rate of the group, plus 2 if all its rewards are equal; `is_flat` and
+    `rate_of` decode it.
 
     Args:
-        rewards: Numbers (B, G), those of the G rollouts of each of B prompts; NaN = not rewarded,
+        rewards: Numbers (B, G), the rewards of G rollouts for each of B prompts; NaN = no reward,
             which is left out.
-        right: A rollout is right if its reward is at least this.
+        right: Least reward of a rollout that counts as right.
 
     Returns:
-        float32 (B,), NaN for a group without any reward: `record` counts such a prompt as trained,
-        and what is known of it stays.
+        float32 (B,); NaN for a group without any reward. `record` counts such a prompt as trained
+        and keeps its earlier signal.
 
     Raises:
-        ValueError: The rewards have another shape, or some are infinite.
-        TypeError: `right` is no number.
+        ValueError: `rewards` does not have two dimensions, or has infinite values.
+        TypeError: `right` is not a number.
 
     Examples:
         >>> group_signal([[0, 1, 0, 0], [0, 0, 0, 0], [1, 1, 1, 1], [0.1, 0.2, 0, 0]]).tolist()
@@ -71,19 +73,19 @@ def group_signal(rewards: ArrayLike, *, right: float = 0.5) -> NDArray[np.float3
 def record_rewards(
     pruner: Pruner, indices: ArrayLike, rewards: ArrayLike, *, right: float = 0.5
 ) -> None:
-    """Records the rewards of rollouts in any order: those of one index are a group.
+    """Groups the rewards of rollouts by prompt, and records the signals of the groups.
 
-    For loops that sort or spread out the rollouts of a batch. Where several processes share one
-    pruner's plan, each prompt's rollouts must come together in one call.
+    For loops in which the rollouts of a prompt are not next to each other. All rollouts of a prompt
+    must be in one call, also with several processes.
 
     Args:
-        pruner: Its epoch is open.
+        pruner: A pruner with an open epoch.
         indices: Integers (R,), the prompt of each rollout.
-        rewards: Numbers (R,); NaN = not rewarded.
-        right: See `group_signal`.
+        rewards: Numbers (R,), the reward of each rollout; NaN = no reward.
+        right: Least reward of a rollout that counts as right.
 
     Raises:
-        ValueError, IndexError: The arrays do not fit.
+        ValueError, IndexError: The arrays are invalid; nothing is recorded.
         RuntimeError: No epoch is open.
     """
     prompts, values = np.asarray(indices), np.asarray(rewards, np.float64)
@@ -103,19 +105,24 @@ def record_rewards(
 
 
 def is_flat(signals: NDArray[Any]) -> NDArray[np.bool_]:
-    """Returns which of some signals are those of flat groups: bool (B,)."""
+    """Returns whether each signal is that of a flat group, whose rewards are equal: bool (B,).
+
+    Args:
+        signals: Floats (B,), from `group_signal`.
+    """
     return np.asarray(signals >= FLAT / 2 + 0.5)
 
 
 def rate_of(signals: NDArray[Any]) -> NDArray[np.float64]:
-    """Returns the success rates of signals: float64 (B,), in [0, 1]; NaN stays NaN.
+    """Returns the success rate of each signal: float64 (B,), in [0, 1]; NaN stays NaN.
 
-    What is no signal counts as the nearest one.
+    Args:
+        signals: Floats (B,), from `group_signal`; other values count as the nearest signal.
     """
     values = signals.astype(np.float64)
     return np.clip(np.where(is_flat(signals), values - FLAT, values), 0.0, 1.0)
 
 
 def _threshold(right: float) -> float:
-    meaning = "the least reward of a rollout that is right"
+    meaning = "the least reward of a rollout that counts as right"
     return float(real("right", right, -np.inf, np.inf, meaning, ends="()"))

@@ -1,4 +1,4 @@
-"""SuccessRate: the prompts whose success rate, drawn from what is known of it, is near one half."""
+"""SuccessRate: keeps the prompts whose sampled success rate is nearest to one half."""
 
 from __future__ import annotations
 
@@ -25,27 +25,28 @@ STEPS = 128
 
 @dataclass(frozen=True)
 class SuccessRate:
-    """Keeps the share 1 - r of the prompts whose drawn success rates are nearest to one half.
+    """Keeps the prompts whose sampled success rates are nearest to one half (Thompson sampling).
 
-    Each prompt has a Beta(a, b) posterior of its success rate, at first Beta(1, 1). A group of k
-    rollouts of which s were right makes it a = f a + (1 - f) + s and b = f b + (1 - f) + k - s, so
-    that old groups are forgotten. A draw from it lies within t of one half with a probability that
-    falls out of a and b; each prompt is kept with that probability, and t is such that in all the
-    share is kept. So no rate is drawn, and the choice is exact under a budget; weight 1.
+    Each prompt has a Beta(a, b) posterior of its success rate, initially Beta(1, 1). After a group
+    of k rollouts, s of them right, a becomes f a + (1 - f) + s and b becomes
+    f b + (1 - f) + k - s, so that older groups count less. A prompt is kept with the probability
+    that a sample of its posterior lies within t of one half, with t such that the share 1 - r is
+    kept in expectation. All weights are 1.
+
+    Prompts that are always right or always wrong are kept now and then, by chance.
 
     Source: MoPPS, Qu et al., "Can Prompt Difficulty be Online Predicted for Accelerating RL
     Finetuning of Reasoning Models?", arXiv 2507.04632. There the rates of a pool of prompts are
-    drawn before each batch, and the nearest to one half are taken; f is ours. Difference: a choice
-    stands for an epoch. Short epochs choose more often: `budget=0.1` and ten times as many epochs.
+    sampled before each batch, and the prompts nearest to one half are taken. Differences: the
+    probabilities are computed instead of sampling rates; a selection lasts for an epoch. For more
+    frequent selections use short epochs: `budget=0.1` and ten times as many epochs.
 
-    Prompts that are always right or always wrong come back now and then, by chance. Keeps 8 bytes
-    per prompt.
+    Memory: 8 bytes per prompt.
 
     Args:
         prune_ratio: r in [0, 1); under a budget, 1 - budget.
-        rollouts: k, the rollouts of a prompt, >= 1.
-        memory: f in [0, 1], the part that a new group leaves of what was known; 1: nothing is
-            forgotten.
+        rollouts: k, the number of rollouts per prompt, >= 1.
+        memory: f in [0, 1], the weight of earlier groups; 1: nothing is forgotten.
     """
 
     prune_ratio: float = 0.5
@@ -57,14 +58,14 @@ class SuccessRate:
 
     @classmethod
     def at_budget(cls, budget: float, /) -> SuccessRate:
-        """Returns the method whose ratio makes up a budget."""
+        """Returns the method with the prune ratio that corresponds to a budget, 1 - budget."""
         return cls(prune_ratio=checks.ratio_at(budget))
 
     def __post_init__(self) -> None:
         """Checks the arguments."""
         checks.ratio(self, "prune_ratio")
-        checks.at_least_one(self, "rollouts", "the rollouts of a prompt")
-        checks.fraction(self, "memory", "the part of what is known that a new group leaves")
+        checks.at_least_one(self, "rollouts", "the number of rollouts per prompt")
+        checks.fraction(self, "memory", "the weight of earlier groups")
 
     def fold(self, columns: Columns, signals: NDArray[np.float32], /) -> Columns:
         """Returns a and b after one more group."""
@@ -87,7 +88,7 @@ class SuccessRate:
         return scores
 
     def __call__(self, histogram: LossHistogram, epoch: int, epochs: int, /) -> KeepCurve:
-        """Returns the probabilities to lie within t of one half."""
+        """Returns the probabilities that a sampled rate lies within t of one half."""
         count = (1 - self.prune_ratio) * histogram.total
         there = histogram.counts > 0
         within = within_of(*posterior_of(histogram.centres[there]))

@@ -1,4 +1,4 @@
-"""ZeroSignal: prompts whose latest groups gave no gradient are left out, the longer the rarer."""
+"""ZeroSignal: prunes prompts whose latest groups of rewards gave no gradient."""
 
 from __future__ import annotations
 
@@ -24,27 +24,31 @@ SELDOM = 0.01
 
 @dataclass(frozen=True)
 class ZeroSignal:
-    """Keeps a prompt with probability max(p^z, 0.01), z its latest flat groups in a row; weight 1.
+    """Prunes prompts whose latest groups of rewards were flat, so that they gave no gradient.
 
-    A group is flat if its rewards are alike (`group_signal`): all right, or all wrong. Each of the
-    two sides has its p. From one epoch to the next, p falls by a step if the side's share of the
-    groups just made was at least its target, else it rises by a step. A prompt whose latest group
-    had a spread is kept, and so is one without any.
+    A group is flat if all its rewards are equal (`group_signal`): all right, or all wrong. A prompt
+    with z flat groups in a row is kept with probability max(p^z, 0.01); a prompt whose latest group
+    was not flat, or that has none, is always kept. There is one p for prompts that were all right
+    and one for prompts that were all wrong. When an epoch begins, p falls by `step` if the share of
+    such groups in the epoch before was at least its target, and else rises by `step`. All weights
+    are 1.
 
-    Source: GRESO, Zheng et al., "Act Only When It Pays", arXiv 2506.02177. Differences: there p is
-    steered after each batch, here when an epoch begins, by the groups of the epoch before. So short
-    epochs are steered more often: `budget=0.25` and four times as many epochs. There a batch is
-    filled up with further prompts; here the budget says how many there are, and if it is larger or
-    smaller than what the rule keeps, all probabilities are multiplied by one factor.
+    Source: GRESO, Zheng et al., "Act Only When It Pays: Efficient Reinforcement Learning for LLM
+    Reasoning via Selective Rollouts", arXiv 2506.02177. Differences: there p is adjusted after each
+    batch, here after each epoch. For more frequent adjustments use short epochs: `budget=0.25` and
+    four times as many epochs. There a batch is filled up with further prompts; here the budget
+    fixes the number of prompts, and if the rule keeps more or fewer, all probabilities are
+    multiplied by one factor.
 
-    Hurts where a prompt that was flat is soon not flat: it waits. Keeps 16 bytes per prompt. After
-    a thousand groups of one prompt the shares become inexact.
+    Limitation: a prompt that is no longer flat may have to wait. Shares become inexact after a
+    thousand groups of one prompt. Memory: 16 bytes per prompt.
 
     Args:
         target: Share of the groups that may be flat, in [0, 1].
-        easy: The part of it that may be all right, in [0, 1]; the rest may be all wrong.
-        step: By how much p changes, in [0, 1].
-        start: p in the second epoch, in [0, 1], both sides; within 0.05 and 0.95 from then on.
+        easy: Part of `target` for groups that are all right, in [0, 1]; the rest is for groups that
+            are all wrong.
+        step: Change of p per epoch, in [0, 1].
+        start: Value of both p in the second epoch, in [0, 1]; later they stay in [0.05, 0.95].
     """
 
     target: float = 0.25
@@ -60,8 +64,8 @@ class ZeroSignal:
         """Checks the arguments."""
         checks.fraction(self, "target", "the share of the groups that may be flat")
         checks.fraction(self, "easy", "the part of the target for groups that are all right")
-        checks.fraction(self, "step", "by how much the probabilities are steered")
-        checks.fraction(self, "start", "the probability to keep after one flat group")
+        checks.fraction(self, "step", "the change of p per epoch")
+        checks.fraction(self, "start", "the keep probability after one flat group")
 
     def fold(self, columns: Columns, signals: NDArray[np.float32], /) -> Columns:
         """Returns the flat groups in a row (below 0: all wrong), and counts of the groups so far.
@@ -83,14 +87,14 @@ class ZeroSignal:
         return columns["row"]
 
     def __call__(self, histogram: LossHistogram, epoch: int, epochs: int, /) -> KeepCurve:
-        """Returns the curve; with its notes, which say where p and the counts stand."""
+        """Returns the curve; its notes hold p and the counts for the next epoch."""
         notes = self.steered(histogram)
         row = np.rint(histogram.centres)
         p = np.where(row > 0, notes["p_easy"], notes["p_hard"])
         return KeepCurve(np.maximum(p ** np.abs(row), SELDOM), 1.0, notes=notes)
 
     def steered(self, histogram: LossHistogram) -> dict[str, float]:
-        """Returns p of both sides for the coming epoch, and the groups up to now.
+        """Returns both p for the coming epoch, and the numbers of groups so far.
 
         Args:
             histogram: With those of the columns, and the notes of the epoch before.

@@ -3,8 +3,8 @@
     Pruner --PrunedSampler--> indices --IndexedDataset, IndexedCollate--> (indices, batch)
     (indices, losses) --LossBuffer--> Pruner
 
-`Loop` is what stands between a training loop and its pruner, `PrunedDataLoader` the one for an
-ordinary training loop; the parts serve on their own where something else builds the loader.
+`Loop` is the base class of all loaders, `PrunedDataLoader` the one for an ordinary training loop.
+The other classes serve where a framework builds the loader.
 Importing this package imports torch.
 """
 

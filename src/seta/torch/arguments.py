@@ -1,7 +1,4 @@
-"""What may be given to `PrunedDataLoader`.
-
-Checks that run before any work, and whose messages show the way out.
-"""
+"""Checks of the arguments of `PrunedDataLoader` and other loaders, before any work."""
 
 from __future__ import annotations
 
@@ -62,7 +59,7 @@ def order_of(shuffle: bool | None, reorder: Reorder | None) -> Reorder | None:
     if shuffle is not False:
         return reorder
     if reorder is not None:
-        raise ValueError("shuffle=False and reorder= both say the order of an epoch: leave one out")
+        raise ValueError("shuffle=False and reorder= both set the order of an epoch: leave one out")
     return np.sort
 
 
@@ -129,9 +126,9 @@ def sample_indices(indices: ArrayLike | Tensor, count: int | None, n: int) -> In
     if count is not None and len(array) != count:
         raise ValueError(
             f"indices must have one entry for each loss, got {len(array)} indices for {count} "
-            "losses"
+            "losses: give those of the same samples"
         )
     return array.astype(np.int64, copy=False)
 
 
-_EXACT = "large ones are not exact as floats; keep them as the loader gave them out"
+_EXACT = "large indices are not exact as floats; keep the dtype that the loader returned"

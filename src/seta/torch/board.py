@@ -1,4 +1,4 @@
-"""The check-in before each collective: processes that come apart are told by name, all of them.
+"""The check-in before each collective, which names processes that are late or out of step.
 
 Each process writes what it comes for into the group's key-value store, and reads the one verdict
 on the call: all came for the same, or two came for different things, or some did not come in time.

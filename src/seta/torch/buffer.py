@@ -1,13 +1,13 @@
-"""Losses on their way from the training device to the loss table, without making the device wait.
+"""Transfers losses from the training device to the loss table, without blocking the device.
 
-Losses on the CPU are recorded at once. Those on a device are copied, as float32, one batch after
-another into a buffer there; a full buffer goes over to pinned memory behind the training steps that
-are queued already (an asynchronous copy, then an event), and is recorded when a later one goes over
-and the event has passed. Only `drain`, at the end of an epoch, waits.
+Losses on the CPU are recorded at once. Losses on a device are copied as float32 into a buffer
+there. A full buffer is copied asynchronously to pinned memory, behind the training steps that are
+queued, and is recorded when a later buffer is sent and the copy is complete. Only `drain`, at the
+end of an epoch, waits.
 
-Cost per batch: on the CPU one `record`; on a device one small copy kernel. Memory: 4 bytes on the
-device and about 12 on the host per loss held, 65,536 of them by default. Asynchronous on CUDA (and
-ROCm); on other devices a full buffer waits for its copy, once in 65,536 samples.
+Cost per batch: on the CPU one `record`; on a device one small copy kernel. Memory per held loss: 4
+bytes on the device and about 12 on the host; 65,536 losses by default. Asynchronous on CUDA and
+ROCm; on other devices a full buffer waits for its copy, once in 65,536 samples.
 """
 
 from __future__ import annotations
@@ -44,19 +44,24 @@ class _Transfer(NamedTuple):
 
 
 class LossBuffer:
-    """Collects losses and records them batch by batch, in the order in which they came.
+    """Buffers losses on their device and records them later, batch by batch, in order.
 
-    It attaches itself to the pruner, which empties it before an epoch ends, a state is saved or
-    losses are looked at.
+    It attaches itself to the pruner, which drains it before an epoch ends, a state is saved or
+    losses are read. Methods: `add`, `drain`, `clear`, `len`.
 
     Args:
         pruner: Records the losses.
-        capacity: Losses held on a device before they go over; more where a batch is larger.
+        capacity: Number of losses to hold on a device, >= 1; grows to the size of a batch.
+
+    Raises:
+        ValueError: `capacity` is less than 1.
     """
 
     def __init__(self, pruner: Pruner, capacity: int = 1 << 16) -> None:
         if capacity < 1:
-            raise ValueError(f"capacity must be at least 1, got {capacity}")
+            raise ValueError(
+                f"capacity must be at least 1, got {capacity}: the losses held on a device"
+            )
         self._pruner = pruner
         self._capacity = capacity
         self._front: Tensor | None = None  # on the device, filled from the left
@@ -79,11 +84,11 @@ class LossBuffer:
         return self._batches[-1].stop if self._batches else 0
 
     def add(self, indices: NDArray[np.integer[Any]], losses: Tensor) -> None:
-        """Takes the losses of a batch.
+        """Adds the losses of a batch.
 
         Args:
-            indices: Integers (B,); kept, so the caller must not change them.
-            losses: Floats (B,) on any device; copied.
+            indices: Integers (B,); not copied, so do not modify them later.
+            losses: Floats (B,) on any device, copied.
         """
         losses = losses.detach()
         if losses.device.type != "cpu":
@@ -94,12 +99,12 @@ class LossBuffer:
         self._pruner.record(indices, losses.float().numpy())
 
     def drain(self) -> None:
-        """Records everything, waiting for the device where it must."""
+        """Records all losses, waiting for the device if needed."""
         self._send()
         self._land(wait=True)
 
     def clear(self) -> None:
-        """Forgets everything not yet recorded."""
+        """Discards all losses that are not recorded yet."""
         self._batches.clear()
         self._transfers.clear()
 

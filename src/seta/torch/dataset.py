@@ -1,16 +1,16 @@
-"""The index rides with its batch: wrappers of the user's dataset and collate function.
+"""Wrappers of the user's dataset and collate function that return the indices with each batch.
 
 torch's fetcher, in a worker or in the main process, calls `collate(dataset.__getitems__(indices))`.
-`IndexedDataset` answers with the rows and the indices that it was asked for, `IndexedCollate` hands
-the rows to the user's own function and the indices on, beside the batch. So whatever order batches
-arrive in, each still knows its samples.
+`IndexedDataset` returns the rows with their indices, and `IndexedCollate` passes the rows to the
+user's own function and returns the indices with the batch. So each batch carries its samples,
+whatever order batches arrive in.
 
-A collate function that brings its rows into another order, in place, is followed; one that leaves
-some out in place is refused. What it does to a copy of its rows nobody sees: there the index has to
-ride inside the sample (`index_key`), or come back with the losses.
+If a collate function reorders its rows in place, the indices are reordered too; if it drops rows in
+place, an error is raised. Changes to a copy of the rows cannot be seen: then the index must be part
+of the sample (`index_key`), or be passed with the losses.
 
-Cost: some 5 microseconds per batch of 128, and from a worker 8 bytes per sample. Both pickle to
-what they wrap and a hundred bytes; the loss table never travels to a worker.
+Cost: about 5 microseconds per batch of 128, and 8 bytes per sample from a worker. Pickled, both are
+a hundred bytes larger than what they wrap; the loss table is never sent to a worker.
 """
 
 from __future__ import annotations
@@ -27,18 +27,24 @@ from torch.utils.data import Dataset, get_worker_info
 
 
 class IndexedRows(NamedTuple):
-    """Rows of a dataset, not collated yet, and the indices that they were fetched by."""
+    """Rows of a dataset, not collated yet, with their indices.
+
+    Attributes:
+        indices: Integers (B,), the indices that the rows were fetched by.
+        rows: The rows, as the dataset returned them.
+    """
 
     indices: Sequence[int]
     rows: Any
 
 
 class IndexedDataset(Dataset[Any]):
-    """A map-style dataset whose batches remember their indices.
+    """Wraps a map-style dataset so that its rows come with their indices.
+
+    Use it with `IndexedCollate` in a `DataLoader` of your own.
 
     Args:
-        dataset: The user's own, with `__len__` and `__getitem__`; its `__getitems__` is used if it
-            has one.
+        dataset: The dataset, with `__len__` and `__getitem__`; `__getitems__` is used if present.
     """
 
     def __init__(self, dataset: Any) -> None:
@@ -49,14 +55,14 @@ class IndexedDataset(Dataset[Any]):
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> tuple[int, Any]:
-        """Returns one sample after its index."""
+        """Returns `(index, sample)`."""
         return index, self.dataset[index]
 
     def __getitems__(self, indices: Sequence[int]) -> IndexedRows:
-        """Returns the rows exactly as torch would have fetched them, with their indices.
+        """Returns the rows as torch would fetch them, with their indices.
 
         Raises:
-            RuntimeError: The dataset raised StopIteration, which would end the epoch in silence.
+            RuntimeError: The dataset raised StopIteration, which would silently end the epoch.
         """
         dataset = self.dataset
         try:
@@ -68,26 +74,25 @@ class IndexedDataset(Dataset[Any]):
 
 
 class IndexedCollate:
-    """A collate function that lets the indices pass by.
+    """Wraps a collate function so that each batch comes with the indices of its samples.
 
-    They go as bytes, which are quick through a worker's queue (an array takes some 10 microseconds
-    more, a tensor a file descriptor) and through torch's pinning thread (which would walk along a
-    list). `indices_of` reads them.
+    The indices are packed as bytes, which pass through a worker's queue faster than an array or a
+    tensor, and are ignored by torch's pinning thread. `indices_of` unpacks them.
 
     Args:
-        collate_fn: The user's own: rows -> batch.
-        index_key: Put the index into each row, a mapping, under this key, and read it off the
-            batch, whatever the function did to its rows; None: follow the rows themselves.
+        collate_fn: The function to wrap: rows -> batch.
+        index_key: Adds the index to each row, a mapping, under this key, and reads the indices from
+            the batch. None: the indices follow the order of the rows.
     """
 
     def __init__(self, collate_fn: Callable[[Any], Any], index_key: str | None = None) -> None:
         self.collate_fn, self.index_key = collate_fn, index_key
 
     def __call__(self, fetched: Any) -> tuple[bytes, Any]:
-        """Returns the indices of some `IndexedRows`, as bytes, and the user's batch.
+        """Returns `(packed indices, batch)` for `IndexedRows`.
 
         Raises:
-            ValueError: The function left rows out, or the indices did not come back.
+            ValueError: The function dropped rows, or the batch lacks `index_key`.
         """
         indices, rows = fetched
         if self.index_key is not None:
@@ -108,10 +113,12 @@ class IndexedCollate:
 
 
 _CARRY = (
-    "let the index ride inside the sample: index_key='index' for rows that are mappings; else "
+    "make the index part of the sample: index_key='index' for rows that are mappings; else "
     "return it from the dataset, and call update(losses, indices=...)"
 )
-_STOPPED = "{what} raised StopIteration, which would end the epoch in silence"
+_STOPPED = (
+    "{what} raised StopIteration, which would silently end the epoch: raise another exception"
+)
 
 
 def followed(indices: Sequence[int], before: Sequence[Any], rows: Sequence[Any]) -> Sequence[int]:
@@ -129,9 +136,9 @@ def followed(indices: Sequence[int], before: Sequence[Any], rows: Sequence[Any])
         return indices
     if sorted(map(id, before)) != sorted(map(id, rows)):
         raise ValueError(
-            f"collate_fn replaced or dropped rows in its list of {len(before)}, which has "
-            f"{len(rows)} now, and which of them is which sample is not known: let it change a "
-            f"list of its own and keep the order, or {_CARRY}"
+            f"collate_fn replaced or dropped rows in its list of {len(before)}, which now has "
+            f"{len(rows)}, so their samples are not known: change a copy of the list and keep the "
+            f"order, or {_CARRY}"
         )
     waiting: dict[int, list[int]] = {}  # a list: the same object may stand in several places
     for index, row in zip(indices, before, strict=True):
@@ -169,19 +176,19 @@ def _read_off(batch: Any, key: str, fetched: Sequence[int]) -> NDArray[np.int64]
     if values is None:
         found = f"a batch with {list(batch)}" if isinstance(batch, Mapping) else type(batch)
         raise ValueError(
-            f"collate_fn must hand on the key index_key={key!r} of its rows, got {found}: put "
+            f"collate_fn must keep the key index_key={key!r} of its rows, got {found}: set "
             f"batch[{key!r}] = torch.tensor([row[{key!r}] for row in rows])"
         )
     array_ = values.numpy() if isinstance(values, Tensor) else np.asarray(values)
     if array_.dtype.kind not in "iu" or array_.ndim != 1:
         raise ValueError(
             f"batch[{key!r}] must be one integer for each sample, got {array_.dtype} of shape "
-            f"{array_.shape}"
+            f"{array_.shape}: make it torch.tensor([row[{key!r}] for row in rows])"
         )
     if not np.isin(array_, fetched).all():
         raise ValueError(
             f"batch[{key!r}] must be of the indices of its rows, {list(fetched)}, got "
-            f"{array_.tolist()}: hand on the key of each row as it is"
+            f"{array_.tolist()}: pass on the key of each row unchanged"
         )
     return array_.astype(np.int64)
 
@@ -207,13 +214,13 @@ class WorkerInit:
 
 
 def indices_of(packed: Any) -> NDArray[np.int64]:
-    """Returns the indices that came with a batch: int64 (B,), read-only if they were packed.
+    """Returns the indices of a batch as an array: int64 (B,), read-only if they were packed.
 
     Args:
-        packed: As `IndexedCollate` packs them, bytes; or integers (B,), a tensor, array or list.
+        packed: Bytes from `IndexedCollate`; or integers (B,), a tensor, array or list.
 
     Raises:
-        TypeError: It is something else.
+        TypeError: `packed` is something else.
     """
     if isinstance(packed, bytes):
         return np.frombuffer(packed, np.int64)

@@ -1,4 +1,4 @@
-"""Keeps `torch.compile` out of what is not to be compiled.
+"""Excludes functions from `torch.compile`.
 
 A training step that is compiled as a whole calls `PrunedDataLoader.update` from within. Its numpy
 work on the loss table must neither become part of a graph nor be traced.

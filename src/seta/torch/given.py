@@ -1,8 +1,8 @@
-"""The batches of a pass: which were given out, and which of them were answered.
+"""The batches that a pass has yielded, and which of them were answered.
 
-A batch is answered by its losses (`update`), whole or in part, or by `skip`. This is the whole rule
-by which losses without indices find their samples: they belong to the one unanswered batch, or to
-none. Cost: 8 bytes per unanswered sample.
+A batch is answered by losses of some or all of its samples (`update`), or by `skip`. Losses without
+indices belong to the one unanswered batch; with none or several, an error is raised. Cost: 8 bytes
+per unanswered sample.
 """
 
 from __future__ import annotations
@@ -63,16 +63,15 @@ class Given:
         if len(indices) != count:
             parts, rest = divmod(count, len(indices))
             tokens = (
-                f"{count} = {len(indices)} x {parts}: losses of tokens or pixels are reshaped to "
-                f"({len(indices)}, {parts}), with mask= where some do not count (or "
-                "seta.token_losses makes one of each sequence); else "
+                f"{count} = {len(indices)} x {parts}: reshape losses of tokens or pixels to "
+                f"({len(indices)}, {parts}), with mask= if some do not count (or use "
+                "seta.token_losses for one loss per sequence); else "
             )
             raise ValueError(
                 f"losses must have one entry for each sample of the batch, got {count} losses for "
                 f"a batch of {len(indices)}: {'' if rest or not parts else tokens}"
-                "compute them with reduction='none'; losses for a part "
-                "of a batch go with their samples, as update(losses, indices=...); where a collate "
-                "function leaves rows out, index_key= tells which ones are left"
+                "compute them with reduction='none'. For losses of a part of a batch call "
+                "update(losses, indices=...); if a collate function drops rows, give index_key="
             )
         return indices
 
@@ -119,14 +118,14 @@ class Given:
             raise RuntimeError(
                 f"{call} needs an unanswered batch, and there is none: either no batch was taken "
                 "yet in this epoch, or the last one was answered already (each is answered once, "
-                "by update or by skip). Losses at any other time go with their samples: construct "
-                f"the loader with with_indices=True and {_NAMED}"
+                "by update or by skip). To record losses at other times, construct the loader with "
+                f"with_indices=True and {_NAMED}"
             )
         raise RuntimeError(
-            f"{call} needs exactly one unanswered batch, and there are {len(self._waiting)}: a "
-            "batch that is left out on purpose is dropped by skip() before the next one is taken; "
-            "where something takes batches ahead of the training step, construct the loader with "
-            f"with_indices=True and {_NAMED}"
+            f"{call} needs exactly one unanswered batch, and there are {len(self._waiting)}: call "
+            "skip() for a batch that is left out, before the next one is taken. If batches are "
+            "taken ahead of the training step, construct the loader with with_indices=True and "
+            f"{_NAMED}"
         )
 
 

@@ -126,7 +126,7 @@ class PrunedDataLoader(Loop, DataLoader[Any]):
         threads: Number of threads that select an epoch's samples. None: all cores.
         process_group: The processes that train together: a torch process group, or one dimension of
             a device mesh (`mesh["dp"]`), so that tensor- and pipeline-parallel processes train the
-            same samples. None: all processes of `torch.distributed`, if it is initialized.
+            same samples. None: all processes of `torch.distributed`, if it is initialised.
         sharding: "replicated": each process holds all losses. "sharded": each process holds the
             losses of one part of the samples and trains on that part. None: "sharded" with several
             processes and at least 100 million samples, else "replicated".
@@ -286,7 +286,7 @@ class PrunedDataLoader(Loop, DataLoader[Any]):
 
         Raises:
             RuntimeError: All epochs are over, the last pass was trained without `update`, or the
-                loader was made before torch.distributed was initialized.
+                loader was made before torch.distributed was initialised.
         """
         if self._made_alone:
             refuse_late_group("PrunedDataLoader")

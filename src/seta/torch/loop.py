@@ -415,7 +415,7 @@ class Loop(ABC):
             return 0
         if self._given.done and not self.in_order:
             raise RuntimeError(
-                "in_order=False gives batches out in any order, so the position in the epoch is not "
+                "in_order=False gives batches out in any order, so positions in the epoch are not "
                 "known: save or copy between two epochs, or leave in_order out"
             )
         return min(pruner.done + self._given.done * pruner.sizes.global_batch, pruner.kept)

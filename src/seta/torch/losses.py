@@ -1,8 +1,8 @@
-"""One loss per sample, from losses of any shape, for any task.
+"""Per-sample losses, from losses of any shape.
 
-Functions between the model's output and `PrunedDataLoader.update`; the graph stays intact. Sums run
-in float32 or better, so that long float16 rows do not overflow. Cost: what torch's own reductions
-cost; no wait for the device, but in the first batches in which padding is looked for.
+Functions between the model's output and `PrunedDataLoader.update`; they are differentiable. Sums
+are computed in float32 or better, so that long float16 rows do not overflow. Cost: that of torch's
+own reductions. They do not wait for the device, except to check the first batches for padding.
 """
 
 from __future__ import annotations
@@ -18,24 +18,29 @@ from torch.nn.functional import log_softmax, nll_loss
 logger = logging.getLogger(__name__)
 
 _looks_left = 8
-"""Batches in which this process will still look for padding."""
+"""Number of batches in which this process still checks for padding."""
 
 
 def per_sample(losses: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Reduces losses to one per sample, by the mean.
+    """Reduces losses to one per sample by the mean over all other dimensions.
 
     Args:
-        losses: Floats (B,), returned as they are, or (B, ...). Rows that begin or end in exact
-            zeros look like padding; without a mask, a warning says so once.
-        mask: The shape of `losses`; elements where it is 0 or False do not count, whatever their
-            loss. A sample without any element that counts has the loss 0.
+        losses: Floats (B,), returned unchanged, or (B, ...). Without a mask, a warning is logged
+            once if rows begin or end in exact zeros, which look like padding.
+        mask: Bool or numbers, same shape as `losses`; elements that are 0 or False do not count,
+            even if they are NaN. A sample without elements that count has the loss 0.
 
     Returns:
-        (B,), of the dtype of `losses`.
+        (B,), same dtype as `losses`.
 
     Raises:
-        TypeError: `losses` is no tensor of floats.
-        ValueError: `losses` is a scalar or empty; `mask` does not fit.
+        TypeError: `losses` is not a floating-point tensor.
+        ValueError: `losses` is a scalar or empty, or `mask` has another shape.
+
+    Examples:
+        >>> losses = torch.tensor([[1.0, 3.0], [5.0, 0.0]])
+        >>> per_sample(losses, mask=losses > 0)
+        tensor([2., 5.])
     """
     _check(losses)
     if mask is not None:
@@ -50,30 +55,36 @@ def per_sample(losses: Tensor, mask: Tensor | None = None) -> Tensor:
 def token_losses(
     logits: Tensor, labels: Tensor, ignore_index: int = -100, shift: bool = False
 ) -> Tensor:
-    """Mean cross-entropy over the tokens of each sequence.
+    """Returns the mean cross-entropy over the tokens of each sequence.
 
-    Half-precision logits are normalised in float32, as language-model trainers do; this takes 4
-    bytes per logit.
+    Half-precision logits are normalised in float32, which takes 4 bytes per logit.
 
     Args:
-        logits: Floats (B, T, V), the vocabulary last.
+        logits: Floats (B, T, V), with vocabulary size V.
         labels: int64 (B, T).
-        ignore_index: Label of the tokens that do not count (padding, the prompt). A sequence of
-            nothing else has the loss 0.
-        shift: Compare the logits of each token with the label of the next one, as causal language
-            models need where labels are the inputs.
+        ignore_index: Label of tokens that do not count (padding, the prompt). A sequence without
+            other tokens has the loss 0.
+        shift: Whether to compare the logits of each token with the label of the next token, as
+            needed for causal language models if the labels are the input ids.
 
     Returns:
-        (B,), float32, or float64 where the logits are.
+        (B,), float32, or float64 if the logits are float64.
 
     Raises:
-        TypeError: `labels` are no int64.
-        ValueError: The shapes do not fit each other.
+        TypeError: `labels` is not int64.
+        ValueError: The shapes do not match.
+
+    Examples:
+        >>> logits, labels = torch.zeros(2, 3, 4), torch.tensor([[1, 2, -100], [0, 3, 1]])
+        >>> token_losses(logits, labels)                  # log(4) for each token that counts
+        tensor([1.3863, 1.3863])
+        >>> token_counts(labels)
+        tensor([2, 3])
     """
     if logits.ndim != 3 or labels.shape != logits.shape[:2]:
         raise ValueError(
             "logits must have the shape (B, T, V) and labels (B, T), got "
-            f"{tuple(logits.shape)} and {tuple(labels.shape)}"
+            f"{tuple(logits.shape)} and {tuple(labels.shape)}: the vocabulary is the last dimension"
         )
     if labels.dtype != torch.int64:
         raise TypeError(f"labels must be int64, got {labels.dtype}: pass labels.long()")
@@ -88,12 +99,12 @@ def token_losses(
 
 
 def token_counts(labels: Tensor, ignore_index: int = -100, shift: bool = False) -> Tensor:
-    """Returns how many tokens of each sequence count in `token_losses` of the same arguments.
+    """Returns the number of tokens per sequence that count in `token_losses`, for `update`.
 
     Args:
         labels: Integers (B, T).
-        ignore_index: Label of the tokens that do not count.
-        shift: Whether the first label has no logits, as in `token_losses`.
+        ignore_index: Label of tokens that do not count.
+        shift: Whether the first label of each sequence is left out, as in `token_losses`.
 
     Returns:
         int64 (B,), on the device of `labels`.
@@ -104,21 +115,21 @@ def token_counts(labels: Tensor, ignore_index: int = -100, shift: bool = False) 
 def weighted_mean(
     losses: Tensor, weights: NDArray[np.float32] | None, counts: Tensor | None = None
 ) -> Tensor:
-    """Returns sum(weight x loss) / B, or the mean over elements, without a wait for the device.
+    """Returns the weighted mean loss of a batch, sum(weight x loss) / B.
 
     Args:
         losses: Floats (B,).
-        weights: float32 (B,); None: all 1.
-        counts: Integers (B,), the elements that each loss is the mean of, such as its tokens. Then
-            the result is sum(weight x count x loss) / sum(count): with all weights 1 the mean over
-            the elements of all samples. 0 where there are none.
+        weights: float32 (B,). None: all weights are 1.
+        counts: Integers (B,), the number of terms that each loss is the mean of, such as tokens.
+            The result is then sum(weight x count x loss) / sum(count): the mean over all terms if
+            all weights are 1, and 0 without terms.
 
     Returns:
-        A scalar of the dtype of `losses`; exactly `losses.mean()` where all weights are 1 and no
-        counts are given.
+        Scalar, same dtype as `losses`; exactly `losses.mean()` without weights and counts. Does not
+        wait for the device.
 
     Raises:
-        ValueError: The counts are not one for each loss.
+        ValueError: `counts` does not have one entry per loss.
     """
     weighted = losses if weights is None else losses * _factors(weights, losses)
     if counts is None:
@@ -166,7 +177,7 @@ def _look_for_padding(rows: Tensor) -> None:
             "losses of shape (B, ...) without mask=: %d of %d rows begin or end in exact zeros, "
             "which are averaged in. If they are padding (ignore_index), rows with much of it look "
             "easy: pass mask=, such as labels != -100, or use seta.token_losses. If they are "
-            "losses, nothing is wrong. This is said once",
+            "losses, ignore this warning. It is logged once",
             count,
             len(rows),
         )
@@ -189,8 +200,8 @@ def _check(losses: Tensor) -> None:
         raise TypeError(f"losses must be a torch.Tensor, got {type(losses).__name__}: {_REMEDY}")
     if not losses.is_floating_point():
         raise TypeError(
-            f"losses must be floating-point, got {losses.dtype}: hand over the losses, "
-            "not labels or counts"
+            f"losses must be floating-point, got {losses.dtype}: pass the losses, not labels or "
+            "counts"
         )
     if losses.ndim == 0:
         raise ValueError(f"losses is a scalar, already reduced: {_REMEDY}")

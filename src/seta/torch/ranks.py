@@ -1,11 +1,11 @@
-"""The processes of a torch process group, and every collective of this package.
+"""The processes of a torch process group, and all collectives of this package.
 
-Each one is preceded by a check-in over the group's key-value store (`seta.torch.board`): so a
-process that does not come is named, instead of waited for in silence, and processes that come for
-different things say so. Between two of them nothing is communicated.
+Before each collective, processes check in over the group's key-value store (`seta.torch.board`). So
+a process that does not arrive is named instead of waited for silently, and processes that arrive
+for different collectives get an error. There is no other communication.
 
-Works on gloo (CPU) and on NCCL or whatever else the group has for its device. Cost per call: a few
-round trips to the store, and the collective.
+Works with gloo (CPU), NCCL, or another backend of the group. Cost per call: a few round trips to
+the store, and the collective.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ T = TypeVar("T")
 def ranks_of(
     process_group: dist.ProcessGroup | DeviceMesh | None = None,
 ) -> ProcessRanks | None:
-    """Returns the processes that train together; None where this one is alone.
+    """Returns the `ranks=` of a pruner for a torch process group; None for a single process.
 
     Args:
-        process_group: They; or one dimension of a device mesh, whose coordinate is the share that
-            this process trains, while all processes of the job exchange losses (so tensor- and
-            pipeline-parallel processes, which train one share together, stay of one mind). None:
-            all processes of the job, if there is one.
+        process_group: The process group that trains together; or one dimension of a device mesh,
+            such as `mesh["dp"]`. Processes with the same coordinate in it (tensor- or
+            pipeline-parallel ones) then train the same samples, and all processes of the job
+            exchange losses. None: all processes of the job.
 
     Raises:
-        TypeError, ValueError: It is neither, or a mesh of several dimensions, or a group that this
-            process is no member of.
+        TypeError, ValueError: `process_group` is neither, is a mesh of several dimensions, or does
+            not include this process.
         RuntimeError: A group was given, but `torch.distributed` is not initialised.
     """
     if not dist.is_available() or not dist.is_initialized():
@@ -56,15 +56,15 @@ def ranks_of(
 
 
 def group_is_up() -> bool:
-    """Whether this process is one of several that torch.distributed has brought together."""
+    """Returns whether `torch.distributed` is initialised with several processes."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
 def refuse_late_group(what: str) -> None:
-    """Raises if processes were brought together after something was made for one.
+    """Raises if the process group was initialised after a loader was made for one process.
 
     Raises:
-        RuntimeError: They were; each would choose and record for itself.
+        RuntimeError: It was; each process would select and record by itself.
     """
     if group_is_up():
         raise RuntimeError(
@@ -76,9 +76,9 @@ def refuse_late_group(what: str) -> None:
 
 
 class ProcessRanks:
-    """This process among those of a group; see `seta.engine.table.ranks.Ranks`.
+    """The processes of a torch process group; implements `seta.engine.table.ranks.Ranks`.
 
-    Nothing is communicated when it is made. All processes make their loaders in the same order.
+    Making one does not communicate. All processes must make their loaders in the same order.
 
     Args:
         process_group: As for `ranks_of`.
@@ -105,7 +105,7 @@ class ProcessRanks:
         else:
             raise TypeError(
                 "process_group must be a torch.distributed.ProcessGroup or a DeviceMesh of one "
-                f"dimension, got {type(process_group).__name__}"
+                f"dimension, got {type(process_group).__name__}: leave it out for all processes"
             )
         self._group = group
         self.process, self.processes = dist.get_rank(group), dist.get_world_size(group)
@@ -113,11 +113,11 @@ class ProcessRanks:
         self._loader = 0  # its number on the board, once all have come for it
 
     def gather(self, values: NDArray[Any], what: str) -> list[NDArray[Any]]:
-        """Returns the arrays of all processes, by their number, of any length each.
+        """Returns the arrays of all processes, by process number; they may differ in length.
 
         Raises:
-            RuntimeError: A process did not come in the group's timeout, or came for something
-                else, or failed meanwhile; or the group is no longer there.
+            RuntimeError: A process did not arrive within the group's timeout, arrived for another
+                call, or failed meanwhile; or the group was destroyed.
         """
         return self._together(lambda: self._gather(values), what)
 

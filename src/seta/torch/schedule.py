@@ -1,10 +1,9 @@
-"""Learning-rate schedules on epochs of varying length.
+"""Learning-rate schedules for epochs of varying length.
 
-A schedule counts steps; pruning takes steps away, and nobody knows beforehand how many. So a
-schedule made for full training stops half-way, at a learning rate that was never meant to be the
-last. With a budget it need not: `loader.total_steps` is exact. Without one, `ProgressSchedule`
-drives any torch schedule by the share of the run that is done, which ends at 1 whatever the
-lengths of the epochs.
+A schedule counts steps. Pruning removes steps, without a budget an unknown number of them, so that
+a schedule made for full training would stop early, at a learning rate that is too high. With a
+budget, `loader.total_steps` is exact. Without one, `ProgressSchedule` drives any torch schedule by
+the progress of the run, which always ends at 1.
 """
 
 from __future__ import annotations
@@ -15,29 +14,40 @@ from torch.optim.lr_scheduler import LRScheduler
 
 
 class Progress(Protocol):
-    """What knows how far a run is: a `PrunedDataLoader`."""
+    """An object with the progress of a run, such as a `PrunedDataLoader`."""
 
     @property
     def progress(self) -> float:
-        """The share of the run that is done, 0 to 1."""
+        """Share of the run that is done, 0 to 1."""
 
 
 class ProgressSchedule:
-    """Steps a schedule so that it is as far along as the run is.
+    """Drives a learning-rate schedule by the progress of a run whose number of steps is not known.
 
-    Call `step()` where the schedule's own would be called, after each optimizer step. It steps the
-    schedule as often as it takes: never, once or several times.
+    Call `step()` after each optimizer step, in place of the schedule's own. It steps the schedule
+    zero, one or several times, so that both are equally far. `get_last_lr` returns the current
+    learning rates. It has no state: save and load those of the schedule and the loader.
 
     Args:
-        schedule: Any torch schedule that is stepped without arguments, made for `steps` steps.
-        steps: The step at which the schedule has come to its end: the last value of its lambda,
-            `T_max` of CosineAnnealingLR, `total_steps - 1` of OneCycleLR.
-        loader: The `PrunedDataLoader` that the run goes over.
+        schedule: A torch schedule that is stepped without arguments, made for `steps` steps.
+        steps: The step at which the schedule ends, >= 1: `T_max` of CosineAnnealingLR,
+            `total_steps - 1` of OneCycleLR, the last argument of a lambda.
+        loader: The `PrunedDataLoader` of the run.
 
     Raises:
         ValueError: `steps` is less than 1.
 
-    It holds nothing of its own: save and load the schedule's state and the loader's.
+    Examples:
+        >>> import torch
+        >>> from torch.optim.lr_scheduler import LinearLR
+        >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+        >>> schedule = LinearLR(optimizer, 1.0, 0.0, total_iters=100)
+        >>> class Halfway:
+        ...     progress = 0.5
+        >>> driver = ProgressSchedule(schedule, steps=100, loader=Halfway())
+        >>> driver.step()
+        >>> [round(rate, 6) for rate in driver.get_last_lr()]
+        [0.5]
     """
 
     def __init__(self, schedule: LRScheduler, *, steps: int, loader: Progress) -> None:
@@ -49,7 +59,7 @@ class ProgressSchedule:
         self.schedule, self.steps, self._loader = schedule, steps, loader
 
     def step(self) -> None:
-        """Takes the schedule to where the run is."""
+        """Steps the schedule as far as the run is."""
         wanted = round(self._loader.progress * self.steps)
         while self.schedule.last_epoch < wanted:
             self.schedule.step()

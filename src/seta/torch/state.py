@@ -1,4 +1,4 @@
-"""States that every way of saving in torch takes, and gives back as they were.
+"""Converts states so that every way of saving in torch restores them unchanged.
 
 `torch.load(..., weights_only=True)` takes tensors, but no numpy arrays; the engine takes arrays,
 but knows no tensors. Pickle fails on torch's unsigned integers of several bytes, so that they

@@ -26,11 +26,11 @@ _LLOYD_STEPS = 100
 
 @dataclass(frozen=True, eq=False)
 class DifficultyGroups:
-    """Runs of neighbouring bins; group 0 is the easiest.
+    """Groups of neighbouring loss bins, in ascending order of loss; group 0 is the easiest.
 
     Attributes:
         first_bin: intp (g + 1,); group j holds the bins first_bin[j] to first_bin[j + 1] - 1.
-        sizes: int64 (g,), samples in each group.
+        sizes: int64 (g,), number of samples in each group.
         centres: float64 (g,), mean loss of each group.
         bounds: float64 (g + 1,); group j holds the losses in [bounds[j], bounds[j + 1]).
     """
@@ -46,18 +46,18 @@ class DifficultyGroups:
 
 
 def difficulty_groups(histogram: LossHistogram, groups: int) -> DifficultyGroups:
-    """Clusters the losses so that the sum of squared distances to the group centres is least.
+    """Splits losses into difficulty groups by 1-D k-means, with the optimal sum of squares.
 
     Args:
-        histogram: Of the losses; the unseen take no part.
-        groups: Number of groups, >= 1. Fewer come back where there are fewer distinct losses;
-            none where nothing was seen.
+        histogram: Histogram of the losses; samples without a loss are ignored.
+        groups: Number of groups, >= 1. With fewer distinct losses, fewer groups are returned;
+            without losses, none.
 
     Raises:
         ValueError: `groups` is less than 1.
     """
     if groups < 1:
-        raise ValueError(f"groups must be at least 1, got {groups}")
+        raise ValueError(f"groups must be at least 1, got {groups}: the number of groups")
     occupied = np.flatnonzero(histogram.counts)
     # Taken from the mean, so that the squares do not swallow a narrow spread.
     origin = histogram.mean() if len(occupied) else 0.0

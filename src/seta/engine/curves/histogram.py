@@ -1,16 +1,16 @@
-"""The loss histogram: all that a policy ever sees of the losses.
+"""The loss histogram: the only view of the losses that a policy gets.
 
-A bin is a run of neighbouring float32 values: `(ordered bits - smallest) >> shift`, where the
-ordered bits of a float are its bit pattern made monotone. That resolves losses of 2.303 +- 0.01 as
-well as losses from 1e-6 to 20, needs no parameter, and adds up: histograms of parts of a data set,
-made with one `Binning`, merge into the histogram of the whole.
+A bin is a range of neighbouring float32 values: `(ordered bits - smallest) >> shift`, where the
+ordered bits of a float are its bit pattern made monotone. This resolves losses of 2.303 +- 0.01 as
+well as losses from 1e-6 to 20, and needs no parameter. Histograms of parts of a dataset that were
+made with one `Binning` add up to the histogram of the whole.
 
-With strata, a class per sample, the same is counted class by class. A *cell* is then a bin of a
-stratum, else a bin; the unseen (of a stratum) are the last cell (of it). Whatever draws and fits
-works on cells and need not know of strata.
+With strata (a class per sample), losses are counted for each stratum. A *cell* is then a bin of a
+stratum, else a bin; the last cell (of each stratum) holds the unseen samples. Drawing and fitting
+work on cells and need not know strata.
 
-Cost: one pass for the range, one for the counts; at most 2**17 bins whatever the number of samples,
-fewer with many strata (2**20 cells, or 2**8 bins for each stratum).
+Cost: one pass for the range, one for the counts. There are at most 2**17 bins for any number of
+samples, and fewer with many strata (2**20 cells, or 2**8 bins for each stratum).
 """
 
 from __future__ import annotations
@@ -57,10 +57,13 @@ def _value(keys: NDArray[np.int64]) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class Binning:
-    """Which loss falls into which bin.
+    """The bins of a histogram: ranges of neighbouring float32 values.
+
+    Methods and properties: `over` makes one for a range of losses; `bin_of`, `cells_of`, `edges`,
+    `centres`.
 
     Attributes:
-        smallest: Ordered bits of the lower bound of bin 0.
+        smallest: Ordered bits (see `ordered_bits`) of the lower bound of bin 0.
         shift: A bin holds `2**shift` neighbouring float32 values.
         size: Number of bins, 1 to 2**17.
     """
@@ -71,23 +74,27 @@ class Binning:
 
     @classmethod
     def over(cls, low: float, high: float, *, bins: int = MAX_BINS) -> Binning:
-        """Returns the finest binning that holds the losses from `low` to `high`, both finite.
+        """Returns the finest binning of the losses from `low` to `high`.
 
         Args:
-            low: The smallest loss.
-            high: The largest.
-            bins: How many bins at most, a power of 2.
+            low: The smallest loss, finite.
+            high: The largest loss, finite.
+            bins: Maximum number of bins, a power of 2.
+
+        Raises:
+            ValueError: A bound is not finite, or `low` is above `high`.
         """
         if not (np.isfinite(low) and np.isfinite(high) and low <= high):
             raise ValueError(
-                f"a binning needs finite bounds with low <= high, got low={low}, high={high}"
+                f"a binning needs finite bounds with low <= high, got low={low}, high={high}: "
+                "leave non-finite losses out"
             )
         smallest, largest = (int(key) for key in ordered_bits(np.array([low, high], np.float32)))
         shift = max(0, (largest - smallest).bit_length() - bins.bit_length() + 1)
         return cls(smallest, shift, ((largest - smallest) >> shift) + 1)
 
     def bin_of(self, losses: ArrayLike) -> NDArray[np.intp]:
-        """Returns the bin of each loss: intp (B,); `size` for NaN and for what lies outside."""
+        """Returns the bin of each loss: intp (B,); `size` for NaN and losses outside the bins."""
         values = np.ascontiguousarray(losses, dtype=np.float32)
         return self._bins(values.reshape(-1)).astype(np.intp).reshape(values.shape)
 
@@ -117,7 +124,7 @@ class Binning:
 
     @cached_property
     def edges(self) -> NDArray[np.float64]:
-        """Bounds of the bins: float64 (size + 1,), bin b holds losses in [edges[b], edges[b+1])."""
+        """Bounds of the bins: float64 (size + 1,); bin b holds losses in [edges[b], edges[b+1])."""
         return _value(self.smallest + (np.arange(self.size + 1, dtype=np.int64) << self.shift))
 
     @cached_property
@@ -131,16 +138,27 @@ class Binning:
 
 @dataclass(frozen=True, eq=False)
 class LossHistogram:
-    """Counts of the latest losses over bins, and the count of the samples without one.
+    """Histogram of the latest losses of all samples; the argument of a policy.
+
+    - To make one: `from_losses`, `merge`.
+    - Sizes: `bins`, `seen`, `total`.
+    - Losses: `centres`, `edges`, `bin_of`, `mean`, `quantile`, `cells`.
 
     Attributes:
-        binning: Which loss falls into which bin.
-        counts: int64 (bins,), lowest losses first.
-        unseen: Samples without a loss.
-        by_stratum: int64 (strata, bins + 1), the same by stratum, the unseen last; None: no strata.
-        columns: Of what a policy keeps of the samples, where it wants that counted: for each such
-            column a histogram of the same samples, with bins of its own and without strata.
-        notes: What the policy left in `KeepCurve.notes` in the epoch before.
+        binning: The bins.
+        counts: Number of samples in each bin, lowest losses first: int64 (bins,).
+        unseen: Number of samples without a loss.
+        by_stratum: Counts of each stratum, its unseen samples last: int64 (strata, bins + 1); None
+            without strata.
+        columns: Histograms of a policy's columns, by name, for the columns that it names in
+            `counted`; each has its own bins and no strata.
+        notes: The `KeepCurve.notes` that the policy returned in the epoch before.
+
+    Examples:
+        >>> losses = np.array([0.5, 2.0, 0.5, np.nan], np.float32)
+        >>> histogram = LossHistogram.from_losses(losses)
+        >>> histogram.seen, histogram.unseen, round(histogram.mean(), 3)
+        (3, 1, 1.0)
     """
 
     binning: Binning
@@ -159,14 +177,14 @@ class LossHistogram:
         threads: int | None = None,
         strata: NDArray[np.unsignedinteger[Any]] | None = None,
     ) -> LossHistogram:
-        """Counts losses.
+        """Returns the histogram of an array of losses.
 
         Args:
-            losses: float32 (N,), finite or NaN = unseen.
-            binning: Bins to use, for histograms that shall add up; losses outside are refused.
-                By default the finest that holds these losses.
-            threads: Threads to use; by default all cores.
-            strata: Unsigned integers (N,), to count by them too, 0 to the largest; None: no strata.
+            losses: float32 (N,), finite, or NaN = unseen.
+            binning: The bins, for histograms that are to be merged. None: the finest bins for these
+                losses.
+            threads: Number of threads. None: all cores.
+            strata: Class of each sample, unsigned integers (N,) from 0 on. None: no strata.
 
         Raises:
             ValueError: A loss is infinite or outside the given binning.
@@ -191,7 +209,14 @@ class LossHistogram:
         return cls(binning, total[:-1], int(total[-1]), None if strata is None else counts)
 
     def merge(self, other: LossHistogram) -> LossHistogram:
-        """Returns the histogram of both parts; they must have the same binnings and columns."""
+        """Returns the histogram of the samples of both.
+
+        Args:
+            other: A histogram with the same binning, number of strata and columns.
+
+        Raises:
+            ValueError: They differ in one of these.
+        """
         if self.binning != other.binning:
             raise ValueError(
                 f"histograms of different bins do not add up: {self.binning} and {other.binning}; "
@@ -222,12 +247,12 @@ class LossHistogram:
 
     @cached_property
     def seen(self) -> int:
-        """Samples with a loss."""
+        """Number of samples with a loss."""
         return int(self.counts.sum())
 
     @property
     def total(self) -> int:
-        """Samples, seen or not."""
+        """Number of samples."""
         return self.seen + self.unseen
 
     @property
@@ -246,13 +271,13 @@ class LossHistogram:
 
     @cached_property
     def cells(self) -> NDArray[np.int64]:
-        """Counts by cell: int64 (bins + 1,), or (strata * (bins + 1),)."""
+        """Counts of each cell: int64 (bins + 1,), or (strata * (bins + 1),)."""
         if self.by_stratum is not None:
             return self.by_stratum.reshape(-1)
         return np.append(self.counts, self.unseen)
 
     def mean(self) -> float:
-        """Returns the mean loss, by the counts of the bins; NaN where nothing was seen."""
+        """Returns the mean loss, computed from bin centres; NaN without losses."""
         return self._mean
 
     @cached_property
@@ -261,16 +286,18 @@ class LossHistogram:
         return dot(self.counts, self.centres) / self.seen if self.seen else float("nan")
 
     def quantile(self, q: float) -> float:
-        """Returns the smallest bin centre with at least the share `q` of the seen at or below it.
+        """Returns the smallest bin centre with at least the share `q` of the losses at or below it.
+
+        NaN without losses.
 
         Args:
-            q: In [0, 1].
+            q: Quantile, in [0, 1].
 
         Raises:
             ValueError: `q` is outside [0, 1].
         """
         if not 0 <= q <= 1:
-            raise ValueError(f"q must lie in [0, 1], got {q}")
+            raise ValueError(f"q must lie in [0, 1], got {q}: 0.5 for the median")
         if not self.seen:
             return float("nan")
         rank = max(1, int(np.ceil(q * self.seen)))
@@ -280,7 +307,7 @@ class LossHistogram:
 def loss_range(
     losses: NDArray[np.float32], *, threads: int | None = None
 ) -> tuple[float, float] | None:
-    """Returns the smallest and the largest loss, or None where all are unseen (NaN).
+    """Returns the smallest and the largest loss; None if all are unseen (NaN).
 
     Raises:
         ValueError: A loss is infinite.
@@ -303,7 +330,7 @@ def loss_range(
     if np.isinf(low) or np.isinf(high):
         raise ValueError(
             f"losses must be finite or NaN (= unseen), got a range from {low} to {high}: "
-            "leave non-finite losses out, as LossColumns.record does"
+            "leave non-finite losses out, as Pruner.record does"
         )
     return low, high
 

@@ -1,13 +1,15 @@
-"""What a policy is, what it may say beside its curve, and the methods by name.
+"""The interface of a policy, its optional members, and the registry of methods.
 
-A policy is asked for a curve when an epoch begins. One that has more members gets more, and pays
-for it: `in_batch` sees losses as the batch that they came in (`SeesBatch`); `columns`, `fold` and
-`score` keep something of each sample, and a score in place of its latest loss (`KeepsScore`), and
-`counted` names the columns whose histograms it sees beside that of the scores
-(`LossHistogram.columns`); `stratified = True` asks for the histogram by class
-(`LossHistogram.by_stratum`), `stratified = None` where classes are given. What a policy has to
-remember from one epoch to the next it leaves in `KeepCurve.notes`, and finds in
-`LossHistogram.notes`: a run keeps it, and so do its states.
+A policy is called for a keep curve when an epoch begins. Optional members give it more data:
+
+- `in_batch` gets the losses of each batch together (`SeesBatch`).
+- `columns`, `fold` and `score` keep values per sample, and a score that replaces the latest loss
+  (`KeepsScore`); `counted` names columns whose histograms it gets (`LossHistogram.columns`).
+- `stratified = True` asks for the histogram by class (`LossHistogram.by_stratum`), and
+  `stratified = None` asks for it if classes are given.
+
+A policy returns what it needs in the next epoch as `KeepCurve.notes`, and gets it back as
+`LossHistogram.notes`; saved states include it.
 """
 
 from __future__ import annotations
@@ -22,24 +24,27 @@ from seta.engine.curves.curve import KeepCurve
 from seta.engine.curves.histogram import LossHistogram
 from seta.engine.numbers import integer
 
-_EVERY = "the epochs from one choice to the next"
+_EVERY = "the number of epochs between two selections"
 
 
 class Policy(Protocol):
-    """What makes a keep curve: a frozen dataclass with `__call__`, or a plain function.
+    """Interface of a pruning method: `(histogram, epoch, epochs) -> KeepCurve`.
 
-    Each rank makes the curve, on whatever CPU it has. The last bits of probabilities may differ
-    (those of `numpy.exp` and of BLAS do): the number of samples does not hang on them, and which
-    they are only where two of 2**32 coins meet. A comparison of the policy's own should be one of
-    exact numbers: counts, centres, `histogram.mean()`.
+    A frozen dataclass with `__call__`, or a plain function. Policies may have further members, see
+    `docs/policies.md`.
+
+    Each rank calls its own copy. CPUs may differ in the last bits of `numpy.exp` and BLAS results.
+    Such differences in probabilities are harmless: the number of kept samples does not depend on
+    them. But the branches of a policy should compare exact numbers only: counts, centres,
+    `histogram.mean()`.
     """
 
     def __call__(self, histogram: LossHistogram, epoch: int, epochs: int, /) -> KeepCurve:
-        """Returns the curve of an epoch.
+        """Returns the keep curve of an epoch.
 
         Args:
-            histogram: Of the latest losses, before the epoch.
-            epoch: 0 .. epochs - 1.
+            histogram: Histogram of the latest losses of all samples.
+            epoch: Number of the epoch, in 0 .. epochs - 1.
             epochs: Length of the run.
         """
         ...
@@ -50,12 +55,12 @@ Columns = Mapping[str, NDArray[np.float32]]
 
 @runtime_checkable
 class SeesBatch(Protocol):
-    """A policy that looks at a loss beside those of the batch that it came in."""
+    """A policy that compares a loss with the other losses of its batch."""
 
     def in_batch(self, losses: NDArray[np.float32], /) -> NDArray[np.floating[Any]]:
-        """Returns what is recorded in place of the losses of a batch.
+        """Returns the values to record in place of the losses of a batch.
 
-        Of several processes each has batches of its own.
+        With several processes, a batch is one process's batch.
 
         Args:
             losses: float32 (B,), finite, B >= 1, of one batch.
@@ -68,53 +73,53 @@ class SeesBatch(Protocol):
 
 @runtime_checkable
 class KeepsScore(Protocol):
-    """A policy that judges samples by a score, made of what it keeps of each.
+    """A policy that prunes by a score per sample, computed from columns that it keeps.
 
-    One more member may say which of its columns are counted: `counted`, a tuple of their names. Of
-    each, `histogram.columns[name]` is the histogram over all samples, as the column is when the
-    epoch begins, whether scores are taken anew in it or not; NaN = unseen, and so is what is not
-    finite. Costs what another histogram does.
+    An optional member `counted`, a tuple of column names, asks for histograms of these columns:
+    `histogram.columns[name]` counts the column over all samples when the epoch begins, also in
+    epochs that do not update the scores. NaN and infinite values count as unseen. Each costs as
+    much as another loss histogram.
 
     Attributes:
-        columns: Names of what is kept of a sample, each a float32, for 4 bytes a sample.
-        every: Scores are taken anew when an epoch begins whose number divides by it, >= 1; from one
-            time to the next histogram and scores stay as they are. None: see `period`.
+        columns: Names of the columns, each float32, 4 bytes per sample.
+        every: Scores are updated when an epoch begins whose number is a multiple of it, >= 1;
+            between two updates, scores and histogram stay the same. None: see `period`.
     """
 
     columns: tuple[str, ...]
     every: int | None
 
     def fold(self, columns: Columns, losses: NDArray[np.float32], /) -> Columns:
-        """Takes losses into the columns, sample by sample.
+        """Updates the columns with one new loss per sample.
 
         Args:
             columns: float32 (B,) each, NaN before a sample's first loss.
             losses: float32 (B,), finite.
 
         Returns:
-            The columns, changed.
+            The new columns: float32 (B,) each.
         """
         ...
 
     def score(self, columns: Columns, /) -> NDArray[np.floating[Any]]:
-        """Returns the scores, sample by sample: floats (B,), NaN = unseen."""
+        """Returns the score of each sample: floats (B,), NaN = unseen."""
         ...
 
 
 @runtime_checkable
 class FitsBudget(Protocol):
-    """A method that is made with other arguments at a budget: said by its class, not its values."""
+    """A method whose class chooses the arguments for a budget."""
 
     def at_budget(self, budget: float, /) -> Policy:
-        """Returns the method for a share of full training's sample visits, in (0, 1]."""
+        """Returns the method for a budget, a share of full training's sample visits in (0, 1]."""
         ...
 
 
 def in_batch(policy: SeesBatch, losses: NDArray[Any]) -> NDArray[Any]:
-    """Returns what is recorded of a batch of losses, float32; those not finite stay as they are.
+    """Returns the values to record for a batch of losses, float32; non-finite losses stay.
 
     Raises:
-        ValueError: The policy does not answer with a finite number for each.
+        ValueError: The policy does not return a finite number for each.
     """
     if losses.dtype.kind != "f" or losses.ndim != 1:
         return losses  # which the table refuses
@@ -133,7 +138,7 @@ def in_batch(policy: SeesBatch, losses: NDArray[Any]) -> NDArray[Any]:
 
 
 def period(every: int | None, epochs: int) -> int:
-    """Returns the epochs from one choice to the next: as said, or else a twentieth of the run."""
+    """Returns the number of epochs between two selections: `every`, or else epochs // 20."""
     return max(1, epochs // 20) if every is None else every
 
 
@@ -146,24 +151,24 @@ def score_of(policy: Policy, epochs: int, *, warm: bool = False) -> KeepsScore |
         warm: Whether losses are known before it.
 
     Raises:
-        ValueError, TypeError: What it says of its columns does not hold; or it would never judge by
-            them.
+        ValueError, TypeError: Its columns, `every` or `counted` are invalid, or its scores would
+            never be used.
     """
     columns = policy.columns if isinstance(policy, KeepsScore) else ()
     if not set(counted_columns(policy)) <= set(columns):
         raise ValueError(
             f"policy.counted must name some of the columns {columns}, got "
-            f"{counted_columns(policy)} of {policy!r}: only what a policy keeps by columns, fold, "
-            "score and every is counted"
+            f"{counted_columns(policy)} of {policy!r}: only columns that a policy keeps (columns, "
+            "fold, score, every) can be counted"
         )
     if not isinstance(policy, KeepsScore):
         return None
     every = integer("policy.every", period(policy.every, epochs), 1, _EVERY)
     if every >= epochs > 1 and not warm:
         raise ValueError(
-            f"policy.every must be less than epochs={epochs}, got {every} of {policy!r}: samples "
-            "are chosen anew in each epoch whose number divides by it, here only in epoch 0, when "
-            "no loss is known. Give a smaller one, or None to follow the length of the run"
+            f"policy.every must be less than epochs={epochs}, got {every} of {policy!r}: scores "
+            "are updated in epochs that are multiples of it, here only in epoch 0, when no loss is "
+            "known. Give a smaller value, or None to follow the length of the run"
         )
     one = np.ones(1, np.float32)
     folded = policy.fold({name: one * np.nan for name in policy.columns}, one)
@@ -176,26 +181,26 @@ def score_of(policy: Policy, epochs: int, *, warm: bool = False) -> KeepsScore |
 
 
 def counted_columns(policy: object) -> tuple[str, ...]:
-    """Returns the names of the columns whose histograms the policy looks at."""
+    """Returns the names of the columns whose histograms the policy asks for."""
     return tuple(getattr(policy, "counted", ()))
 
 
 def is_stratified(policy: Policy) -> bool:
-    """Returns whether the policy looks at the losses class by class, and cannot do without."""
+    """Returns whether the policy requires the class of each sample."""
     return bool(getattr(policy, "stratified", False))
 
 
 def takes_strata(policy: Policy) -> bool:
-    """Returns whether the policy looks at the losses class by class where classes are given."""
+    """Returns whether the policy uses the class of each sample if classes are given."""
     return getattr(policy, "stratified", False) is not False
 
 
 def curve_of(policy: Policy, histogram: LossHistogram, epoch: int, epochs: int) -> KeepCurve:
-    """Asks a policy for its curve, and checks what it answers.
+    """Calls a policy and validates the curve that it returns.
 
     Raises:
-        TypeError: It is no curve.
-        ValueError: It is none for this histogram, or has values that no curve may have.
+        TypeError: The policy does not return a `KeepCurve`.
+        ValueError: The curve does not fit the histogram, or has invalid values.
     """
     curve = policy(histogram, epoch, epochs)
     if not isinstance(curve, KeepCurve):
@@ -208,20 +213,25 @@ def curve_of(policy: Policy, histogram: LossHistogram, epoch: int, epochs: int) 
 
 
 REGISTRY: dict[str, Callable[[], Policy]] = {}
-"""The methods by name, filled by `seta.policies`. A policy of your own needs no entry."""
+"""The methods by name, filled by `seta.policies`. Your own policy needs no entry."""
 
 
 def get(name: str, *, budget: float | None = None) -> Policy:
-    """Returns the method of that name, in any case of letters.
+    """Returns a method by its name, with default arguments or those for a budget.
 
     Args:
-        name: As the registry has it.
-        budget: Share of full training's sample visits, in (0, 1], for which the method is made, if
-            it says how, by a class method `at_budget(budget)`. All others have their defaults, and
-            so they all have without a budget: to keep to one is then the pruner's part.
+        name: Name of the method, upper or lower case: "SeTa", "InfoBatch", ...
+        budget: Share of full training's sample visits, in (0, 1]. A method with a class method
+            `at_budget` is made by it; other methods get their defaults. This does not limit the
+            run: give `budget=` to the pruner or loader as well. None: the defaults.
 
     Raises:
-        ValueError: There is none of that name; the message lists them all. Or the budget is none.
+        ValueError: There is no such method (the message lists all), or the budget is invalid.
+
+    Examples:
+        >>> import seta.policies
+        >>> seta.policies.get("random", budget=0.6)
+        Random(prune_ratio=0.4)
     """
     for known, method in REGISTRY.items():
         if known.lower() == name.lower():

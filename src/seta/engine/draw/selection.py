@@ -1,8 +1,7 @@
-"""The selection: the samples of an epoch in training order, made when they are asked for.
+"""The selection: the samples of an epoch in training order, computed when they are read.
 
-It stands between the draw and whoever trains. An order is a function from positions to samples, so
-a selection costs nothing until a part of it is read, and a part costs what that part takes: a
-resume, or one rank's share, makes nothing before it.
+An order is a function from positions to samples. So a selection costs nothing until a part of it is
+read, and reading a part (after a resume, or one rank's share) computes nothing before it.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ class Order(Protocol):
 
 
 class Listed:
-    """An order that is held as an array."""
+    """An order that is stored as an array."""
 
     def __init__(self, samples: Samples) -> None:
         self._samples = samples
@@ -51,18 +50,20 @@ class Listed:
 class Selection:
     """The samples of an epoch, or of one rank's share of it, in training order.
 
-    It reads like a sequence: `len`, iteration, `selection[3]`, and `selection[a:b]`, an array of
-    that part. `indices` is all of it at once.
+    `Pruner.begin_epoch` and `Pruner.share` return one. It is a sequence of sample indices: `len`,
+    iteration, `selection[3]` and `selection[a:b]` (an array). `indices` is the array of all,
+    `weights` has their loss weights, `blocks` iterates over arrays, and `part` returns the
+    selection of some positions. `numpy.asarray` accepts it.
 
     Args:
-        epoch: The epoch.
-        order: Its order.
-        weigh: Returns the weights of samples; None: all are 1.
-        positions: Which positions of the order it has; None: all.
-        threads: Threads to use for `indices`.
+        epoch: Number of the epoch.
+        order: The sample at each position.
+        weigh: Function that returns the weights of samples; None: all weights are 1.
+        positions: Positions of the order that belong to the selection; None: all.
+        threads: Number of threads for `indices`.
 
     Attributes:
-        epoch: As given.
+        epoch: Number of the epoch.
 
     Examples:
         >>> import seta
@@ -93,12 +94,12 @@ class Selection:
         return len(self._positions)
 
     def __repr__(self) -> str:
-        """Says of what epoch it is, and how long."""
+        """Returns epoch and length."""
         return f"<Selection of epoch {self.epoch}: {len(self)} samples>"
 
     @cached_property
     def indices(self) -> Samples:
-        """All samples: uint32 (M,), uint64 from 2**32 on; read-only. Made once, and then held."""
+        """All samples: uint32 (M,), uint64 from 2**32 samples on; read-only, computed once."""
         result = np.empty(len(self), self._made(range(0)).dtype)
 
         def fill(span: range) -> None:
@@ -111,20 +112,24 @@ class Selection:
 
     @cached_property
     def weights(self) -> NDArray[np.float32] | None:
-        """The factor of each sample's loss: float32 (M,), read-only; None where all are 1."""
+        """Loss weight of each sample: float32 (M,), read-only; None if all weights are 1."""
         weights = None if self._weigh is None else self._weigh(self.indices)
         if weights is not None:
             weights.flags.writeable = False
         return weights
 
     def blocks(self, size: int = _READ) -> Iterator[Samples]:
-        """Yields all samples in arrays of `size`, the last of what is left."""
+        """Returns an iterator over all samples in arrays of `size`; the last may be shorter.
+
+        Raises:
+            ValueError: `size` is less than 1.
+        """
         if size < 1:
             raise ValueError(f"size must be at least 1, got {size}: the samples of a block")
         return (self[start : start + size] for start in range(0, len(self), size))
 
     def part(self, positions: slice) -> Selection:
-        """Returns the selection of some of its positions."""
+        """Returns the selection of a slice of the positions, without computing it."""
         return Selection(
             self.epoch,
             self._order,
@@ -144,7 +149,7 @@ class Selection:
     def __getitem__(self, at: slice | list[int] | NDArray[Any]) -> Samples: ...
 
     def __getitem__(self, at: int | slice | list[int] | NDArray[Any]) -> int | Samples:
-        """Returns a sample, or as an array those of a slice, of positions, or of a mask."""
+        """Returns one sample, or an array for a slice, a list of positions or a mask."""
         if isinstance(at, slice):
             return self._made(self._positions[at])
         if isinstance(at, list) or (isinstance(at, np.ndarray) and at.ndim):

@@ -1,12 +1,11 @@
-"""Saving a state without torch: one file of numpy arrays, whole or not at all.
+"""Saving a state to a file without torch; a file is written completely or not at all.
 
-The opening (`opening.py`); the arrays in the order in which the head names them, each in C order
-and filled up with zeros to a multiple of 64 bytes; at the end the head (`head.py`), the state as
-JSON in UTF-8 with type, shape and checksums (`chunks.py`) in the place of each array. Every byte is
-covered by a checksum, or is zero.
+Format: the opening (`opening.py`); the arrays in the order in which the head names them, each in C
+order and padded with zeros to a multiple of 64 bytes; at the end the head (`head.py`), the state as
+UTF-8 JSON with type, shape and checksums (`chunks.py`) in place of each array. Every byte is zero
+or covered by a checksum.
 
-Cost: that of writing or reading as many bytes, with the checksums computed beside it, and the wait
-for the disk.
+Cost: writing or reading the bytes, computing checksums in parallel, and waiting for the disk.
 """
 
 from __future__ import annotations
@@ -26,28 +25,35 @@ from seta.engine.files.head import Place, Unwritten, decode, encode, parse
 
 
 def save(state: dict[str, Any], path: str | os.PathLike[str], *, sync: bool = True) -> None:
-    """Writes a state, such as `Pruner.state_dict()` returns.
+    """Saves a state to a file, such as the return value of `Pruner.state_dict`.
 
-    What `load` returns is of the same types and values, bit for bit; what could not be is refused.
-    A symbolic link is followed. A new file has the mode that the umask gives it, a replaced one
-    keeps its own.
+    `load` returns the same types and values, bit for bit; what cannot be restored is refused. An
+    existing file is replaced atomically: after a crash or an interrupt, it is either the old file
+    or the new one. Symbolic links are followed. A replaced file keeps its mode.
 
     Args:
         state: A dict of dicts with string keys, lists, tuples, strings, bools, integers, floats
-            (also NaN and infinite), None, numpy arrays of any shape, and numpy scalars. Arrays are
-            of bools, integers, floats and complex numbers of up to 64 bits a part, in either byte
-            order, of text or bytes of fixed length, or of bfloat16 and float8 of ml_dtypes. Others
-            are refused: objects, dates, structured arrays, int4, tensors, sets, subclasses.
-        path: Where to. An existing file is replaced, at once: after a crash or an interrupt it is
-            either the old one or the new one.
-        sync: Wait until the file is on the disk. False: it survives a crash of the process, but not
-            of the machine; quicker where `path` is new (some file systems wait to replace a file).
+            (also NaN and infinite), None, numpy arrays of any shape, and numpy scalars. Dtypes of
+            arrays: bool, integers, floats, complex numbers of up to 2 x 64 bits, either byte order,
+            text or bytes of fixed length, and bfloat16 and float8 of ml_dtypes. Refused: objects,
+            dates, structured arrays, int4, tensors, sets, subclasses.
+        path: Path of the file.
+        sync: Whether to wait until the file is on disk. False is faster for new files, but the
+            file may be lost if the machine (not just the process) crashes.
 
     Raises:
-        TypeError, ValueError: The state has a part that is not written; the message names it, and
-            what to do.
-        OSError: The file cannot be written, or `path` is a directory, a pipe or a device; an
-            existing one is as it was.
+        TypeError, ValueError: A part of the state cannot be saved; the message names the part and
+            the way out.
+        OSError: The file cannot be written, or `path` is a directory, a pipe or a device. An
+            existing file is unchanged.
+
+    Examples:
+        >>> import os, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "run.seta")
+        ...     save({"epoch": 3, "losses": np.zeros(2, np.float32)}, path)
+        ...     load(path)
+        {'epoch': 3, 'losses': array([0., 0.], dtype=float32)}
     """
     path = os.fsdecode(path)
     if type(state) is not dict:
@@ -70,19 +76,22 @@ def save(state: dict[str, Any], path: str | os.PathLike[str], *, sync: bool = Tr
 
 
 def load(path: str | os.PathLike[str], *, mmap: bool = False) -> dict[str, Any]:
-    """Reads what `save` wrote.
+    """Loads a state that `save` wrote, and verifies its checksums.
 
     Args:
-        path: Where it is.
-        mmap: Leave the arrays in the file, and read of them what is used; for the parts that many
-            ranks saved, of which each takes up its own. They are read-only, and stay valid when
-            `save` replaces the file. Opening, head and sizes are checked as ever, but not the
-            checksums of the arrays: that would read them. Text and scalars are read.
+        path: Path of the file.
+        mmap: Whether to memory-map the arrays instead of reading them; for states that many ranks
+            saved in parts, of which each rank needs only some. The arrays are read-only, and stay
+            valid if `save` replaces the file. Their checksums are not verified then, since that
+            would read them; text and scalars are read.
+
+    Returns:
+        The state, a dict.
 
     Raises:
         OSError: The file cannot be read, or is a directory, a pipe or a device.
-        ValueError: It is not one of ours, incomplete, damaged (names the field that is), of a newer
-            format, or has arrays of ml_dtypes, which is not here.
+        ValueError: The file was not written by `save`, is incomplete or damaged (the message names
+            the field), is of a newer format, or has arrays of ml_dtypes, which is not installed.
     """
     name = os.fspath(path)
     writing.regular(name)

@@ -1,4 +1,4 @@
-"""Hugging Face Accelerate: a pruned loader that has been through `accelerator.prepare`.
+"""Hugging Face Accelerate: a pruned loader with a prepared `DataLoader`.
 
     loader = PrunedAccelerateLoader(
         accelerator, dataset, "SeTa", epochs=10, budget=0.6, batch_size=32
@@ -11,10 +11,10 @@
                 accelerator.backward(loader.update(losses))
                 ...
 
-Every process reads the same order, and Accelerate deals it out (`split_batches`, `dispatch_batches`
-and device placement as they are set). Accelerate looks one batch ahead; each batch carries its
-indices and is counted as given out where the training loop gets it, so losses still find their
-samples. `accelerator.save_state` saves what was trained.
+Every process reads the same order, and Accelerate splits it among the processes (`split_batches`,
+`dispatch_batches` and device placement work as set). Accelerate reads one batch ahead. Each batch
+carries its indices and counts from when the training loop gets it, so losses are matched to their
+samples. `accelerator.save_state` saves the state.
 
 Cost: that of `PrunedDataLoader`, and of Accelerate's own loader. One exchange per epoch.
 """

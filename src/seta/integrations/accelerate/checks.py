@@ -1,7 +1,4 @@
-"""What an accelerator must be set up like for its processes to share pruned epochs.
-
-Checks that run before any work, and whose messages show the way out.
-"""
+"""Checks of the accelerator's settings, before any work."""
 
 from __future__ import annotations
 
@@ -11,10 +8,11 @@ from seta.torch.ranks import ProcessRanks, ranks_of
 
 
 def check(accelerator: Accelerator) -> None:
-    """Refuses what is no accelerator, or skips batches by itself.
+    """Refuses an object that is not an accelerator, or one with stateful data loaders.
 
     Raises:
-        TypeError, ValueError: It is one.
+        TypeError: It is not an `Accelerator`.
+        ValueError: It has `use_stateful_dataloader`.
     """
     if not isinstance(accelerator, Accelerator):
         raise TypeError(
@@ -30,7 +28,7 @@ def check(accelerator: Accelerator) -> None:
 
 
 def batch_of_process(accelerator: Accelerator, batch_size: int) -> int:
-    """Returns the samples of a batch of one process.
+    """Returns the number of samples in a batch of one process.
 
     Raises:
         ValueError: `split_batches` is set, and the processes cannot split a batch evenly.
@@ -45,7 +43,7 @@ def batch_of_process(accelerator: Accelerator, batch_size: int) -> int:
 
 
 def ranks_of_accelerator(accelerator: Accelerator) -> ProcessRanks | None:
-    """Returns the accelerator's processes, as the pruner sees them; None: there is but this one."""
+    """Returns the `ranks=` of a pruner for the accelerator's processes; None for a single one."""
     parallel = getattr(accelerator, "parallelism_config", None)
     if parallel is not None and parallel.non_data_parallel_size > 1:
         raise ValueError(

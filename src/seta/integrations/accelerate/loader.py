@@ -1,8 +1,8 @@
-"""The loader that a training loop under Accelerate goes over, and answers.
+"""`PrunedAccelerateLoader`: the loader for a training loop under Accelerate.
 
-It is a `Loop`, as `PrunedDataLoader` is; but the loader that it holds has been prepared, every
-process is given the whole order, and losses are exchanged between the accelerator's processes.
-Cost: that of both loaders; one exchange per epoch.
+It is a `Loop` like `PrunedDataLoader`. But its inner loader was prepared by the accelerator, each
+process reads the whole order, and losses are exchanged between the accelerator's processes.
+Cost: that of both loaders, and one exchange per epoch.
 """
 
 from __future__ import annotations
@@ -32,58 +32,71 @@ if TYPE_CHECKING:
 
 
 class PrunedAccelerateLoader(Loop):
-    """A loader that trains each epoch on the samples that a policy keeps, under Accelerate.
+    """A pruned loader for Accelerate: yields, in each epoch, the samples that a policy keeps.
 
-    One pass over it is one epoch, as over a `PrunedDataLoader`, and so are `update`, `weights`,
-    `skip`, `set_epoch` and `end_epoch`. It makes and prepares its own `DataLoader`: there is none
-    to give to `accelerator.prepare`, which leaves this object as it is. As long as it is there, it
-    is registered for `accelerator.save_state` and `load_state`; all processes call them, in
-    mid-epoch as between two.
+    Use it like `seta.PrunedDataLoader`; one pass is one epoch. It makes and prepares its own
+    `DataLoader`, so there is none to pass to `accelerator.prepare` (which would leave this object
+    unchanged). While it exists, it is registered for `accelerator.save_state` and `load_state`; all
+    processes must call these, between epochs or within one.
 
-    All processes get equally many batches, of one size. Only an epoch that keeps every sample may
-    have a remainder: where several processes train, it is filled up with samples of the epoch's
-    first batches, as Accelerate does it, and these count once; with `drop_last` it is left out.
+    - Training: iteration, `update`, `weights`, `skip`, `set_epoch`, `end_epoch`, `flush`.
+    - Lengths: `len(loader)`, `total_steps`, `total_batches`, `schedule_steps`, `epoch`, `epochs`,
+      `position`, `progress`.
+    - The run: `pruner`.
+    - Saving, if not by the accelerator: `state_dict`, `load_state_dict`.
+
+    All processes get equally many batches of equal size. Only an epoch that keeps all samples may
+    have a remainder. With several processes it is filled up with samples of the epoch's first
+    batches, as Accelerate does; these are counted once. With `drop_last` it is dropped.
 
     Args:
-        accelerator: The run's; set up before, processes and accumulation included.
-        dataset: Map-style: `len(dataset)` and `dataset[i]` (or `__getitems__`).
-        policy: A policy, or its name: "SeTa", "InfoBatch", "Random", "Static", "Full".
-        epochs: Length of the run, >= 1.
-        seed: Of the selections, and of the workers' augmentation (unless `generator` is given).
-        budget: Share of full training's sample visits to pay, in (0, 1]: one for all epochs, one
-            for each, or a function of the epoch. Then `total_steps` is known before the first.
-            None: as many as the policy keeps.
-        steps: Under a budget, the length of the run in batches of each process, in place of
+        accelerator: The `Accelerator` of the run, with its processes and gradient accumulation set
+            up.
+        dataset: Map-style dataset of N samples, with `len(dataset)` and `dataset[i]` (or
+            `__getitems__`).
+        policy: The method: an object such as `seta.SeTa()`, its name, which stands for its
+            defaults, or a function `(histogram, epoch, epochs) -> KeepCurve`.
+        epochs: Length of the run in epochs, >= 1. None: `steps` gives the length.
+        seed: Seed of the selections and of the workers' random states (unless `generator` is
+            given).
+        budget: Share of full training's sample visits that the run may use, in (0, 1]: one number,
+            one per epoch, or a function of the epoch. It fixes the length of every epoch in
+            advance, so that `total_steps` is exact. None: the policy decides, and lengths vary.
+        steps: Length of the run in batches per process, >= 1; only with a budget, in place of
             `epochs`.
-        batch_size: Samples per batch of one process; with `split_batches` of all together.
-        collate_fn: As torch's; None: torch's default.
-        generator: Where torch draws the workers' seeds from; None: a generator of the loader's own,
-            seeded anew from (seed, epoch, process) for each pass.
-        with_indices: Give out `(indices, batch)`, the indices int64 (B,) on the CPU, for
+        batch_size: Samples per batch and process, >= 1; with `split_batches`, of all processes
+            together.
+        collate_fn: Makes a batch of a list of samples. None: torch's default.
+        generator: Generator of the workers' base seeds. None: the loader's own, seeded from (seed,
+            epoch, process) for each pass.
+        with_indices: Whether to yield `(indices, batch)`, indices int64 (B,) on the CPU, for
             `update(losses, indices=indices)`.
-        index_key: Let the index of a sample, a mapping, ride inside it under this key, for collate
-            functions that leave rows out or sort a copy of them. The batch has to have the key too.
-        always_keep: Indices of samples that are never pruned.
-        losses: Float (N,), a warm start: an earlier run's `pruner.losses`.
-        strata: Integers (N,), the class of each sample, for a policy that looks at classes.
-        reorder: Takes an epoch's indices in random order and returns a permutation of them.
-        on_epoch: Called in each process with the row of each epoch that ends; one or several.
-        count_kept: Whether to count how often each sample was kept (`pruner.kept_counts`).
-        track: Whether to keep visits, mean and spread of each sample's losses (`pruner.table()`),
-            and all losses of some (`pruner.trajectories()`); or integers, samples to be among them.
-        threads: Threads that choose the samples of an epoch; None: all cores.
-        changed: What is meant to differ from the run that `accelerator.load_state` restores, as for
-            `load_state_dict`.
+        index_key: Adds the index to each sample, a mapping, under this key; for a `collate_fn` that
+            drops samples or reorders a copy of them. The batch must have the key too.
+        always_keep: Indices of samples that are never pruned, integers.
+        losses: Initial losses, float (N,), NaN = unseen; for example an earlier run's
+            `pruner.losses`.
+        strata: Class of each sample, integers (N,) from 0 on, for policies that look at classes.
+        reorder: Function of an epoch's indices in random order that returns a permutation of them.
+        on_epoch: Function, or several, called in each process with each epoch's row when the epoch
+            ends.
+        count_kept: Whether to count how often each sample was kept, for `pruner.kept_counts`.
+        track: Whether to keep the number, mean and standard deviation of each sample's losses, for
+            `pruner.table()` and `pruner.suspects()`, and the losses of some samples in every epoch,
+            for `pruner.trajectories()`. Indices: True, and the trajectories include these samples.
+        threads: Number of threads that select an epoch's samples. None: all cores.
+        changed: Names of arguments that may differ from those of the run that
+            `accelerator.load_state` restores, as for `load_state_dict`.
         **options: All other options of `torch.utils.data.DataLoader`, as for `PrunedDataLoader`.
 
     Attributes:
-        dataset: The user's own.
-        batch_size: As given.
-        collate_fn: The user's own, or torch's default.
+        dataset: The dataset, as given.
+        batch_size: The batch size, as given.
+        collate_fn: The collate function, or torch's default.
 
     Raises:
-        TypeError, ValueError: An argument is not allowed, or does not go with how the accelerator
-            was set up; the message says what does.
+        TypeError, ValueError: An argument is invalid, or not possible with the settings of the
+            accelerator; the message names it.
     """
 
     def __init__(
@@ -167,10 +180,10 @@ class PrunedAccelerateLoader(Loop):
 
     @property
     def total_steps(self) -> int:
-        """Optimizer steps of the whole run under the accelerator's gradient accumulation.
+        """Optimizer steps of the whole run, with the accelerator's gradient accumulation.
 
         Raises:
-            RuntimeError: There is no budget, so nobody knows.
+            RuntimeError: There is no budget, so the number is not known.
         """
         batches, group = self._lengths("total_steps"), int(self._gradients.num_steps)
         if self._gradients.sync_with_dataloader:
@@ -179,19 +192,19 @@ class PrunedAccelerateLoader(Loop):
 
     @property
     def schedule_steps(self) -> int:
-        """The length of a learning-rate schedule that goes through `accelerator.prepare`.
+        """Length of a learning-rate schedule that is passed to `accelerator.prepare`.
 
-        Such a schedule moves with the optimizer, once for each process (or once altogether, with
-        `split_batches`).
+        Accelerate steps such a schedule with the optimizer, once for each process (or once in
+        total, with `split_batches`).
 
         Raises:
-            RuntimeError: There is no budget, so nobody knows.
+            RuntimeError: There is no budget, so the number is not known.
         """
         return self._moves * self.total_steps if self._moves_with_optimizer else self.total_batches
 
     @property
     def sampler(self) -> NoReturn:
-        """Where `skip_first_batches` would look; there is nothing to skip.
+        """Not available; `accelerate.skip_first_batches` would use it to skip batches twice.
 
         Raises:
             AttributeError: Always.
@@ -199,7 +212,7 @@ class PrunedAccelerateLoader(Loop):
         raise AttributeError(
             "PrunedAccelerateLoader has no sampler to skip batches of "
             "(accelerate.skip_first_batches): after accelerator.load_state() the next pass over it "
-            "gives out what is left of the epoch. Iterate over it as it is, and start the loop at "
+            "yields the rest of the epoch. Iterate over it directly, and start the loop at "
             "loader.pruner.next_epoch"
         )
 
@@ -210,12 +223,12 @@ class PrunedAccelerateLoader(Loop):
             TypeError: Always.
         """
         raise TypeError(
-            "a PrunedAccelerateLoader cannot be copied or pickled, since what Accelerate has "
-            "prepared cannot: make one in each process, and hand over its state_dict()"
+            "a PrunedAccelerateLoader cannot be copied or pickled, since its prepared loader "
+            "cannot: make one in each process, and pass on its state_dict()"
         )
 
     def walk(self) -> Iterator[tuple[bytes, Any]]:
-        """Returns the batches of the open epoch, see `Loop`."""
+        """Returns the batches of the open epoch; see `Loop.walk`."""
         pruner = self._pruner
         self._rows.total_dataset_length = pruner.kept - pruner.done
         rank = None if pruner.ranks is None else pruner.ranks.rank
@@ -224,7 +237,7 @@ class PrunedAccelerateLoader(Loop):
         return with_bytes(self._loader) if self.walk_length() else iter(())
 
     def walk_length(self) -> int:
-        """Returns how many batches `walk` gives."""
+        """Returns the number of batches that `walk` yields."""
         return self._batches_of(self._pruner.kept - self._pruner.done)
 
     def _batches_of(self, samples: int) -> int:

@@ -1,7 +1,4 @@
-"""What Accelerate's loader reads: the order of an epoch, and rows that know their indices.
-
-Between the plan and the prepared loader; no cost beyond the plan's.
-"""
+"""The sampler, dataset and collate function of the loader that Accelerate prepares."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What an accelerator saves and restores in a loader's place, and forgets with the loader.
+"""Registers a loader for `accelerator.save_state`, for as long as the loader exists.
 
-An accelerator keeps what was registered or prepared with it for good. So a loader that is tried
-with another batch size, or made anew for each fold, would still be saved, and its workers would
-live on. What is taken out again stands in two lists that Accelerate has no function for.
+An accelerator keeps all objects that were registered or prepared with it. So loaders that were
+replaced by others would still be saved, and their workers would stay alive. Accelerate has no
+function to remove an object; this module removes it from two lists of the accelerator.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Registered:
             raise ValueError(
                 "the checkpoint has the state of another object in this loader's place, with "
                 f"{sorted(state) if isinstance(state, dict) else type(state).__name__}: register "
-                "objects with the accelerator in the order in which they were when it was saved"
+                "objects with the accelerator in the same order as in the run that was saved"
             )
         self.loader.load_state_dict(state, changed=self._changed)
 

@@ -1,8 +1,8 @@
-"""`PruningCallback`: what a script and a module call, and Lightning's hooks.
+"""`PruningCallback`: the interface of pruning under Lightning, and Lightning's hooks.
 
-It stands between Lightning and the `TrainerLoader`, which does the work. All hooks run on all
-ranks, and all in one order, also those for a checkpoint; so they may communicate. Cost per batch: a
-few microseconds on top of `PrunedDataLoader`.
+It connects Lightning to the `TrainerLoader`, which does the work. All hooks run on all ranks in the
+same order, also those for a checkpoint, so they may communicate. Cost per batch: a few microseconds
+more than `PrunedDataLoader`.
 """
 
 from __future__ import annotations
@@ -30,21 +30,29 @@ from seta.torch.schedule import ProgressSchedule
 
 
 class PruningCallback(Callback):
-    """Prunes the training data of a Lightning run.
+    """Lightning callback that prunes the training data of a run.
 
-    It begins and ends the pruner's epochs with those of the trainer, keeps the trainer's lengths
-    right, gives its loggers `seta/kept` (a count of samples), `seta/kept_share` (of the dataset)
-    and `seta/saved`, and saves its state in every checkpoint (in mid-epoch the ranks exchange what
-    they recorded for it; Lightning calls all of them).
+    Pass it to `Trainer(callbacks=[pruning])`, pass `pruning.loader(dataset, ...)` to `trainer.fit`,
+    and return `pruning.update(losses)` from `training_step`.
+
+    - In the module: `update`, `weights`, `skip`, `total_steps`, `schedule`, `of`.
+    - Training data: `loader`.
+    - The run: `pruner`, `progress`.
+
+    The callback begins and ends the pruner's epochs with those of the trainer, sets the trainer's
+    epoch lengths, and logs `seta/kept` (number of samples), `seta/kept_share` (share of the
+    dataset) and `seta/saved`. Its state is part of every checkpoint.
 
     Args:
-        policy: A policy, or its name: "SeTa", "InfoBatch", "Random", "Static", "Full".
-        budget: Share of full training's sample visits to pay, in (0, 1]: one for all epochs, one
-            for each, or a function of the epoch. None: epochs vary in length, as the policy says.
-        seed: Of the selections, and of the workers' augmentation.
-        on_epoch: Called with the row of each epoch that ends; one function or several.
-        changed: What is meant to differ from the run whose checkpoint is resumed, as for
-            `Pruner.load_state_dict`: `["epochs"]` where `max_epochs` has grown.
+        policy: The method: an object such as `seta.SeTa()`, its name, which stands for its
+            defaults, or a function `(histogram, epoch, epochs) -> KeepCurve`.
+        budget: Share of full training's sample visits that the run may use, in (0, 1]: one number,
+            one per epoch, or a function of the epoch. It fixes the length of every epoch in
+            advance, so that `total_steps` is exact. None: the policy decides, and lengths vary.
+        seed: Seed of the selections and of the workers' random states.
+        on_epoch: Function, or several, called with each epoch's row when the epoch ends.
+        changed: Names of arguments that may differ from those of the run whose checkpoint is
+            resumed, as for `Pruner.load_state_dict`: `["epochs"]` if `max_epochs` has grown.
     """
 
     def __init__(
@@ -64,10 +72,10 @@ class PruningCallback(Callback):
 
     @staticmethod
     def of(trainer: Trainer) -> PruningCallback:
-        """Returns the trainer's own, for modules and data modules that do not hold it.
+        """Returns the `PruningCallback` of a trainer, for modules without a reference to it.
 
         Raises:
-            ValueError: It has none, or several.
+            ValueError: The trainer has none, or several.
         """
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
         found = [callback for callback in callbacks if isinstance(callback, PruningCallback)]
@@ -79,14 +87,15 @@ class PruningCallback(Callback):
         return found[0]
 
     def loader(self, dataset: Any, **options: Any) -> PrunedBatches:
-        """Returns the training data: for `trainer.fit`, or from a `train_dataloader`.
+        """Returns the training data, to be passed to `trainer.fit` or returned by a module.
 
         Args:
-            dataset: Map-style.
-            **options: `batch_size`, and all other options of `seta.PrunedDataLoader`.
+            dataset: Map-style dataset.
+            **options: `batch_size` and all other arguments of `seta.PrunedDataLoader`, except those
+                of the callback and the trainer.
 
         Raises:
-            TypeError, ValueError: An option belongs elsewhere. Others are checked as `fit` begins.
+            TypeError, ValueError: An option belongs elsewhere. All others are checked by `fit`.
         """
         checks.check_options(options)
         return PrunedBatches(self._loader_of, dataset, options)
@@ -99,32 +108,32 @@ class PruningCallback(Callback):
         mask: Tensor | None = None,
         counts: Tensor | None = None,
     ) -> Tensor:
-        """Takes a batch's losses, one per sample; returns the one for `training_step` to return.
+        """Records the per-sample losses of a batch, and returns the loss for `training_step`.
 
-        As `PrunedDataLoader.update`: the mean, weighted where the policy says so.
+        Arguments and result are those of `PrunedDataLoader.update`.
 
         Raises:
-            RuntimeError: No batch is being trained, or it is not known which.
-            TypeError, ValueError, IndexError: The losses or the indices do not fit.
+            RuntimeError: No batch is being trained, or more than one is unanswered.
+            TypeError, ValueError, IndexError: `losses` or another argument is invalid.
         """
         loss = self._training("update(losses)").update(losses, indices, mask, counts)
         self._answered = True
         return loss
 
     def weights(self, indices: ArrayLike | Tensor | None = None) -> Tensor:
-        """Returns the weights that `update` gives the losses of a batch; for further terms.
+        """Returns the loss weights of a batch, to weight further terms of the loss.
 
-        As `PrunedDataLoader.weights`.
+        See `PrunedDataLoader.weights`.
 
         Raises:
-            RuntimeError: No batch is being trained, or it is not known which.
+            RuntimeError: No batch is being trained, or more than one is unanswered.
         """
         return self._training("weights()").weights(indices)
 
     def skip(self) -> None:
-        """Leaves the batch out: its samples keep the losses that they had.
+        """Skips the current batch: its samples keep their earlier losses.
 
-        A `training_step` that returns None does so by itself, under automatic optimization.
+        Under automatic optimization, a `training_step` that returns None skips it, too.
 
         Raises:
             RuntimeError: No batch is being trained.
@@ -134,7 +143,7 @@ class PruningCallback(Callback):
 
     @property
     def pruner(self) -> Pruner:
-        """The run's pruner, during `fit` and after it: `.history`, `.losses`, `.saved`.
+        """The pruner of the run, during and after `fit`, with `history`, `losses` and more.
 
         Raises:
             RuntimeError: There is none yet.
@@ -145,33 +154,33 @@ class PruningCallback(Callback):
 
     @property
     def total_steps(self) -> int:
-        """Optimizer steps of the whole run, exact before it starts; for `configure_optimizers`.
+        """Optimizer steps of the whole run, known before it starts; for `configure_optimizers`.
 
         Raises:
-            RuntimeError: There is no budget, so nobody knows; or no `fit` has begun.
+            RuntimeError: There is no budget, so the number is not known; or no `fit` has begun.
         """
         return self._training("total_steps").total_steps
 
     @property
     def progress(self) -> float:
-        """The share of the run that has been given out, in epochs: 0 before it, 1 at its end."""
+        """Share of the run that is done, by epochs and batches: 0 at the start, 1 at the end."""
         return 0.0 if self._loader is None else self._loader.progress
 
     def schedule(self, scheduler: LRScheduler, *, steps: int) -> LRScheduler:
-        """Returns a schedule that is as far along as the run, however many batches epochs have.
+        """Returns a learning-rate schedule that is driven by the progress of the run.
 
         For `configure_optimizers`, with `"interval": "step"`.
 
         Args:
-            scheduler: Any torch schedule that is stepped without arguments, made for `steps` steps.
-            steps: The step at which it has come to its end, as for `seta.ProgressSchedule`.
+            scheduler: A torch schedule that is stepped without arguments, made for `steps` steps.
+            steps: The step at which it ends, as for `seta.ProgressSchedule`.
         """
         return DrivenSchedule(ProgressSchedule(scheduler, steps=steps, loader=self))
 
     # Lightning's hooks, in the order in which they come.
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Begins a run; or goes on where the same trainer stopped, for more epochs."""
+        """Begins a run, or continues that of the same trainer for more epochs."""
         self._fitting = stage == "fit"
         if not self._fitting:
             return
@@ -187,27 +196,27 @@ class PruningCallback(Callback):
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Refuses to go on from a run without pruning."""
+        """Refuses to resume a run without pruning."""
         if trainer.state.fn == TrainerFn.FITTING and self.state_key not in checkpoint["callbacks"]:
             raise ValueError(
-                "ckpt_path is a checkpoint without a state of PruningCallback, of a run that did "
-                "not prune: take its weights into a new run (Net.load_from_checkpoint), or finish "
-                "that run as it began"
+                "ckpt_path is a checkpoint without a state of PruningCallback, from a run without "
+                "pruning: load its weights into a new run (Net.load_from_checkpoint), or finish "
+                "that run without pruning"
             )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on from a state, as soon as the data is known; only `fit` does so."""
+        """Resumes from a state as soon as the data is known; only in `fit`."""
         state = Field(upgrade(state_dict, "lightning"))
         if self._fitting:
             self._restart(state["loader"].value)
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns all there is to go on from here; in mid-epoch all ranks have to call this."""
+        """Returns the state to resume from; within an epoch all ranks must call it."""
         loader = self._saved if self._loader is None else self._loader.state_dict()
         return {"format": name_of("lightning"), "loader": loader}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begins the first epoch of this `fit`, or goes on in the one that was resumed."""
+        """Begins the first epoch of this `fit`, or continues the one that was resumed."""
         loader = self._loader_in(trainer)
         checks.check_epochs(trainer, loader.epochs)
         estimated = trainer.estimated_stepping_batches
@@ -222,16 +231,16 @@ class PruningCallback(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Refuses a training step that kept its losses to itself."""
+        """Refuses a training step that did not pass on its losses."""
         if not self._answered and pl_module.automatic_optimization and not outputs:
             self.skip()  # it returned None: a step left out
         answered, self._answered = self._answered, False
         if answered:
             return
         raise RuntimeError(
-            f"training_step did not hand over the losses of batch {batch_idx} of epoch "
+            f"training_step did not pass on the losses of batch {batch_idx} of epoch "
             f"{trainer.current_epoch}: return pruning.update(losses), with one loss per sample; or "
-            "call pruning.skip() for a batch that is left out on purpose"
+            "call pruning.skip() for a batch that is left out"
         )
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -246,7 +255,7 @@ class PruningCallback(Callback):
             logger.log_metrics(figures, step=trainer.global_step)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Ends the run; the pruner stays, to be looked at."""
+        """Ends the run; `pruner` stays available."""
         self._fitting = False
         if self._loader is not None:
             self._loader.close()
@@ -254,7 +263,7 @@ class PruningCallback(Callback):
     # How they do it.
 
     def _restart(self, saved: dict[str, Any] | None) -> None:
-        """Has the loader made anew, to go on from a state; None: from the beginning."""
+        """Discards the loader; the next is made from a state, or None: from the beginning."""
         self._saved = saved
         self._answered = False  # the batch that is trained, by update or skip
         self._source: PrunedBatches | None = None
@@ -263,15 +272,15 @@ class PruningCallback(Callback):
     def _training(self, call: str) -> TrainerLoader:
         if self._trainer is None or not self._fitting:
             raise RuntimeError(
-                f"{call} belongs into trainer.fit(module, pruning.loader(...)), and this callback "
-                "has none going on. Where processes are spawned, a module finds its callback by "
+                f"{call} works within trainer.fit(module, pruning.loader(...)), and no fit of this "
+                "callback is running. If processes are spawned, a module gets its callback by "
                 "PruningCallback.of(self.trainer)"
             )
         if self._loader is None:
             self._trainer.fit_loop.setup_data()
         if self._loader is None:
             raise RuntimeError(
-                "the training data must be pruning.loader(dataset, ...), and none was asked for: "
+                "the training data must be pruning.loader(dataset, ...), and it was not used: "
                 "give it to trainer.fit, or return it from train_dataloader"
             )
         return self._loader

@@ -1,4 +1,4 @@
-"""What a Lightning run may not ask for; refused before it trains, with the way out."""
+"""Checks of a Lightning run's settings, before it trains."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ PLACES["accumulation"] = "Trainer(accumulate_grad_batches=...)"
 
 
 def check_options(options: dict[str, Any]) -> None:
-    """Refuses options of the loader that are the callback's or the trainer's.
+    """Refuses options of the loader that belong to the callback or the trainer.
 
     Raises:
-        TypeError: Names where one belongs.
-        ValueError: The table is to be sharded.
+        TypeError: An option belongs elsewhere; the message says where.
+        ValueError: `sharding` is "sharded".
     """
     for name in sorted(options.keys() & PLACES.keys()):
         raise TypeError(f"loader has no option {name}: give {PLACES[name]}")
@@ -37,39 +37,39 @@ def check_trainer(trainer: Trainer) -> None:
     """
     if trainer.max_epochs is None or trainer.max_epochs < 1:
         raise ValueError(
-            f"max_epochs must be at least 1, got {trainer.max_epochs}: the pruner lays the run out "
-            "over its epochs; give Trainer(max_epochs=...)"
+            f"max_epochs must be at least 1, got {trainer.max_epochs}: the pruner plans the run "
+            "by its epochs; give Trainer(max_epochs=...)"
         )
     if trainer.max_steps != -1 and not trainer.fast_dev_run:  # type: ignore[attr-defined]
         raise ValueError(
-            f"max_steps must be left out, got {trainer.max_steps}: the pruner lays the run out "
-            "over max_epochs, and would be cut off before the last of them. Give max_epochs and a "
-            "budget; pruning.total_steps says how many steps that makes"
+            f"max_steps must be left out, got {trainer.max_steps}: the pruner plans the run by "
+            "max_epochs, and max_steps would stop it early. Give max_epochs and a budget; "
+            "pruning.total_steps is the resulting number of steps"
         )
     repeated = trainer.overfit_batches  # type: ignore[attr-defined]
     if repeated:
         raise ValueError(
             f"overfit_batches must be 0, got {repeated}: it repeats a few batches, and pruning "
-            "chooses others in each epoch. Leave one of the two out"
+            "selects others in each epoch. Leave one of the two out"
         )
 
 
 def check_epochs(trainer: Trainer, epochs: int) -> None:
-    """Refuses epochs that were added since the run was laid out.
+    """Refuses epochs that were added after the start of the run.
 
     Raises:
         ValueError: Names both numbers.
     """
     if trainer.max_epochs != epochs:
         raise ValueError(
-            f"max_epochs was {epochs} when the run was laid out, and is {trainer.max_epochs} now: "
+            f"max_epochs was {epochs} when the run was planned, and is {trainer.max_epochs} now: "
             "StochasticWeightAveraging adds an epoch for a model with batch norm. Leave it out and "
             "call torch.optim.swa_utils.update_bn, or use WeightAveraging"
         )
 
 
 def check_validation(trainer: Trainer, shortest: int) -> None:
-    """Refuses validation at a batch that some epochs do not have.
+    """Refuses validation at a batch number that some epochs do not reach.
 
     Args:
         trainer: The trainer.
@@ -109,8 +109,8 @@ def check_schedules(trainer: Trainer, estimated: float, loader: TrainerLoader) -
         if loader.pruner.lengths is None:
             raise ValueError(
                 f"{name} is made for {ends} steps (trainer.estimated_stepping_batches), those of "
-                "full training, and without a budget nobody knows how many this run has: let "
-                "pruning.schedule(scheduler, steps=...) drive it, or give a budget"
+                "full training, and without a budget the number of steps is not known: drive it by "
+                "pruning.schedule(scheduler, steps=...), or give a budget"
             )
         if ends != loader.total_steps:
             raise ValueError(

@@ -1,11 +1,11 @@
-"""The training data: what Lightning holds, and the pruned loader behind it.
+"""The training data as Lightning sees it, and the pruned loader behind it.
 
-Lightning asks for the length of an epoch once. Here it is told anew for each: in
-`fit_loop.max_batches`, `val_check_batch` and the fetcher, which is `fit_loop._data_fetcher`, the
-only private name of Lightning's in use (2.6).
+Lightning reads the length of an epoch once. Here it is set again for each epoch: in
+`fit_loop.max_batches`, `val_check_batch` and the fetcher `fit_loop._data_fetcher`, the only private
+name of Lightning in use (2.6).
 
-The position in an epoch is the loader's. How many batches of a resumed one Lightning counts as done
-is Lightning's own, and is another number where the number of ranks is another.
+The loader knows the position in an epoch. Lightning's own count of batches differs from it after a
+resume with another number of ranks.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from seta.torch.loader import PrunedDataLoader
 
 
 class PrunedBatches:
-    """The training data of a `trainer.fit`: what `PruningCallback.loader` returns.
+    """Training data for `trainer.fit`; `PruningCallback.loader` returns it.
 
-    Its length is that of the epoch. Before training it is the mean of the epochs, rounded up, and
-    without a budget that of full training: so `trainer.estimated_stepping_batches` is the same
-    whenever a run is resumed, and never too small.
+    It can be iterated within `trainer.fit`. Its length is that of the epoch. Before training it is
+    the mean over the epochs, rounded up, and without a budget the length of full training; so
+    `trainer.estimated_stepping_batches` is the same when a run is resumed, and never too small.
 
     Args:
-        loader_of: Returns the loader behind this, made by then; None outside of `fit`.
-        dataset: The user's own.
-        options: Of the loader.
+        loader_of: Function that returns the pruned loader, or None outside of `fit`.
+        dataset: Map-style dataset.
+        options: Arguments of the loader.
     """
 
     def __init__(
@@ -43,16 +43,18 @@ class PrunedBatches:
         self.loader_of, self.dataset, self.options = loader_of, dataset, options
 
     def __len__(self) -> int:
-        """Batches of an epoch, on each rank."""
+        """Number of batches in an epoch, on each rank."""
         loader = self.loader_of(self)
         if loader is None:
-            raise TypeError("training data has no length outside of trainer.fit, which lays it out")
+            raise TypeError(
+                "training data has no length outside of trainer.fit: read it in one of its hooks"
+            )
         return loader.whole
 
     def __iter__(self) -> Iterator[Any]:
-        """Returns the batches of the open epoch, from where a run was resumed.
+        """Returns an iterator over the batches of the open epoch, or after a resume of its rest.
 
-        Lightning makes more iterators than it uses: a pass begins with the first batch of one.
+        Lightning makes more iterators than it uses: a pass begins with its first batch.
         """
         return chain.from_iterable(self._pass())
 
@@ -60,19 +62,19 @@ class PrunedBatches:
         loader = self.loader_of(self)
         if loader is None:
             raise RuntimeError(
-                "pruning.loader(...) gives batches within trainer.fit, once Lightning has brought "
-                "the processes together: give it to a Trainer(callbacks=[pruning])"
+                "pruning.loader(...) yields batches within trainer.fit only, after Lightning has "
+                "started all processes: use it with a Trainer(callbacks=[pruning])"
             )
         batches = iter(loader)
         loader.tell()
         yield batches
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns nothing, as the callback has it all; it tells Lightning that this resumes."""
+        """Returns an empty state, as the callback has it; Lightning needs it to resume."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes nothing."""
+        """Does nothing."""
 
 
 class TrainerLoader(PrunedDataLoader):
@@ -106,8 +108,8 @@ class TrainerLoader(PrunedDataLoader):
         at = pruner.next_epoch if pruner.epoch is None else pruner.epoch
         if epoch != at:
             raise ValueError(
-                f"the trainer is in epoch {epoch}, and PruningCallback in {at}: they begin "
-                "together, or go on from one checkpoint (trainer.fit(..., ckpt_path=...))"
+                f"the trainer is in epoch {epoch}, and PruningCallback in {at}: begin a new run "
+                "with both, or resume both from one checkpoint (trainer.fit(..., ckpt_path=...))"
             )
         if over:  # Lightning has yet to compare what it counted with the length of that epoch
             self._tell(counted)

@@ -3,9 +3,9 @@
     rows --KeepSet--> kept rows --Reader (in the workers)--> batches --PrunedStream--> training
     Ledger: what each rank gives of an epoch, so that all give equally many batches
 
-A stream cannot be asked for samples, only read. So a pruned one is read whole and decoded in part:
-what is saved is decoding and training, not reading. Works on whatever can be iterated over again
-and again; the frameworks need not be installed.
+A stream has no random access. So a pruned stream is read completely and decoded in part: it saves
+decoding and training, but not reading. Works with any object that can be iterated repeatedly; the
+frameworks need not be installed.
 """
 
 from seta.extras import require

@@ -1,4 +1,4 @@
-"""What the ranks of a stream have in common, and a run with the state that it goes on from.
+"""Checks that the ranks of a stream, and a run and its saved state, agree.
 
 Losses are held by position in the ids. Ids in another order (a set has one of its own in each
 process) would put every loss on another sample, in silence; so their order is compared.

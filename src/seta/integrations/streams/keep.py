@@ -1,11 +1,11 @@
-"""The set of samples that a pass over a stream takes, as a filter that any stage of it may ask.
+"""`KeepSet`: the set of samples that a pass over a stream keeps, as a filter for its pipeline.
 
-One bit per sample in shared memory: the process that trains rewrites it before every pass, and its
-data-loading workers, which were forked or spawned long before, read what it says now. Streams know
-their samples by ids; this is where an id becomes an index, 0 .. n-1.
+It has one bit per sample in shared memory. The training process rewrites it before every pass, and
+its data-loading workers, forked or spawned earlier, read the new set. It also maps the ids of a
+stream to indices 0 .. n-1.
 
-Cost: n / 8 bytes, once, and of ids that are not indices 8 bytes each and themselves; per row some
-0.3 microseconds, 2 where an id has to be looked up.
+Cost: n / 8 bytes, plus the ids and 8 bytes each if they are not the indices; about 0.3
+microseconds per row, or 2 if the id has to be looked up.
 """
 
 from __future__ import annotations
@@ -25,22 +25,23 @@ from seta.engine.table.exchange import digest_of
 
 
 class KeepSet:
-    """Says of each row of a stream whether this pass takes it.
+    """Filter for a stream: returns for each row whether the current pass keeps it.
 
-    It goes where the stream is still undecoded, and to the `PrunedStream` that trains on it:
+    Use it as a filter before rows are decoded, and pass it to the `PrunedStream`:
 
         keep = KeepSet("id", n=50_000)
         rows = dataset.filter(keep, input_columns=["id"]).map(decode)     # Hugging Face datasets
         rows = webdataset.WebDataset(...).select(keep).decode()           # webdataset
         stream = PrunedStream(rows, "SeTa", keep=keep, ...)
 
-    One of them serves one `PrunedStream` at a time.
+    Call it with a row; `has` takes an index. `index_of` and `indices_of` map ids to indices. A
+    `KeepSet` serves one `PrunedStream` at a time.
 
     Args:
-        id_column: The key of a row's id: "__key__" in webdataset.
-        n: Number of samples, whose ids are the integers 0 .. n-1.
-        ids: Or the ids of all samples, integers or strings (n,), each once: the sample at position
-            i has the index i.
+        id_column: Key of the id in a row: "__key__" in webdataset.
+        n: Number of samples, if their ids are the integers 0 .. n-1.
+        ids: The ids of all samples, integers or strings (n,), unique; the id at position i belongs
+            to index i. Give either `n` or `ids`.
 
     Raises:
         ValueError, TypeError: Both or none of `n` and `ids` are given, or the ids are not unique.
@@ -68,23 +69,23 @@ class KeepSet:
         self._stream: Callable[[], object | None] = _nobody
 
     def __call__(self, row: Any) -> bool:
-        """Whether this pass takes a row.
+        """Returns whether the current pass keeps a row.
 
         Args:
-            row: The row, a mapping; or its id alone.
+            row: The row, a mapping, or its id.
         """
         return self.has(self.index_of(row[self.id_column] if isinstance(row, Mapping) else row))
 
     def has(self, index: int) -> bool:
-        """Whether this pass takes the sample of an index."""
+        """Returns whether the current pass keeps a sample, by its index."""
         return bool(self._view[index >> 3] & (0x80 >> (index & 7)))
 
     def index_of(self, identity: Any) -> int:
         """Returns the index of an id.
 
         Raises:
-            TypeError: It is of another kind than the ids that are known.
-            KeyError: It is not among them.
+            TypeError: The id has another type than the ids of this set.
+            KeyError: The id is not in this set.
         """
         if self._order is None:
             index = _integer(identity)
@@ -118,11 +119,11 @@ class KeepSet:
         return int(self._order[at])
 
     def indices_of(self, identities: Iterable[Any]) -> NDArray[np.int64]:
-        """Returns the indices of some ids, int64 (B,): for `always_keep=`, and to read losses."""
+        """Returns the indices of several ids: int64 (B,)."""
         return np.array([self.index_of(one) for one in identities], np.int64)
 
     def digest(self, count: int | None = None) -> str:
-        """Returns what tells the first ids, or all, and their order from others."""
+        """Returns a digest of all ids and their order, or of the first `count`."""
         if self._order is None:
             return "integers from 0 on"
         ids = np.empty_like(self._sorted)
@@ -134,36 +135,36 @@ class KeepSet:
         return f"{len(ids)} {kind} ({digest_of(ids.tobytes()):016x})"
 
     def serve(self, stream: object) -> None:
-        """Notes the stream whose set this is, until nothing else refers to it.
+        """Binds this set to a stream, for as long as the stream exists.
 
         Raises:
-            ValueError: It is another's, which is still there.
+            ValueError: It serves another stream, which still exists.
         """
         if self._stream() is not None:
             gc.collect()  # it may hang in a cycle of references alone
         if self._stream() is not None:
             raise ValueError(
-                "keep must be a KeepSet of this stream alone, and a PrunedStream that it was given "
-                "to before is still there: each would train on what the other chose. Make a "
-                "KeepSet for each stream, or drop that one first (del stream)"
+                "keep must be a KeepSet of this stream alone, and an earlier PrunedStream with it "
+                "still exists: each would train on what the other selected. Make a KeepSet for "
+                "each stream, or delete the earlier stream first (del stream)"
             )
         self._stream = weakref.ref(stream)
 
     def rewrite(self, bits: NDArray[np.uint8]) -> None:
-        """Makes it another set, in every process: a bit per sample, in `numpy.packbits` order."""
+        """Replaces the set in all processes: one bit per sample, in `numpy.packbits` order."""
         self._bits.numpy()[:] = bits
 
     def __deepcopy__(self, memo: dict[int, Any]) -> KeepSet:
-        """Returns itself: a pipeline that is copied asks the same set."""
+        """Returns itself, so that a copied pipeline uses the same set."""
         return self
 
     def __getstate__(self) -> dict[str, Any]:
         if get_spawning_popen() is None:
             raise RuntimeError(
-                "a KeepSet must not be pickled, since a copy would stay as it is now: it reaches "
-                "the DataLoader workers that this process starts, and no others. In a pipeline "
-                "that runs elsewhere (Ray Data's map and filter), leave it out: PrunedStream asks "
-                "it where the rows arrive"
+                "a KeepSet must not be pickled, since a copy would not change any more: it is "
+                "shared with the DataLoader workers that this process starts, and with no others. "
+                "Leave it out of a pipeline that runs elsewhere (Ray Data's map and filter): "
+                "PrunedStream filters the rows when they arrive"
             )
         return {**vars(self), "_view": None, "_stream": _nobody}
 
@@ -196,7 +197,7 @@ def _sorted(ids: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
     if ids.dtype.kind not in "iuU" or ids.ndim != 1:
         raise TypeError(
             "ids must be a one-dimensional array of integers or of strings, got "
-            f"{ids.dtype} of shape {ids.shape}"
+            f"{ids.dtype} of shape {ids.shape}: give numpy.array(ids)"
         )
     if ids.dtype.kind != "U" and ids.dtype != np.uint64:
         ids = ids.astype(np.int64)

@@ -1,4 +1,4 @@
-"""What each rank takes of an epoch's plan, and the account of what it took.
+"""Which samples each rank takes of an epoch, and the counts of what it took.
 
 All ranks know the plan, and none knows which of its samples lie in its own part of the stream. So
 the plan says how many batches each rank gives, the same number on all; and a rank whose part holds
@@ -143,11 +143,10 @@ class Ledger:
         if again:
             raise RuntimeError(
                 f"sample {again[0]} came twice from one reading of the stream, in epoch "
-                f"{self._pruner.epoch}: either its ids are not those of samples (shards that "
-                "number their keys alike; with_indices and add_column of a Hugging Face "
-                "IterableDataset, which count anew in every shard), or each of several workers "
-                "reads the whole source: num_workers > 0 needs a source that deals its shards out "
-                "to them, as datasets and webdataset do"
+                f"{self._pruner.epoch}: either its ids are not unique (shards with equal keys; "
+                "with_indices and add_column of a Hugging Face IterableDataset, which restart in "
+                "every shard), or each of several workers reads the whole source: num_workers > 0 "
+                "needs a source that splits its shards among them, as datasets and webdataset do"
             )
         set_bits(self._arrived, indices)
 
@@ -201,9 +200,9 @@ class Ledger:
         if twice > 0:
             raise RuntimeError(
                 f"{twice} samples were trained on two ranks in epoch {epoch}: with split=True each "
-                "rank reads a part of its own (split_dataset_by_node of datasets, "
-                "nodesplitter=split_by_node of webdataset). Split the stream, or say split=False "
-                "where every rank reads all of it; ids have to be those of samples"
+                "rank must read its own part (split_dataset_by_node of datasets, "
+                "nodesplitter=split_by_node of webdataset). Split the stream, or give split=False "
+                "if every rank reads all of it; ids must be unique"
             )
         self._report(epoch, row["kept"], **figures)
 
@@ -216,9 +215,9 @@ class Ledger:
             )  # fmt: skip
         if missing:
             logger.warning(
-                "epoch %d: %d of the %d planned samples did not come, and others stood in for "
-                "them: KeepSet has to be given the samples that there are, and with split=False "
-                "every rank reads the whole stream",
+                "epoch %d: %d of the %d planned samples did not come, and others replaced them: "
+                "give KeepSet the ids that the stream has; with split=False every rank must read "
+                "the whole stream",
                 epoch, missing, planned,
             )  # fmt: skip
 
@@ -228,7 +227,7 @@ class Ledger:
         ranks = self._pruner.ranks
         return (
             f"the source gave no samples{'' if ranks is None else f' to rank {ranks.rank}'} in "
-            f"epoch {self._pruner.epoch}: see that its files are found, and that there are at "
+            f"epoch {self._pruner.epoch}: check that its files are found, and that there are at "
             "least as many shards as ranks"
         )
 

@@ -1,4 +1,4 @@
-"""What can be known of a source of rows before it is read: that it would go wrong, or not again.
+"""Checks of a source of rows before it is read.
 
 Looks at Hugging Face `IterableDataset`s, webdataset pipelines and Ray Data iterators by the shape
 of their parts, without importing them; what it does not know it lets pass. Costs nothing.
@@ -49,9 +49,9 @@ def check_source(source: Source, id_column: str, ranks: int, workers: int) -> No
         if counts_rows and id_column not in (getattr(stage.ex_iterable, "features", None) or ()):
             raise ValueError(
                 f"the column {id_column!r} of source must not come from map(with_indices=True) or "
-                "add_column, which count rows anew in every shard and worker and do not know a "
-                "sample again after a shuffle. Write the ids into the data; or, if they are there "
-                "already, say so to the stage before: cast(Features(...)) or features="
+                "add_column, which count rows from 0 in every shard and worker, so that ids change "
+                "after a shuffle. Write the ids into the data; or, if the data has them already, "
+                "declare them in the stage before: cast(Features(...)) or features="
             )
     owner = getattr(getattr(source, "func", source), "__self__", source)
     _refuse_ray(owner, workers)

@@ -1,11 +1,10 @@
-"""`PrunedStream`: the ordinary training loop over a stream, of which some samples are left out.
+"""`PrunedStream`: a loader over a stream that leaves out pruned samples.
 
-It asks its `Pruner` for each epoch's plan, tells the data-loading workers by a `KeepSet`, and gives
-out batches; all else is as in `PrunedDataLoader`, where samples can be asked for. All ranks give
-out equally many batches, see `ledger`.
+It gets each epoch's selection from its `Pruner`, passes it to the data-loading workers by a
+`KeepSet`, and yields batches; everything else is as in `PrunedDataLoader`, which is for datasets
+with random access. All ranks yield equally many batches, see `ledger`.
 
-Cost in the process that trains: some 80 microseconds per batch of 128. What is pruned is read all
-the same.
+Cost in the training process: about 80 microseconds per batch of 128. Pruned samples are still read.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ def _unpacked(state: Field) -> Field:
 
 
 class StreamOptions(TypedDict, total=False):
-    """The options of torch's `DataLoader` that a stream has a use for."""
+    """The options of torch's `DataLoader` that a `PrunedStream` accepts."""
 
     num_workers: int
     pin_memory: bool
@@ -65,52 +64,67 @@ class StreamOptions(TypedDict, total=False):
 
 
 class PrunedStream(Loop):
-    """Trains each epoch on the samples of a stream that a policy keeps.
+    """A loader over a stream that yields, in each epoch, the samples that a policy keeps.
 
-    One pass over it is one epoch, as for `PrunedDataLoader`, whose methods it has.
+    One pass over it is one epoch. Use it like `seta.PrunedDataLoader`:
+
+    - Training: iteration, `update`, `weights`, `skip`, `set_epoch`, `end_epoch`, `flush`.
+    - Lengths: `len(stream)`, `total_steps`, `total_batches`, `epoch`, `epochs`, `position`,
+      `progress`.
+    - The run: `pruner`, `figures`.
+    - Saving: `state_dict`, `load_state_dict`.
 
     An epoch is a number of full batches, the same on all ranks, known when it begins (under a
-    budget, before the run begins). Where `split` is True and the part of a rank holds more of the
-    epoch's samples than that, the last ones of the part are left for another epoch. Where a stream
-    or a part holds fewer, it is read again, to fill up with samples that were pruned, each once;
-    only one that is too small altogether repeats samples. `figures` tells how many.
+    budget, before the run begins). If `split` is True and the part of a rank has more of the
+    epoch's samples than that, the last ones of the part are left for another epoch. If a part has
+    fewer, it is read again and filled up with pruned samples, each once; only a part that is too
+    small for this repeats samples. `figures` has the numbers.
 
     Args:
         source: Rows that are mappings with an id: a Hugging Face `IterableDataset`, a webdataset
-            pipeline, any iterable that begins anew each time; or a function that returns one, such
-            as `iter_rows` of Ray Data. If it has a `set_epoch`, that is called before each pass.
-        policy: A policy or its name.
-        keep: The ids of the samples, and the set to filter the source by.
-        epochs: Length of the run, >= 1.
-        seed: Of the selections, and of the workers' augmentation (unless `generator` is given).
-        budget: Share of full training's sample visits to pay, in (0, 1]: one for all epochs, one
-            for each, or a function of the epoch. None: as many as the policy keeps.
-        steps: Under a budget, the length of the run in batches of each rank, in place of `epochs`.
-        batch_size: Samples per batch, on each rank, >= 1.
-        accumulation: Batches of one optimizer step, for `total_steps`.
-        split: Whether the source on each rank is a part of its own (True), or the whole stream
-            (False), of which each rank takes its share of the plan: exact, for as many times the
-            reading. Has to be said where there are several ranks.
-        collate_fn: Kept rows -> batch, in the worker: the place to decode. None: torch's default.
-        generator: Where torch draws the workers' seeds from; None: a generator of the stream's own,
-            seeded anew from (seed, epoch) for each pass.
-        with_indices: Give out `(indices, batch)`, the indices int64 (B,).
-        index_key: Let the index of a sample ride inside its row under this key, for collate
-            functions that leave rows out or sort a copy of them. The batch has to have the key too.
-        always_keep: Indices of samples that are never pruned.
-        losses: Float (n,), a warm start.
-        strata: Integers (n,), the class of each sample, for a policy that looks at classes.
-        on_epoch: Called with the row of each epoch that ends; one function or several.
-        count_kept: Whether to count how often each sample was kept (`pruner.kept_counts`).
-        track: Whether to keep visits, mean and spread of each sample's losses (`pruner.table()`),
-            and all losses of some (`pruner.trajectories()`); or integers, samples to be among them.
-        threads: Threads that choose the samples of an epoch; None: all cores.
-        process_group: The processes that train together; None: all of `torch.distributed`.
-        **options: Of torch's `DataLoader`, those of `StreamOptions`. `drop_last` concerns epochs
-            that keep all samples.
+            pipeline, any iterable that can be iterated again; or a function that returns one, such
+            as `iter_rows` of Ray Data. Its `set_epoch`, if any, is called before each pass.
+        policy: The method: an object such as `seta.SeTa()`, its name, which stands for its
+            defaults, or a function `(histogram, epoch, epochs) -> KeepCurve`.
+        keep: The `KeepSet` that the source is filtered by, with the ids of the samples.
+        epochs: Length of the run in epochs, >= 1. None: `steps` gives the length.
+        seed: Seed of the selections and of the workers' random states (unless `generator` is
+            given).
+        budget: Share of full training's sample visits that the run may use, in (0, 1]: one number,
+            one per epoch, or a function of the epoch. It fixes the length of every epoch in
+            advance, so that `total_steps` is exact. None: the policy decides, and lengths vary.
+        steps: Length of the run in batches per rank, >= 1; only with a budget, in place of
+            `epochs`.
+        batch_size: Samples per batch and rank, >= 1.
+        accumulation: Batches per optimizer step, for `total_steps`.
+        split: Whether the source on each rank is a part of the stream (True), or the whole stream
+            (False). With False each rank trains its exact share of the selection, but all ranks
+            read everything. Required with several ranks.
+        collate_fn: Makes a batch of a list of kept rows, in the worker; decode samples here. None:
+            torch's default.
+        generator: Generator of the workers' base seeds. None: the stream's own, seeded from (seed,
+            epoch) for each pass.
+        with_indices: Whether to yield `(indices, batch)`, indices int64 (B,), for
+            `update(losses, indices=indices)`.
+        index_key: Adds the index to each row under this key; for a `collate_fn` that drops rows or
+            reorders a copy of them. The batch must have the key too.
+        always_keep: Indices of samples that are never pruned, integers.
+        losses: Initial losses, float (N,), NaN = unseen; for example an earlier run's
+            `pruner.losses`.
+        strata: Class of each sample, integers (N,) from 0 on, for policies that look at classes.
+        on_epoch: Function, or several, called with each epoch's row when the epoch ends.
+        count_kept: Whether to count how often each sample was kept, for `pruner.kept_counts`.
+        track: Whether to keep the number, mean and standard deviation of each sample's losses, for
+            `pruner.table()` and `pruner.suspects()`, and the losses of some samples in every epoch,
+            for `pruner.trajectories()`. Indices: True, and the trajectories include these samples.
+        threads: Number of threads that select an epoch's samples. None: all cores.
+        process_group: The processes that train together. None: all processes of
+            `torch.distributed`.
+        **options: Options of torch's `DataLoader`, those of `StreamOptions`. `drop_last` drops the
+            remainder of an epoch that keeps all samples.
 
     Raises:
-        TypeError, ValueError: An argument is not allowed; the message says what is.
+        TypeError, ValueError: An argument is invalid; the message names it.
     """
 
     def __init__(
@@ -143,9 +157,9 @@ class PrunedStream(Loop):
         unknown = sorted(options.keys() - StreamOptions.__annotations__.keys())
         if unknown:
             raise TypeError(
-                f"PrunedStream has no option {', '.join(unknown)}: it takes its own, and of "
-                f"torch's DataLoader {', '.join(StreamOptions.__annotations__)}. The order of the "
-                "samples is that of the source"
+                f"PrunedStream has no option {', '.join(unknown)}: besides its own, it takes these "
+                f"of torch's DataLoader: {', '.join(StreamOptions.__annotations__)}. The order of "
+                "the samples is that of the source"
             )
         if not isinstance(keep, KeepSet):
             raise TypeError(f'keep must be a KeepSet("id", n=...), got {type(keep).__name__}')
@@ -154,8 +168,8 @@ class PrunedStream(Loop):
         size = 1 if ranks is None else ranks.size
         if split is None and size > 1:
             raise ValueError(
-                f"split must be given, since {size} ranks train together: True where the source on "
-                "each rank is a part of its own, False where it is the whole stream"
+                f"split must be given, since {size} ranks train together: True if the source on "
+                "each rank is a part of the stream, False if it is the whole stream"
             )
         check_source(source, keep.id_column, size, options.get("num_workers", 0))
         self.source, self.batch_size = source, check_batch_size(batch_size)
@@ -200,18 +214,18 @@ class PrunedStream(Loop):
 
     @property
     def figures(self) -> list[dict[str, int]]:
-        """Of each epoch that is over, samples: `planned`, `missing`, `filled` up with, `repeated`.
+        """Numbers of samples per epoch: `planned`, `missing`, `filled` up with, and `repeated`.
 
-        With `split=True`, missing ones are known where every rank read its part to the end, as in
-        the first epoch.
+        One dict per epoch that is over. With `split=True`, missing samples are known only for
+        epochs in which every rank read its part to the end, such as the first.
         """
         return [dict(row) for row in self._ledger.figures]
 
     def __iter__(self) -> Iterator[Any]:
-        """Begins a pass: over the open epoch where none of it was answered, else over the next.
+        """Begins a pass over the open epoch if none of its batches was answered, else the next.
 
         Raises:
-            RuntimeError: All epochs are over; or the last pass was trained without `update`; or the
+            RuntimeError: All epochs are over, the last pass was trained without `update`, or the
                 stream was made before torch.distributed was initialised.
         """
         if self._made_alone:
@@ -219,7 +233,7 @@ class PrunedStream(Loop):
         return super().__iter__()
 
     def walk(self) -> Iterator[tuple[bytes, Any]]:
-        """Returns the batches of the open epoch, see `Loop`."""
+        """Returns the batches of the open epoch; see `Loop.walk`."""
         if hasattr(self.source, "set_epoch"):
             self.source.set_epoch(self.epoch)
         ranks = self._pruner.ranks
@@ -228,7 +242,7 @@ class PrunedStream(Loop):
         return batches_of(self._reader, self._loader, self._ledger)
 
     def walk_length(self) -> int:
-        """Returns how many batches `walk` gives."""
+        """Returns the number of batches that `walk` yields."""
         return -(-self._ledger.wanted // self.batch_size)
 
     @property
@@ -237,17 +251,16 @@ class PrunedStream(Loop):
         return 0
 
     def state_dict(self, *, gather: bool = True) -> dict[str, Any]:
-        """Returns all there is to go on from here, in mid-epoch too, for `torch.save`.
+        """Returns the state to resume from, between epochs or within one, for `torch.save`.
 
-        It holds which samples of the open epoch are done, in batches that were answered, and no
-        position in the stream: a run that goes on reads the stream from its beginning, and takes
-        what is left of the epoch.
+        It has the samples of the open epoch whose batches were answered, but no position in the
+        stream: a resumed run reads the stream from its beginning and trains the rest of the epoch.
 
-        One state serves all ranks. In mid-epoch all of them have to call this; or with
-        `gather=False` each has a part: save all of them, and load all.
+        One state serves all ranks. Within an epoch all ranks must call this; with `gather=False`
+        each rank has a part: save all parts, and load all.
 
         Args:
-            gather: In mid-epoch, gather what the other ranks have done.
+            gather: Within an epoch, whether to gather what the other ranks have trained.
 
         Raises:
             RuntimeError: The ranks do not agree.
@@ -267,18 +280,18 @@ class PrunedStream(Loop):
     def load_state_dict(
         self, state: dict[str, Any] | Iterable[dict[str, Any]], *, changed: Iterable[str] = ()
     ) -> None:
-        """Goes on from a saved state: the next pass trains what is left of the open epoch.
+        """Resumes from a saved state: the next pass yields the rest of the open epoch.
 
-        The number of ranks may be another than that of the run that was saved.
+        The number of ranks may have changed.
 
         Args:
-            state: What `state_dict` returned, read with `torch.load(path, weights_only=True)`; the
-                states of all ranks, where each had a part.
-            changed: What is meant to differ from the run that was saved, as for
-                `Pruner.load_state_dict`; or "ids", whose samples are others now.
+            state: The return value of `state_dict`, loaded with
+                `torch.load(path, weights_only=True)`; the states of all ranks if each had a part.
+            changed: Names of arguments that may differ from those of the saved run, as for
+                `Pruner.load_state_dict`; or "ids", if the ids of the samples have changed.
 
         Raises:
-            ValueError: Something else differs, or it is no such state; nothing is changed then.
+            ValueError: Another argument differs, or the state is invalid; nothing is changed.
         """
         states = [_unpacked(one) for one in upgraded(state, self._kind)]
         changed = check_ids(states[0]["ids"], self._reader.keep, changed)
@@ -288,10 +301,9 @@ class PrunedStream(Loop):
         self._ledger.figures = [dict(row) for row in states[0].value["figures"]]
         if trained is not None and shuffles(self.source):
             logger.warning(
-                "the rest of epoch %d is the same samples as it would have been, but maybe in "
-                "another order: a shuffle buffer does not give its rows in the same order again, "
-                "unless it is seeded and comes before all filters. Save between two epochs to "
-                "resume exactly",
+                "the rest of epoch %d has the same samples as before, but maybe in another order: "
+                "a shuffle buffer yields its rows in the same order only if it is seeded and comes "
+                "before all filters. Save between two epochs to resume exactly",
                 self.epoch,
             )
 
@@ -302,7 +314,7 @@ class PrunedStream(Loop):
             TypeError: Always.
         """
         raise TypeError(
-            "a PrunedStream cannot be copied or pickled, since its KeepSet, which the stages of "
-            "the source ask, serves one stream: make another one with a KeepSet of its own, and "
-            "hand over the state_dict()"
+            "a PrunedStream cannot be copied or pickled, since its KeepSet, which filters the "
+            "source, serves one stream: make another one with a KeepSet of its own, and pass on "
+            "the state_dict()"
         )

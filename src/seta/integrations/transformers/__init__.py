@@ -1,17 +1,17 @@
-"""Hugging Face `Trainer`: train each epoch on the samples that a policy keeps.
+"""Hugging Face `Trainer`: trains, in each epoch, on the samples that a policy keeps.
 
     trainer = PrunedTrainer(
         model=model, args=args, train_dataset=dataset, pruning=PruningArguments(budget=0.6)
     )
     trainer.train()
 
-`PrunedTrainerMixin` does it for a trainer of your own: `class Mine(PrunedTrainerMixin, Trainer)`.
-Every process reads the same plan, Accelerate deals it out, the index of a sample travels in its
-batch, and the losses come from the logits that the model returns anyway.
+`PrunedTrainerMixin` does the same for a trainer of your own:
+`class Mine(PrunedTrainerMixin, Trainer)`. Every process reads the same selection, and Accelerate
+splits it among them. Batches carry the indices of their samples, and the losses are computed from
+the logits that the model returns anyway.
 
-Cost per batch: one more pass over the logits, without a graph and in pieces of 256 MB at most; no
-wait for the device but in the first batches, and in ever fewer later. Per epoch one exchange of
-losses.
+Cost per batch: one more pass over the logits, without a graph and in pieces of at most 256 MB. The
+first batches wait for the device, later ones ever more rarely. Per epoch one exchange of losses.
 """
 
 from seta.extras import MissingExtra, require

@@ -1,4 +1,4 @@
-"""What a user may give, and what a `Trainer` may be set to, checked before training."""
+"""`PruningArguments`, and the checks of a `Trainer`'s settings before training."""
 
 from __future__ import annotations
 
@@ -19,33 +19,37 @@ from seta.torch.arguments import check_dataset
 
 @dataclass(frozen=True, eq=False)
 class PruningArguments:
-    """How to prune: beside `TrainingArguments`, which say how to train.
+    """Arguments of pruning for a `Trainer`, in addition to its `TrainingArguments`.
 
     Attributes:
-        policy: A policy, or its name: "SeTa", "InfoBatch", "Random", "Static", "Full".
-        budget: Share of full training's sample visits to pay, in (0, 1]: one for all epochs, one
-            for each, or a function of the epoch. Then every step is known before the first, and all
-            schedules end where they should. None: as many as the policy keeps.
-        seed: Of the selections; None: `data_seed` of the training arguments, else their `seed`.
-        index_key: Let the index of a sample, a mapping, ride inside it under this key, for collate
-            functions that leave rows out or sort a copy of them. The batch has to have the key too;
-            the model does not get it. In evaluation rows have no such key.
-        always_keep: Indices of samples that are never pruned.
-        losses: Float (N,), a warm start: an earlier run's `trainer.pruner.losses`.
-        strata: Integers (N,), the class of each sample, for a policy that looks at classes.
-        reorder: Takes an epoch's indices in random order and returns a permutation of them, to put
-            samples of one length into one batch, say.
-        on_epoch: Called with the row of each epoch that ends; one function or several.
-        count_kept: Whether to count how often each sample was kept (`pruner.kept_counts`).
-        track: Whether to keep visits, mean and spread of each sample's losses (`pruner.table()`),
-            and all losses of some (`pruner.trajectories()`); or integers, samples to be among them.
-        threads: Threads that choose the samples of an epoch; None: all cores.
-        sample_losses: For models whose loss is not a cross-entropy or squared error of `logits` and
-            `labels`: takes the model's outputs and the batch, and returns the losses of its
-            samples, (B,), or of their parts, (B, ...), or a pair of those and a mask of the parts
-            that count.
-        changed: What is meant to differ from the run that is resumed, as for
-            `Pruner.load_state_dict`: ("epochs",), say.
+        policy: The method: an object such as `seta.SeTa()`, its name, which stands for its
+            defaults, or a function `(histogram, epoch, epochs) -> KeepCurve`.
+        budget: Share of full training's sample visits that the run may use, in (0, 1]: one number,
+            one per epoch, or a function of the epoch. The number of steps is then known in advance,
+            and learning-rate schedules end correctly. None: the policy decides, and lengths vary.
+        seed: Seed of the selections. None: `data_seed` of the training arguments, or else their
+            `seed`.
+        index_key: Adds the index to each row, a mapping, under this key; for a data collator that
+            drops rows or reorders a copy of them. The batch must have the key too; it is removed
+            before the model is called. Evaluation rows do not have the key.
+        always_keep: Indices of samples that are never pruned, integers.
+        losses: Initial losses, float (N,), NaN = unseen; for example an earlier run's
+            `trainer.pruner.losses`.
+        strata: Class of each sample, integers (N,) from 0 on, for policies that look at classes.
+        reorder: Function of an epoch's indices in random order that returns a permutation of them;
+            to batch samples of similar length, for example.
+        on_epoch: Function, or several, called with each epoch's row when the epoch ends.
+        count_kept: Whether to count how often each sample was kept, for `pruner.kept_counts`.
+        track: Whether to keep the number, mean and standard deviation of each sample's losses, for
+            `pruner.table()` and `pruner.suspects()`, and the losses of some samples in every epoch,
+            for `pruner.trajectories()`. Indices: True, and the trajectories include these samples.
+        threads: Number of threads that select an epoch's samples. None: all cores.
+        sample_losses: Function of the model's outputs and the batch that returns per-sample losses,
+            (B,), or the losses of their parts, (B, ...), or a pair of these and a mask of the parts
+            that count. For models whose loss is not a cross-entropy or squared error of `logits`
+            and `labels`.
+        changed: Names of arguments that may differ from those of the run that is resumed, as for
+            `Pruner.load_state_dict`: ("epochs",), for example.
     """
 
     policy: Policy | str = "SeTa"
@@ -65,7 +69,7 @@ class PruningArguments:
     changed: Iterable[str] = ()
 
     def of_pruner(self, args: TrainingArguments) -> dict[str, Any]:
-        """Returns what a pruner is given as it is."""
+        """Returns keyword arguments for `Pruner`."""
         own_seed = args.seed if args.data_seed is None else args.data_seed
         names = ("always_keep", "losses", "strata", "on_epoch", "count_kept", "track", "threads")
         return {
@@ -75,10 +79,10 @@ class PruningArguments:
 
 
 def check_arguments(pruning: PruningArguments) -> PruningArguments:
-    """Returns the argument, if it is one.
+    """Returns `pruning` if it is valid.
 
     Raises:
-        TypeError: It is something else.
+        TypeError: It is not `PruningArguments`.
     """
     if not isinstance(pruning, PruningArguments):
         raise TypeError(
@@ -89,11 +93,11 @@ def check_arguments(pruning: PruningArguments) -> PruningArguments:
 
 
 def check_trainer(trainer: Trainer, pruning: PruningArguments) -> None:
-    """Refuses settings under which a sample would be trained twice, or its loss be another's.
+    """Refuses settings that would train samples twice, or assign losses to wrong samples.
 
     Raises:
         TypeError: The dataset cannot be pruned.
-        ValueError: Names the setting, its value, why, and the way out.
+        ValueError: A setting is not possible with pruning; the message names it and the way out.
     """
     args = trainer.args
     if trainer.train_dataset is not None:
@@ -106,7 +110,7 @@ def check_trainer(trainer: Trainer, pruning: PruningArguments) -> None:
     if args.max_steps > 0:
         raise ValueError(
             f"max_steps needs a budget, got max_steps={args.max_steps} with budget=None: without "
-            "one nobody knows how many epochs that is. Give budget=, or num_train_epochs"
+            "one the number of epochs is not known. Give budget=, or num_train_epochs"
         )
     if args.num_train_epochs != int(args.num_train_epochs):
         raise ValueError(
@@ -128,27 +132,27 @@ def _settings(trainer: Trainer, pruning: PruningArguments) -> list[tuple[str, An
             f"a torch.distributed group of {processes} with a Trainer that counts as processes",
             args.world_size,
             args.world_size == processes,
-            "each would train all by itself. On CPUs set use_cpu=True; else initialise no group of "
-            "another size",
+            "each process would train all samples. On CPUs set use_cpu=True; else do not "
+            "initialise a group of another size",
         ),
         (
             "several GPUs in one process (DataParallel)",
             args.n_gpu,
             args.n_gpu <= 1,
-            "losses of its replicas come back without their samples. Start one process for each, "
-            "by torchrun or accelerate launch, or set CUDA_VISIBLE_DEVICES to one",
+            "losses of its replicas cannot be matched to samples. Start one process per GPU with "
+            "torchrun or accelerate launch, or set CUDA_VISIBLE_DEVICES to one",
         ),
         (
             "tensor, context or sequence parallelism (sizes of the three)",
             parallel,
             max(parallel) == 1,
-            "a sample is then in several processes. Train with data parallelism, DDP or FSDP",
+            "several processes would share a sample. Train with data parallelism, DDP or FSDP",
         ),
         (
             "accelerator_config.dispatch_batches",
             accelerator.dispatch_batches,
             not accelerator.dispatch_batches,
-            "indices do not travel between processes. Leave it out; each reads its own samples",
+            "indices are not sent between processes. Leave it out: each process reads its samples",
         ),
         (
             "accelerator_config.split_batches",
@@ -160,7 +164,7 @@ def _settings(trainer: Trainer, pruning: PruningArguments) -> list[tuple[str, An
             "ignore_data_skip",
             args.ignore_data_skip,
             not args.ignore_data_skip,
-            "a resumed run would train samples of its epoch again. Leave it out: to skip costs "
+            "a resumed run would train samples of its epoch again. Leave it out: skipping costs "
             "nothing here, since no sample is loaded for it",
         ),
         (
@@ -173,12 +177,12 @@ def _settings(trainer: Trainer, pruning: PruningArguments) -> list[tuple[str, An
             "train_sampling_strategy",
             strategy,
             strategy in ("random", "sequential", "group_by_length"),
-            "it chooses the samples of a batch itself. Take random, sequential or group_by_length",
+            "it selects the samples of a batch itself. Use random, sequential or group_by_length",
         ),
         (
             f"reorder= together with train_sampling_strategy={strategy!r}",
             pruning.reorder,
             pruning.reorder is None or strategy == "random",
-            "both say the order. Leave one of them out",
+            "both set the order. Leave one of them out",
         ),
     ]

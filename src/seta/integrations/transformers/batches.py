@@ -1,9 +1,8 @@
-"""The index of a sample inside its batch, and the order of an epoch.
+"""The indices of the samples in a batch, and the order of an epoch.
 
-The indices go as bytes under a key of the batch: Accelerate and `Trainer` move tensors to the
-device and leave bytes where they are, so nothing has to be fetched back from there. The key is put
-in after the user's collate function and the removal of columns, and taken out before the training
-step.
+The indices are bytes under a key of the batch: Accelerate and `Trainer` move tensors to the device
+and leave bytes on the CPU, where they are needed. The key is added after the user's collate
+function and the removal of unused columns, and removed before the training step.
 """
 
 from __future__ import annotations
@@ -59,8 +58,8 @@ def taken(inputs: Any) -> tuple[TrainedBatch, Any]:
     """
     if INDICES not in inputs:
         raise RuntimeError(
-            f"the batch has no {INDICES!r}, got {list(inputs)}: something between the loader and "
-            "the training step makes a new batch without it. Hand on the keys that it finds"
+            f"the batch has no {INDICES!r}, got {list(inputs)}: code between the loader and the "
+            "training step makes a new batch without it. Keep all keys of the batch"
         )
     inputs = copy.copy(inputs)
     return TrainedBatch(indices_of(inputs.pop(INDICES)), inputs.pop(LENGTHS, None)), inputs
@@ -103,7 +102,7 @@ class IndexedBatch:
         if not isinstance(batch, MutableMapping):
             raise TypeError(
                 f"data_collator must return a dict, got {type(batch).__name__}: Trainer calls "
-                "model(**batch), and the indices of the samples travel in it"
+                "model(**batch), and the batch carries the indices of its samples"
             )
         if self._collate.index_key is not None:
             del batch[self._collate.index_key]

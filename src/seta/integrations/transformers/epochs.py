@@ -40,10 +40,10 @@ STATE_NAME = "seta_state.bin"
 
 
 class Plan(PrunedSampler):
-    """The plan of the open epoch, all of it, in every process."""
+    """The whole selection of the open epoch, in every process."""
 
     def set_epoch(self, epoch: int) -> None:
-        """Says nothing: a loader that is only looked at has another number of epochs."""
+        """Does nothing: a loader that is only inspected has another number of epochs."""
 
 
 class PrunedEpochs(_Base):
@@ -57,7 +57,7 @@ class PrunedEpochs(_Base):
 
     @property
     def pruner(self) -> Pruner:
-        """The pruner of the run, or of the last one: `history`, `losses`, `left_out`, `saved`.
+        """The pruner of the current or last run, with `history`, `losses`, `table()` and more.
 
         Raises:
             RuntimeError: There was none.
@@ -67,7 +67,7 @@ class PrunedEpochs(_Base):
         return self._seta_run.pruner
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        """Returns `Trainer`'s own loader, over the plan of a new run."""
+        """Returns `Trainer`'s own loader, over the selections of a new run."""
         check_trainer(self, self.pruning)
         if self.train_dataset is None:
             return super().get_train_dataloader()
@@ -145,15 +145,15 @@ class PrunedEpochs(_Base):
     def set_initial_training_values(
         self, args: TrainingArguments, dataloader: DataLoader[Any]
     ) -> tuple[int, int, int, int, int, int | None, int]:
-        """Returns `Trainer`'s values, with the epochs, steps and samples that there will be."""
+        """Returns `Trainer`'s values, with the true numbers of epochs, steps and samples."""
         self._seta_run = run = self._running(self._seta_next)
         values = super().set_initial_training_values(args, dataloader)
         samples, batches = run.samples(0), run.batches(0)
         if len(dataloader) != batches:
             raise RuntimeError(
                 f"the training loader has {len(dataloader)} batches of {samples} samples, "
-                f"and {batches} are due: something else cuts or shards it. get_train_dataloader of "
-                "a subclass has to hand on what super() returns"
+                f"and {batches} are due: other code cuts or shards it. get_train_dataloader of a "
+                "subclass must return what super() returns"
             )
         epochs = run.pruner.epochs
         return (epochs, run.steps(0), values[2], run.visits, values[4], batches, run.total)
@@ -185,7 +185,7 @@ class PrunedEpochs(_Base):
         return position
 
     def _save_rng_state(self, output_dir: str) -> None:
-        """Saves the run's state too: before the checkpoint is pushed, after its folder is made."""
+        """Saves the state of the run too, after the folder of the checkpoint was made."""
         super()._save_rng_state(output_dir)
         run = self._seta_run
         if run is None or not self.is_in_train:
@@ -197,7 +197,7 @@ class PrunedEpochs(_Base):
             save(state, os.path.join(output_dir, STATE_NAME))
 
     def _run_epoch(self, *args: Any, **given: Any) -> None:
-        """Runs an epoch with its own number of steps."""
+        """Runs an epoch with its true number of steps."""
         run, epoch = self._running(self._seta_run), int(given["epoch"])
         run.pruner.begin_epoch(epoch)
         self.state.max_steps = run.total
@@ -216,7 +216,7 @@ class PrunedEpochs(_Base):
     def create_scheduler(
         self, num_training_steps: int, optimizer: Optimizer | None = None
     ) -> LRScheduler:
-        """Creates `Trainer`'s schedule for the steps that there will be.
+        """Creates `Trainer`'s schedule for the true number of steps.
 
         Raises:
             ValueError: Without a budget, for a schedule that counts steps and is no `LambdaLR`.
@@ -236,7 +236,7 @@ class PrunedEpochs(_Base):
         elif not by_metric:
             raise ValueError(
                 f"budget=None does not go with {type(scheduler).__name__}{given}: it counts steps, "
-                "and how many there will be is not known. Give budget=, or one of Trainer's own "
+                "whose number is not known then. Give budget=, or one of Trainer's own "
                 "lr_scheduler_type"
             )
         return scheduler
@@ -245,14 +245,14 @@ class PrunedEpochs(_Base):
         self._log_figures(self._running(self._seta_run).end_epoch(self.state.global_step))
 
     def _log_figures(self, row: Row) -> None:
-        """Puts the figures of an epoch that is over into the logs."""
+        """Logs the figures of an epoch that has ended."""
         raise NotImplementedError
 
     def _running(self, run: Run | None) -> Run:
         if run is None:
             raise RuntimeError(
                 "the training loader was not made by PrunedTrainerMixin: get_train_dataloader of a "
-                "subclass has to call super()"
+                "subclass must call super()"
             )
         return run
 

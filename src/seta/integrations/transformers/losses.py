@@ -1,4 +1,4 @@
-"""One loss per sample from the outputs of a transformers model, and its weight in the batch's loss.
+"""Per-sample losses from the outputs of a transformers model, and their share in the batch's loss.
 
 The batch's own loss is computed by the model, untouched: with all weights 1 it is the stock one to
 the last bit. Here the same terms are computed once more, from the logits: the cross-entropy of each

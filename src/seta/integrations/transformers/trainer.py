@@ -1,8 +1,8 @@
-"""`PrunedTrainerMixin`: a `Trainer` that prunes, and the losses of its samples.
+"""`PrunedTrainer` and `PrunedTrainerMixin`: a `Trainer` that prunes.
 
-The loss, the optimizer and the loop are `Trainer`'s. The losses of the samples come out of what
-the model returns, caught by a forward hook around the trainer's own `compute_loss`: so they are
-those of the batch at hand, whatever loss the trainer makes of it.
+The loss, the optimizer and the loop are those of `Trainer`. Per-sample losses are computed from the
+outputs of the model, which a forward hook records during the trainer's own `compute_loss`. So they
+belong to the current batch, whatever loss the trainer computes.
 """
 
 from __future__ import annotations
@@ -47,23 +47,28 @@ LOGGED = ("kept", "kept_share", "saved", "unseen", "nonfinite", "longest_left_ou
 
 
 def figures_of(row: Row) -> dict[str, float]:
-    """Returns what of an epoch's row goes to the trainer's logs."""
+    """Returns the figures of an epoch's row for the trainer's logs."""
     return {f"seta/{name}": row[name] for name in LOGGED}
 
 
 class PrunedTrainerMixin(PrunedEpochs):
-    """Makes a `Trainer` prune: `class Mine(PrunedTrainerMixin, Trainer)`.
+    """Adds pruning to a trainer of your own: `class Mine(PrunedTrainerMixin, Trainer)`.
 
-    After each epoch the figures of its row that `LOGGED` names go to the trainer's logs, as
-    `seta/kept` and so on. Checkpoints get one more file, `seta_state.bin`.
+    After each epoch, `seta/kept`, `seta/kept_share`, `seta/saved` and other figures are logged.
+    Checkpoints get an additional file, `seta_state.bin`.
+
+    - In a `compute_loss` of your own: `update`, `skip`.
+    - The run: `pruner`.
+    - Overridden methods of `Trainer`: `compute_loss`, `training_step`, and those that make loaders,
+      steps and checkpoints.
 
     Args:
-        *args: As the trainer's.
+        *args: Arguments of the trainer.
         pruning: How to prune.
-        **kwargs: As the trainer's.
+        **kwargs: Keyword arguments of the trainer.
 
     Raises:
-        TypeError, ValueError: A setting does not go with pruning; the message says why.
+        TypeError, ValueError: A setting is not possible with pruning; the message names it.
     """
 
     _seta_batch: TrainedBatch | None = None
@@ -76,10 +81,10 @@ class PrunedTrainerMixin(PrunedEpochs):
     def training_step(
         self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any
     ) -> Tensor:
-        """Takes the trainer's step on a batch, and sees to it that its losses were recorded.
+        """Performs the trainer's step on a batch, and checks that its losses were recorded.
 
         Raises:
-            RuntimeError: The batch has lost its indices; or no batch of the run was answered yet.
+            RuntimeError: The batch has lost its indices, or no batch of the run was answered yet.
         """
         run = self._seta_run
         if run is None or not self.is_in_train:
@@ -104,11 +109,11 @@ class PrunedTrainerMixin(PrunedEpochs):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """Computes the batch's loss as the trainer does, and records those of its samples.
+        """Computes the loss of a batch as the trainer does, and records its per-sample losses.
 
         Raises:
             RuntimeError: The model was not called, or the batch has lost its indices.
-            ValueError: The losses of the samples do not add up to the batch's loss.
+            ValueError: The per-sample losses do not add up to the loss of the batch.
         """
         run = self._seta_run
         if run is None or not self.is_in_train or not model.training:
@@ -125,8 +130,8 @@ class PrunedTrainerMixin(PrunedEpochs):
         if not outputs:
             raise RuntimeError(
                 "compute_loss did not call the model that it was given, so its outputs are not "
-                "known: call model(**inputs), not a part of it, or give the losses of the samples "
-                "to self.update(losses)"
+                "known: call model(**inputs), not a part of it, or pass per-sample losses to "
+                "self.update(losses)"
             )
         loss = result[0] if return_outputs else result
         loss = self._answer(run, batch, loss, outputs[0], given, num_items_in_batch)
@@ -140,23 +145,24 @@ class PrunedTrainerMixin(PrunedEpochs):
         mask: Tensor | None = None,
         counts: Tensor | None = None,
     ) -> Tensor:
-        """Takes a batch's losses in a `compute_loss` of your own; returns the one to return.
+        """Records per-sample losses in a `compute_loss` of your own, and returns the loss.
 
-        As `PrunedDataLoader.update`. In evaluation it records nothing.
+        Like `PrunedDataLoader.update`. In evaluation it records nothing.
 
         Args:
-            losses: Floats (B,), one per sample, or (B, ...), reduced to one by the mean.
-            indices: Integers (B,), their samples; None: those of the batch being trained.
-            mask: The shape of `losses` (B, ...): which of its elements count.
-            counts: Integers (B,), of how many terms each loss is the mean, such as
+            losses: Floats (B,), one per sample, or (B, ...), which is averaged per sample.
+            indices: Integers (B,), the samples of the losses. None: those of the current batch.
+            mask: Bool or numbers, same shape as `losses` (B, ...): elements that are 0 or False do
+                not count.
+            counts: Integers (B,), the number of terms that each loss is the mean of, such as
                 `seta.token_counts(labels)`, for the mean over all terms of the batch.
 
         Returns:
-            sum(weight x loss) / B, a scalar; with all weights 1 exactly `losses.mean()`. With
-            `counts` sum(weight x count x loss) / sum(count).
+            Scalar, sum(weight x loss) / B; exactly `losses.mean()` if all weights are 1. With
+            `counts`, sum(weight x count x loss) / sum(count).
 
         Raises:
-            TypeError, ValueError, IndexError: The losses or the indices do not fit.
+            TypeError, ValueError, IndexError: `losses` or another argument is invalid.
         """
         losses = per_sample(losses, mask)
         run, batch = self._seta_run, self._seta_batch
@@ -168,8 +174,8 @@ class PrunedTrainerMixin(PrunedEpochs):
         elif len(samples) != len(losses):
             raise ValueError(
                 f"losses must have one entry for each sample of the batch, got {len(losses)} for a "
-                f"batch of {len(samples)}: compute them with reduction='none'; losses of a part of "
-                "a batch go with their samples, as update(losses, indices=...)"
+                f"batch of {len(samples)}: compute them with reduction='none'. For losses of a "
+                "part of a batch call update(losses, indices=...)"
             )
         weights = run.pruner.weights_of(samples)
         run.buffer.add(samples, losses)
@@ -177,7 +183,7 @@ class PrunedTrainerMixin(PrunedEpochs):
         return batch.answer(weighted_mean(losses, weights, counts), weights)
 
     def skip(self) -> None:
-        """Leaves the batch being trained out: its samples keep the losses that they had."""
+        """Skips the current batch: its samples keep their earlier losses."""
         if self._seta_run is not None and self._seta_batch is not None:
             self._seta_batch.answered = self._seta_run.answered = True
             self._seta_batch.weighted.clear()
@@ -258,9 +264,9 @@ class PrunedTrainerMixin(PrunedEpochs):
     def _forgotten(self, run: Run) -> str:
         return (
             f"no batch of {type(self).__name__} was answered in epoch {run.pruner.epoch}: its "
-            "compute_loss, or training_step, gives nobody the losses of the samples, and nothing "
-            "can be pruned without them. Return self.update(losses), with one loss per sample, or "
-            "call super().compute_loss(...); a batch left out on purpose takes self.skip()"
+            "compute_loss or training_step does not pass on per-sample losses, and nothing can be "
+            "pruned without them. Return self.update(losses), with one loss per sample, or call "
+            "super().compute_loss(...); call self.skip() for a batch that is left out"
         )
 
     def _end_epoch(self) -> None:
@@ -272,8 +278,8 @@ class PrunedTrainerMixin(PrunedEpochs):
         if missed:
             warnings.warn(
                 f"{missed} batches of epoch {epoch} were not answered, and their samples keep "
-                "the losses that they had: compute_loss has to call self.update(losses) or "
-                "super().compute_loss(...) in each batch, or self.skip() where that is meant",
+                "their earlier losses: compute_loss must call self.update(losses) or "
+                "super().compute_loss(...) for each batch, or self.skip() to leave one out",
                 stacklevel=2,
             )
 
@@ -282,12 +288,18 @@ class PrunedTrainerMixin(PrunedEpochs):
 
 
 class PrunedTrainer(PrunedTrainerMixin, Trainer):
-    """`transformers.Trainer` that trains each epoch on the samples that a policy keeps.
+    """A `transformers.Trainer` that trains, in each epoch, on the samples that a policy keeps.
+
+    Use it like `Trainer`: `train`, `evaluate`, `save_model` and all other methods are the same, and
+    `pruner` has the history and the losses. For a trainer of your own, see `PrunedTrainerMixin`.
 
     Args:
-        *args: As `Trainer`'s.
+        *args: Arguments of `Trainer`.
         pruning: How to prune.
-        **kwargs: As `Trainer`'s.
+        **kwargs: Keyword arguments of `Trainer`.
+
+    Raises:
+        TypeError, ValueError: A setting is not possible with pruning; the message names it.
     """
 
 
@@ -330,9 +342,9 @@ def _warn_of_replaced(run: Run, batch: TrainedBatch, results: list[Any]) -> None
     if not _made_of(loss, batch.weighted):
         run.warned = True
         logger.warning(
-            "the loss that compute_loss returned is not made of the one that has the policy's "
+            "the loss that compute_loss returned is not computed from the one with the policy's "
             "weights, so that it trains without them. Use self.update(losses) for a loss of your "
-            "own, and add further terms to what it returns. This is said once"
+            "own, and add further terms to its result. This is logged once"
         )
 
 

@@ -1,10 +1,10 @@
-"""TRL: `SFTTrainer` and `GRPOTrainer` on the samples and prompts that a policy keeps.
+"""TRL: `SFTTrainer` and `GRPOTrainer` with pruning of samples and prompts.
 
     trainer = PrunedSFTTrainer(model, args=..., pruning=PruningArguments(budget=0.6), ...)
     trainer = PrunedGRPOTrainer(model, args=..., pruning=RolloutArguments(budget=0.6), ...)
     trainer.train()
 
-A trainer is imported when it is asked for, since each brings in much of TRL.
+A trainer is imported on first use, since each imports much of TRL.
 """
 
 from __future__ import annotations

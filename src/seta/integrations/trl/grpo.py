@@ -1,4 +1,4 @@
-"""TRL's `GRPOTrainer`: make rollouts for the prompts that a policy keeps.
+"""TRL's `GRPOTrainer`: generates rollouts for the prompts that a policy keeps.
 
     trainer = PrunedGRPOTrainer(
         model,
@@ -9,14 +9,14 @@
     )
     trainer.train()
 
-Two things of the trainer are hooked: its sampler, which gets the prompts that are kept, and its
-rewards, which are looked at as they are computed. The generation, the loss and the loop are TRL's.
-The number of a prompt travels in its row, so that rewards find it through workers, repeats and
-processes. TRL gathers the rewards of all processes on each, and so every process records all of
-them: the tables are equal without an exchange.
+Two methods of the trainer are overridden: its sampler, which yields the kept prompts, and the
+computation of its rewards, which are recorded. Generation, loss and loop are TRL's. Each row
+carries the number of its prompt, so that rewards can be matched to prompts through workers, repeats
+and processes. TRL gathers the rewards of all processes on each of them, so every process records
+all rewards, and the tables are equal without an exchange.
 
-All private names of TRL that are used stand in this file: see `_HOOKS`. Cost: one more gather of
-one integer per rollout.
+The private names of TRL in use are listed in `_HOOKS`. Cost: one more gather of one integer per
+rollout.
 """
 
 from __future__ import annotations
@@ -64,18 +64,18 @@ if _missing:
 
 
 class PrunedGRPOMixin(PrunedEpochs):
-    """Makes a `GRPOTrainer` prune: `class Mine(PrunedGRPOMixin, GRPOTrainer)`.
+    """Adds pruning to a GRPO trainer of your own: `class Mine(PrunedGRPOMixin, GRPOTrainer)`.
 
-    After each epoch the figures of its row go to the trainer's logs, as `seta/kept` and so on.
-    Checkpoints get one more file, `seta_state.bin`.
+    After each epoch, `seta/kept`, `seta/kept_share`, `seta/saved` and other figures are logged.
+    Checkpoints get an additional file, `seta_state.bin`. `pruner` has the history and the signals.
 
     Args:
-        *args: As the trainer's.
+        *args: Arguments of the trainer.
         pruning: How to prune.
-        **kwargs: As the trainer's.
+        **kwargs: Keyword arguments of the trainer.
 
     Raises:
-        TypeError, ValueError: A setting does not go with pruning; the message says why.
+        TypeError, ValueError: A setting is not possible with pruning; the message names it.
     """
 
     pruning: RolloutArguments
@@ -94,8 +94,8 @@ class PrunedGRPOMixin(PrunedEpochs):
         super().__init__(*args, **kwargs)
         if self.train_dataset is None:
             raise ValueError(
-                "train_dataset must be given: prompts that an environment makes up have no number "
-                "by which they could be known again"
+                "train_dataset must be given, got None: prompts that an environment generates have "
+                "no fixed index, so nothing can be recorded for them"
             )
         check_trainer(self, pruning)
         rollouts = getattr(pruning.policy, "rollouts", self.num_generations)
@@ -109,7 +109,7 @@ class PrunedGRPOMixin(PrunedEpochs):
     # The sampler.
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        """Returns TRL's own loader, over numbered prompts and the plan of a new run."""
+        """Returns TRL's own loader, over numbered prompts and the selections of a new run."""
         check_trainer(self, self.pruning)
         dataset = self.train_dataset
         self._seta_next = self._new_run(dataset)
@@ -193,16 +193,16 @@ class PrunedGRPOMixin(PrunedEpochs):
         """
         if None in numbers:
             raise RuntimeError(
-                f"a row has no {NUMBER!r}: something between the loader and the rewards makes new "
-                "rows without it. Hand on the keys that it finds"
+                f"a row has no {NUMBER!r}: code between the loader and the rewards makes new rows "
+                "without it. Keep all keys of the rows"
             )
         local = torch.tensor(numbers, device=self.accelerator.device)
         prompts = self.accelerator.gather(local).cpu().numpy().reshape(-1, self.num_generations)
         if (prompts != prompts[:, :1]).any():
             raise RuntimeError(
-                f"the {self.num_generations} rollouts of a prompt do not come one after another, "
-                f"got the prompts {prompts.tolist()}: something reorders the rows of a generation, "
-                "or the processes were started with different settings"
+                f"the {self.num_generations} rollouts of a prompt are not next to each other, "
+                f"got the prompts {prompts.tolist()}: keep the order of the rows of a generation, "
+                "and start all processes with the same settings"
             )
         parts = rewards.double().cpu()
         total = (parts * self.reward_weights.double().cpu()).nansum(dim=1)
@@ -216,9 +216,8 @@ class PrunedGRPOMixin(PrunedEpochs):
         run = self._running(self._seta_run)
         if not run.answered:
             raise RuntimeError(
-                f"no rewards of epoch {run.pruner.epoch} were seen: a trainer of your own has to "
-                "call super()._calculate_rewards(...), and PrunedGRPOMixin comes first among its "
-                "base classes"
+                f"no rewards of epoch {run.pruner.epoch} were seen: a trainer of your own must "
+                "call super()._calculate_rewards(...), with PrunedGRPOMixin as its first base class"
             )
         super()._end_epoch()
 
@@ -228,10 +227,16 @@ class PrunedGRPOMixin(PrunedEpochs):
 
 
 class PrunedGRPOTrainer(PrunedGRPOMixin, GRPOTrainer):
-    """`trl.GRPOTrainer` that makes rollouts for the prompts that a policy keeps.
+    """A `trl.GRPOTrainer` that generates rollouts for the prompts that a policy keeps.
+
+    Use it like `GRPOTrainer`; `pruner` has the history and the signals. For a trainer of your own,
+    see `PrunedGRPOMixin`.
 
     Args:
-        *args: As `GRPOTrainer`'s.
+        *args: Arguments of `GRPOTrainer`.
         pruning: How to prune.
-        **kwargs: As `GRPOTrainer`'s.
+        **kwargs: Keyword arguments of `GRPOTrainer`.
+
+    Raises:
+        TypeError, ValueError: A setting is not possible with pruning; the message names it.
     """

@@ -1,8 +1,8 @@
-"""What stands between a pruner and `GRPOTrainer`: numbered prompts, their order, a run's lengths.
+"""Between a pruner and `GRPOTrainer`: numbered prompts, their order, and the lengths of a run.
 
-A prompt is a sample of the pruner; its batch is the prompts that TRL generates for at once. So an
-epoch is a whole number of those, but for one that keeps all prompts, of which TRL leaves the rest
-out, as it does without pruning. Nothing here uses a private name of TRL.
+A prompt is a sample of the pruner, and a batch is the prompts that TRL generates for at once. So an
+epoch is a whole number of batches, except that of an epoch which keeps all prompts TRL drops the
+remainder, as it does without pruning. Nothing here uses a private name of TRL.
 """
 
 from __future__ import annotations
@@ -30,13 +30,16 @@ _UNUSED = ("index_key", "reorder", "sample_losses")
 
 @dataclass(frozen=True, eq=False)
 class RolloutArguments(PruningArguments):
-    """How to prune prompts: `PruningArguments`, of which a loss and an order have no meaning here.
+    """Arguments of pruning prompts for a `GRPOTrainer`.
+
+    It has the attributes of `PruningArguments`, except that `index_key`, `reorder` and
+    `sample_losses` cannot be used.
 
     Attributes:
-        policy: `seta.rl.ZeroSignal()`, `seta.rl.SuccessRate()`, or any other that makes something
-            of the signals of `seta.rl.group_signal`; "Full", "Random" and "RS2" need none.
-        right: A rollout is right if its reward, the weighted sum of those of all reward functions,
-            is at least this.
+        policy: `seta.rl.ZeroSignal()`, `seta.rl.SuccessRate()`, or another policy for the signals
+            of `seta.rl.group_signal`; "Full", "Random" and "RS2" use no signals.
+        right: Least reward of a rollout that counts as right; the reward is the weighted sum over
+            all reward functions.
     """
 
     policy: Policy | str = field(default_factory=ZeroSignal)
