@@ -290,8 +290,8 @@ def test_ranks_that_come_for_different_things_are_told_where_the_occasion_is_not
         return str(error.value)
 
     first, second = on_ranks(2, apart)[0]
-    assert "process 0 came to end_epoch() of epoch 0, process 1 to something else: all" in first
-    assert "process 1 came to state_dict() in epoch 0, process 0 to something else: all" in second
+    assert "process 0 came to end_epoch() of epoch 0, process 1 to another call: all" in first
+    assert "process 1 came to state_dict() in epoch 0, process 0 to another call: all" in second
 
 
 def test_a_dataset_that_grew_on_one_rank_alone_is_told():
@@ -632,6 +632,6 @@ def test_an_uneven_rest_on_other_ranks_is_told(caplog):
     lengths, _ = on_ranks(4, goes_on)
     assert len(set(lengths)) == 1 and 4 * lengths[0] < 4000 - 1800
     assert (
-        "epoch 0 goes on with other ranks, which own unequal parts of the 2200 samples"
+        "epoch 0 continues on other ranks, which own unequal parts of the 2200 samples"
         in (caplog.messages[-1])
     )

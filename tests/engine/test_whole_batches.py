@@ -240,7 +240,7 @@ def test_steps_may_have_a_share_for_each_epoch_and_more_than_needed():
     [
         ({}, "either epochs or steps must be given, got epochs=None and steps=None: the length"),
         ({"epochs": 2, "steps": 9, "budget": 1}, "got epochs=2 and steps=9"),
-        ({"steps": 9}, "steps=9 needs a budget, since without one nobody knows how many epochs"),
+        ({"steps": 9}, "steps=9 needs a budget, since without one the number of epochs is not"),
         (
             {"steps": 0, "budget": 1},
             "steps must be at least 1, got 0: the batches of the whole run",

@@ -289,7 +289,7 @@ def test_a_pass_that_was_never_answered_is_an_error(case, world):
 
 def test_trap_02_a_share_that_is_dealt_out_again_is_refused(case):
     for one in case("sharded_twice", 2):
-        assert "something deals the share out among the 2 ranks again" in one["error"]
+        assert "other code splits the share among the 2 ranks a second time" in one["error"]
 
 
 # Learning rates and accumulation.

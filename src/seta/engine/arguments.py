@@ -47,7 +47,7 @@ def always_keep(indices: ArrayLike | None, n: int) -> NDArray[np.int64] | None:
 
 
 def traced(track: bool | ArrayLike, n: int) -> NDArray[np.int64] | None:
-    """Returns the samples whose losses of all epochs the user wants, sorted; None: nobody's."""
+    """Returns the samples whose trajectories the user named, sorted; None: none."""
     return None if isinstance(track, (bool, np.bool_)) else _samples("track", track, n)
 
 
@@ -69,7 +69,7 @@ def _samples(name: str, indices: ArrayLike, n: int) -> NDArray[np.int64] | None:
 def strata(
     strata: ArrayLike | None, n: int, policy: Policy
 ) -> NDArray[np.unsignedinteger[Any]] | None:
-    """Returns the strata, as narrow as they can be, if the policy looks at them; else None."""
+    """Returns the strata in the smallest dtype if the policy uses them; else None."""
     if strata is None:
         if is_stratified(policy):
             raise ValueError(
@@ -81,7 +81,7 @@ def strata(
     if array.shape != (n,) or array.dtype.kind not in "iu":
         raise ValueError(
             f"strata must be integers of shape ({n},), the class of each sample, "
-            f"got {array.dtype} of shape {array.shape}"
+            f"got {array.dtype} of shape {array.shape}: give one class per sample"
         )
     if int(array.min()) < 0 or int(array.max()) >= n:
         raise ValueError(
@@ -97,7 +97,7 @@ def classes(classes: ArrayLike, n: int) -> NDArray[np.integer[Any]]:
     if array.shape != (n,) or array.dtype.kind not in "iu":
         raise ValueError(
             f"classes must be integers of shape ({n},), the class of each sample, "
-            f"got {array.dtype} of shape {array.shape}: of names, "
+            f"got {array.dtype} of shape {array.shape}: for names, give "
             "numpy.unique(names, return_inverse=True)[1]"
         )
     return array
@@ -155,8 +155,8 @@ def lengths(
     if budget is None:
         if steps is not None:
             raise ValueError(
-                f"steps={steps} needs a budget, since without one nobody knows how many epochs "
-                "that is: give budget=, or epochs= in place of steps="
+                f"steps={steps} needs a budget, since without one the number of epochs is not "
+                "known: give budget=, or epochs= in place of steps="
             )
         return None
     result = (
@@ -201,8 +201,8 @@ def resized_lengths(
         _check_always_keep(always_keep, left)
     if len(over + left) != len(lengths):
         raise ValueError(
-            f"n={sizes.n} makes the steps of this run {len(over + left)} epochs, and it was laid "
-            f"out over {len(lengths)}: make a new Pruner with losses= of this one"
+            f"n={sizes.n} makes the steps of this run {len(over + left)} epochs, and it was "
+            f"planned with {len(lengths)}: make a new Pruner with losses= of this one"
         )
     return over + left
 
@@ -229,13 +229,13 @@ def check_shares(sizes: Steps, lengths: list[int] | None, share_size: Callable[[
         if not sizes.whole(share_size(length), length):
             raise ValueError(
                 f"budget leaves a rank without a batch of {sizes.batch_size} in an epoch of "
-                f"{length} samples, which are dealt out with the shards of {sizes.n} samples to "
+                f"{length} samples, since the shards of {sizes.n} samples are distributed over "
                 f'{sizes.ranks} ranks: use sharding="replicated", or raise the budget'
             )
 
 
 def sharding(sharding: Sharding | None, n: int, ranks: Ranks | None) -> Sharding:
-    """Returns how the losses are held, chosen by their number where it is not said."""
+    """Returns how the losses are held; None: chosen by the number of samples."""
     if sharding is None:
         apart = ranks is not None and ranks.processes == ranks.size
         return "sharded" if apart and n >= SHARDED_FROM else "replicated"
@@ -273,14 +273,14 @@ def done(done: int, epoch: int | None, kept: int) -> None:
 
 
 def changed(names: Iterable[str]) -> set[str]:
-    """Returns the names of what is meant to differ from a saved run."""
+    """Returns the names of the arguments that may differ from a saved run."""
     if names is None or isinstance(names, str):
         raise TypeError(f'changed must be a list of names, such as ["epochs"], got {names!r}')
     return set(names)
 
 
 def reordered(reorder: Reorder, indices: NDArray[Any]) -> NDArray[Any]:
-    """Returns what the user's hook makes of the indices; refuses what is no permutation."""
+    """Returns the result of `reorder` for an epoch's indices; refuses what is no permutation."""
     result = np.asarray(reorder(indices.copy()))
     if result.dtype.kind not in "iu":
         raise TypeError(

@@ -1,4 +1,4 @@
-"""What the pruner knows of the open epoch, and how it is saved."""
+"""The open epoch: its selection, curve and weights, and how they are saved."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Weights:
 
 
 class OpenEpoch:
-    """What was chosen for the open epoch. It does not change while the epoch is trained.
+    """The selection of the open epoch; it does not change while the epoch is trained.
 
     Attributes:
         row: Its row as it begins.

@@ -1,7 +1,7 @@
 """Where a run stands: the open epoch, what was trained, and which epochs are over.
 
-It is a value. What the pruner does makes a new one, and puts it in place of the old one at once, so
-that an interrupt finds the run before a step or after it, never within.
+An immutable value. A step of the pruner makes a new one and replaces the old one at once, so that
+an interrupt finds the run before a step or after it, never within one.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What a run is made with: the checked arguments of a `Pruner`.
+"""The checked arguments of a `Pruner`, and what follows from them.
 
-A value: it says how long the epochs are, which table holds the losses, and what all ranks, and a
-state that is to be loaded, must have in common with the run.
+An immutable value: the lengths of the epochs, the kind of the loss table, and what all ranks, and a
+state to be loaded, must have in common with the run.
 """
 
 from __future__ import annotations

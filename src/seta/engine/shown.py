@@ -1,4 +1,4 @@
-"""Tables as a notebook shows them: of a run's latest epochs, or of any rows."""
+"""HTML tables for notebooks: of a run's latest epochs, or of any rows."""
 
 from __future__ import annotations
 

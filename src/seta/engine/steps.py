@@ -117,7 +117,8 @@ class Steps:
         """
         if is_listed(budget) and len(budget) != epochs:
             raise ValueError(
-                f"budget must have one share for each of the {epochs} epochs, got {len(budget)}"
+                f"budget must have one share for each of the {epochs} epochs, got {len(budget)}: "
+                "give as many, or one number for all epochs"
             )
         return list(self._lengths(islice(shares_of(budget), epochs)))
 

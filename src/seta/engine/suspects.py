@@ -1,19 +1,19 @@
-"""Suspects: samples whose losses stay above those of the others, from visit to visit.
+"""Suspects: samples whose losses stay above those of the others over all visits.
 
-Mostly they have a wrong label, or cannot be told apart from another class. The score is made of
-what a tracked run keeps of each sample anyway, so it costs no pass over the data:
+Most of them have a wrong label, or cannot be distinguished from another class. The score is
+computed from what a tracked run keeps of each sample, so it needs no pass over the data:
 
     (visits x (mean - typical) + (loss - typical)) / (visits + 2) - spread / 4
 
 - `typical` is the median of the samples' mean losses; with classes, that of the sample's class.
-- The latest loss counts once more than the others: early losses are high for everybody.
-- One more loss, a typical one, stands for what was not seen. So a sample with few visits has to be
-  much worse than others to come first: after one visit two thirds of the distance count.
-- A loss that goes up and down, or comes down, is one that is being learnt.
+- The latest loss counts once more than the others, since early losses are high for all samples.
+- One additional typical loss stands for losses that were not seen. So a sample with few visits
+  needs a much higher loss to come first: after one visit, two thirds of the distance count.
+- A loss that varies or falls belongs to a sample that is being learned.
 
 The three weights were chosen on planted errors, with other seeds than those that `docs/suspects.md`
-reports. What was tried besides, and gave nothing: losses relative to their epoch, ranks among the
-samples with as many visits. Costs some copies of the columns and a median; with classes a sort.
+reports. Losses relative to their epoch, and ranks among samples with equally many visits, were
+tried and did not help. Cost: some copies of the columns and a median; with classes a sort.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 LATEST, UNSEEN, SPREAD = 1.0, 1.0, 0.25
-"""How often the latest loss counts once more, and a typical one; what is taken off per spread."""
+"""Additional weights of the latest and of a typical loss; factor of the spread."""
 
 FEW = 10
-"""As many samples of all classes count among those of each class, so that none is its own norm."""
+"""Number of samples of all classes that are added to each class, so that small ones are safe."""
 
 
 def suspicion(
@@ -36,7 +36,7 @@ def suspicion(
 ) -> NDArray[np.float32]:
     """Returns how far the losses of each sample stay above typical ones, in the unit of the losses.
 
-    A factor on all losses is one on the result, and a constant added to them changes nothing.
+    It scales with the losses, and does not change if a constant is added to all of them.
 
     Args:
         columns: `visits`, `mean`, `spread` and `loss`, as in a `SampleTable`.

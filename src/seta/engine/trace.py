@@ -1,6 +1,6 @@
-"""What a tracked run remembers of its course: all losses of a few samples, and bars of each epoch.
+"""The course of a tracked run: the losses of a few samples in all epochs, and bars of each epoch.
 
-A few kB per epoch, whatever the number of samples; for a look at the run, not for choosing.
+A few kB per epoch for any number of samples. For inspection only: it does not affect selections.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _FLOAT32 = float(np.finfo(np.float32).max)
 
 
 class Trajectories(NamedTuple):
-    """The losses that some samples had, epoch by epoch.
+    """The losses of some samples in all epochs that are over.
 
     Attributes:
-        samples: int64 (m,), which samples.
-        losses: float32 (epochs over, m), NaN where an epoch had no finite loss of a sample.
+        samples: Indices of the samples: int64 (m,).
+        losses: float32 (epochs that are over, m); NaN if a sample had no finite loss in an epoch.
     """
 
     samples: NDArray[np.int64]
@@ -42,7 +42,7 @@ class Trace:
     Args:
         n: Samples of the dataset.
         seed: Of the run.
-        named: int64, samples that the user wants to follow; None: nobody's.
+        named: int64, samples that the user named; None: none.
 
     Attributes:
         samples: int64 (m,), sorted, those that are followed.

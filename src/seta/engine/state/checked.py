@@ -1,4 +1,4 @@
-"""Whether a state is whole and true to itself: checked before anything of it is taken.
+"""Checks that a state is complete and consistent, before anything of it is loaded.
 
 A state comes from a file, and files are damaged, mixed up and edited. What passes here can be
 loaded, and the run can go on from it. Costs a pass over each column, in blocks; nothing is copied.

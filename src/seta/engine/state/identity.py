@@ -1,4 +1,4 @@
-"""Whose a state is: the settings that it must have in common with the run that goes on from it."""
+"""The settings that a state must have in common with the run that loads it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from seta.engine.state.fields import Field, same
 from seta.engine.steps import Budget, shares_of
 
 CHANGEABLE = ("n", "epochs", "seed", "policy", "budget", "always_keep", "strata")
-"""The settings that may differ where it is said that they do."""
+"""The settings that may differ if they are named in `changed`."""
 
 
 def describe_budget(budget: Budget | None, epochs: int) -> float | list[float] | None:
@@ -55,7 +55,7 @@ def check_run(saved: Field, own: Mapping[str, Any], changed: set[str], epoch: in
     if not changed <= set(CHANGEABLE):
         raise ValueError(
             f"changed must name some of {', '.join(CHANGEABLE)}, "
-            f"got {sorted(changed - set(CHANGEABLE))}"
+            f"got {sorted(changed - set(CHANGEABLE))}: other arguments cannot change"
         )
     check_settings(saved)
     theirs = saved.value
@@ -63,7 +63,7 @@ def check_run(saved: Field, own: Mapping[str, Any], changed: set[str], epoch: in
         if key in changed or _alike(key, theirs, own, changed):
             continue
         way_out = (
-            f', or say that the change is meant: load_state_dict(state, changed=["{key}"])'
+            f', or allow the change: load_state_dict(state, changed=["{key}"])'
             if key in CHANGEABLE
             else ", or begin a new one with the losses= of that run"
         )

@@ -1,4 +1,4 @@
-"""The parts of a state: one serves all ranks, or each rank has its own, and all make the whole."""
+"""The parts of a state: one part serves all ranks, or each rank has a part of its own."""
 
 from __future__ import annotations
 

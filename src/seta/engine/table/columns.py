@@ -1,9 +1,9 @@
 """The loss table: the latest loss of every sample, and the epoch in which it was last trained.
 
 Six bytes per sample: a float32 loss, and an epoch number in uint16 (uint32 for runs of 65,535
-epochs and more); four more where kept counts are wanted, and four for each column that a policy
-keeps. Then the policy's score stands in place of the latest loss. A tracked run has columns of its
-own (`tracked`).
+epochs and more); four more with kept counts, and four for each column of a policy. If the policy
+keeps a score, the score is stored in place of the latest loss. A tracked run has further columns
+(`tracked`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ RowsOf = Callable[[NDArray[Any]], NDArray[Any]]
 
 
 class Recorded(NamedTuple):
-    """What became of losses that were handed over.
+    """The result of recording losses.
 
     Attributes:
         trained: How many samples count as trained that did not before, in this epoch; one that
@@ -101,7 +101,8 @@ class LossColumns:
         if losses.shape != self.values.shape or not np.issubdtype(losses.dtype, np.floating):
             raise ValueError(
                 f"losses must be floats of shape ({len(self)},), one for each sample, "
-                f"got {losses.dtype} of shape {losses.shape}"
+                f"got {losses.dtype} of shape {losses.shape}: give those of the same dataset, with "
+                "NaN for samples without a loss"
             )
         with np.errstate(over="ignore"):
             self.values[:] = losses
@@ -224,7 +225,7 @@ class LossColumns:
         self._before = None
 
     def rescore(self, before: int, epoch: int) -> None:
-        """Takes the scores anew, where there are some and it is time to.
+        """Updates the scores, if there are some and they are due.
 
         Args:
             before: The latest epoch that is over; -1: none.
@@ -254,7 +255,7 @@ class LossColumns:
         """Raises what `record` would raise, without recording."""
         check_indices(indices, len(self))
         if losses.dtype.kind != "f":
-            raise ValueError(f"losses must be floats, got {losses.dtype}")
+            raise ValueError(f"losses must be floats, got {losses.dtype}: one loss per sample")
         if losses.shape != indices.shape:
             raise ValueError(
                 f"losses must have one entry for each of the {len(indices)} indices, "
@@ -382,7 +383,7 @@ def check_indices(indices: NDArray[Any], n: int, *, name: str = "indices") -> No
     if indices.dtype.kind not in "iu" or indices.ndim != 1:
         raise ValueError(
             f"{name} must be a one-dimensional array of integers, "
-            f"got {indices.dtype} of shape {indices.shape}"
+            f"got {indices.dtype} of shape {indices.shape}: give the positions of samples"
         )
     if not len(indices):
         return
@@ -390,5 +391,5 @@ def check_indices(indices: NDArray[Any], n: int, *, name: str = "indices") -> No
     if low < 0 or high >= n:
         raise IndexError(
             f"{name} must lie in 0..{n - 1} for a dataset of {n} samples, "
-            f"got {low if low < 0 else high}"
+            f"got {low if low < 0 else high}: count from 0"
         )

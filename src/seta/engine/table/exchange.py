@@ -1,8 +1,8 @@
-"""The exchange at the end of an epoch: what each process recorded, told to all.
+"""The exchange at the end of an epoch: sends the records of each process to all others.
 
-First a header of some 30 bytes per process: how much it recorded, and digests of its settings and
-of its selection, so that processes that have come apart say so. Then the records, in rounds of
-bounded memory: indices as integers, losses as floats, never in one array.
+First a header of about 30 bytes per process: the number of its records, and digests of its settings
+and its selection, to detect processes that do not agree. Then the records, in rounds of bounded
+memory: indices as integers, losses as floats, never in one array.
 
 Bytes: each process sends 8 per sample that it trained (12 from 2**32 samples on), and receives as
 much from each of the others.
@@ -77,8 +77,8 @@ def check_in(ranks: Ranks, records: int, digests: Sequence[int], what: str) -> N
             others = np.flatnonzero(column != column[0]).tolist()
             raise RuntimeError(
                 f"{what}: the processes do not agree: {_named(others)} another {name} than process "
-                "0. Give each the same arguments, the same state and the same `losses`; a process "
-                "that records for itself, outside of the loader, comes apart from the others"
+                "0. Give each the same arguments, the same state and the same `losses`, and record "
+                "losses through the loader only"
             )
     counts = np.zeros(len(headers), np.int64)
     for share in range(ranks.size):
@@ -101,8 +101,9 @@ def equally_long(ranks: Ranks, own: NDArray[Any], what: str) -> NDArray[Any]:
     others = [process for process, part in enumerate(parts) if len(part) != len(own)]
     if others:
         raise RuntimeError(
-            f"process {ranks.process} came to {what}, process {others[0]} to something else: all "
-            "processes make the same calls in the same order (end_epoch, state_dict in mid-epoch)"
+            f"process {ranks.process} came to {what}, process {others[0]} to another call: all "
+            "processes must make the same calls in the same order (end_epoch, state_dict within an "
+            "epoch)"
         )
     return np.stack(parts)
 
@@ -117,14 +118,14 @@ def refuse_idle(counts: NDArray[np.int64], what: str) -> None:
     if idle and counts.max() > 0:
         raise RuntimeError(
             f"{what}: {_named(idle)} no losses of this epoch, while others have up to "
-            f"{counts.max()}: each process walks through its own share of the epoch and hands the "
-            "losses over by update(). If something shards the loader once more "
-            "(accelerator.prepare, a DistributedSampler), leave that out"
+            f"{counts.max()}: each process must iterate over its own share of the epoch and call "
+            "update() with the losses. If other code shards the loader a second time "
+            "(accelerator.prepare, a DistributedSampler), remove it"
         )
 
 
 def refuse_dealt_again(recorded: int, share: int, batch: int, size: int) -> None:
-    """Raises if a share that was walked to its end came back as if dealt out among the ranks again.
+    """Raises if a complete share came back as if it had been split among the ranks a second time.
 
     Args:
         recorded: Losses that came back.
@@ -138,9 +139,9 @@ def refuse_dealt_again(recorded: int, share: int, batch: int, size: int) -> None
     if abs(recorded * size - share) <= size * batch and recorded < share - batch:
         raise RuntimeError(
             f"of the {share} samples of this rank's share the losses of {recorded} came back, one "
-            f"in {size}: something deals the share out among the {size} ranks again. Use "
-            "PrunedSampler(share=False) where a framework does (accelerator.prepare, Trainer), or "
-            "keep the framework from it (use_distributed_sampler=False, add_dist_sampler=False)"
+            f"in {size}: other code splits the share among the {size} ranks a second time. Use "
+            "PrunedSampler(share=False) if a framework does so (accelerator.prepare, Trainer), or "
+            "switch that off (use_distributed_sampler=False, add_dist_sampler=False)"
         )
 
 

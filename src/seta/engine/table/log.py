@@ -22,7 +22,7 @@ class RecordLog:
         self.clear()
 
     def clear(self) -> None:
-        """Forgets all."""
+        """Discards all records."""
         self._parts = [(np.empty(0, self._dtype), np.empty(0, np.float32))]
 
     def appending(self, indices: NDArray[Any], losses: NDArray[Any]) -> Callable[[], None]:

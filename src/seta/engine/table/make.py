@@ -1,4 +1,4 @@
-"""Which table a pruner gets: the losses whole in each process, or in parts."""
+"""Makes the loss table of a pruner, replicated or sharded."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def make_table(
     strata: NDArray[np.unsignedinteger[Any]] | None = None,
     **options: Any,
 ) -> Table:
-    """Returns an empty table, or one with the losses of an earlier run.
+    """Returns a table without losses, or with those of an earlier run.
 
     Args:
         sharding: Its kind.
@@ -44,7 +44,7 @@ def make_table(
         if strata is not None:
             raise ValueError(
                 "a policy that looks at strata needs all losses in each process: give "
-                'sharding="replicated", or another policy, or no strata to one that can do without'
+                'sharding="replicated", another policy, or no strata= if the policy allows that'
             )
         return ShardedTable(
             n, epochs, losses, count_kept=count_kept, scored=scored, track=track, **options

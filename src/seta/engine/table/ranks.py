@@ -1,8 +1,8 @@
-"""The processes that train together, as the engine sees them: numpy in, numpy out.
+"""The interface of the processes that train together: numpy arrays in, numpy arrays out.
 
-The engine calls them once per epoch (`Pruner.end_epoch`), and for a state in mid-epoch; never per
-step. `seta.torch.ranks` does it over torch's process groups; anything with these six members will
-do, such as a thin layer over `jax.experimental.multihost_utils`.
+The engine calls it once per epoch (`Pruner.end_epoch`), and for a state within an epoch; never per
+step. `seta.torch.ranks` implements it with torch's process groups, `seta.integrations.jax` with
+JAX; any object with these six members can be used.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 
 class Ranks(Protocol):
-    """This process among those that train together."""
+    """This process and the others that train together."""
 
     @property
     def rank(self) -> int:
-        """Which share of each epoch this process trains, 0 .. size - 1."""
+        """Number of the share of each epoch that this process trains, in 0 .. size - 1."""
 
     @property
     def size(self) -> int:
@@ -26,14 +26,14 @@ class Ranks(Protocol):
 
     @property
     def process(self) -> int:
-        """This process among those that exchange, 0 .. processes - 1."""
+        """Number of this process among all that exchange, in 0 .. processes - 1."""
 
     @property
     def processes(self) -> int:
-        """Processes that exchange: `size`, or more where several train one share together."""
+        """Number of processes that exchange: `size`, or more if several train the same share."""
 
     def gather(self, values: NDArray[Any], what: str) -> list[NDArray[Any]]:
-        """Returns the arrays of all processes, by their number.
+        """Returns the arrays of all processes, by process number.
 
         Args:
             values: One-dimensional; of one dtype on all processes, of any length on each.

@@ -1,8 +1,8 @@
-"""The loss table held whole by each process.
+"""The replicated loss table: each process holds all losses.
 
-Alone, a process records in place. Several log what they train and record it all when the epoch
-ends, in process order, so that their tables stay equal bit for bit, and with them their selections:
-those are a function of (losses, seed, epoch), whatever the number of processes.
+A single process records in place. Several processes log their losses, and record those of all when
+the epoch ends, in process order. So their tables stay bitwise equal, and so do their selections,
+which are a function of (losses, seed, epoch) for any number of processes.
 
 Memory: 6 bytes per sample; with several processes 8 more per sample that this one trains.
 """
@@ -29,7 +29,7 @@ from seta.engine.table.table import Exchanged, Reopened, State
 
 
 class ReplicatedTable:
-    """All losses, in each process.
+    """Loss table with the losses of all samples, in each process.
 
     Args:
         columns: Of all samples.

@@ -1,14 +1,13 @@
-"""The loss table in parts: each process holds the losses of its own shards, and trains on those.
+"""The sharded loss table: each process holds the losses of its own shards, and trains on them.
 
-For datasets whose losses are too many for every process. What the processes exchange when an epoch
-ends is the range of the losses and then their histogram, at most 1 MB (2 with `always_keep`),
-whatever the number of samples, and in the same messages as much for each column that the policy
-wants counted; and losses recorded for samples that another process holds, which its own loader
-never gives out. An epoch begins without a word between them: the curve follows from the histogram,
-and how many samples each shard draws from the curve. So every epoch has an exact length, with a
-budget or without.
+For datasets with too many losses for each process. At the end of an epoch, the processes exchange
+the range of the losses and then their histogram, at most 1 MB (2 MB with `always_keep`) for any
+number of samples; the same for each column that the policy counts; and losses that were recorded
+for samples of other processes, which loaders never cause. The start of an epoch needs no
+communication: the curve follows from the histogram, and the number of samples that each shard draws
+follows from the curve. So every epoch has an exact length, with or without a budget.
 
-Memory: 6 bytes per sample held. A window is kept whole only nearly (see `sharded_draw`).
+Memory: 6 bytes per sample held. A window is kept only almost completely (see `draw/shards.py`).
 """
 
 from __future__ import annotations
@@ -73,7 +72,7 @@ class SlotOrder:
 
 
 class ShardedTable:
-    """The losses of this process's shards.
+    """Loss table with the losses of this process's shards.
 
     Args:
         n: Number of samples, of all processes.
@@ -109,8 +108,8 @@ class ShardedTable:
         if ranks is not None and ranks.processes != size:
             raise ValueError(
                 f'sharding="sharded" needs one process for each share, got {ranks.processes} '
-                f'processes for {size} shares: use sharding="replicated", which keeps processes '
-                "that train one share together of one mind"
+                f'processes for {size} shares: use sharding="replicated", which keeps the '
+                "tables of processes that train the same samples equal"
             )
         self._partition = Partition(n, shards_of(n))
         self._owned = [self._partition.owned(rank, size) for rank in range(size)]
@@ -163,9 +162,9 @@ class ShardedTable:
         most, least = (choose(map(len, self._owned)) for choose in (max, min))
         if most > 1.02 * least:
             logger.warning(
-                "%d ranks share %d shards: some own %d and some %d, and every epoch is as long as "
-                "the least allows, %.0f %% less for the others. A number of ranks that divides %d "
-                'loses nothing; neither does sharding="replicated"',
+                "%d ranks share %d shards: some own %d and some %d, and the rank with the fewest "
+                "limits every epoch, which is %.0f %% shorter for the others. Use a number of "
+                'ranks that divides %d, or sharding="replicated", to lose nothing',
                 len(self._owned), self._partition.shards, most, least,
                 100 * (1 - least / most), self._partition.shards,
             )  # fmt: skip
@@ -422,9 +421,9 @@ class ShardedTable:
         left, taken = int(counts.sum()), self._least(counts) * len(self._owned)
         if taken < left:
             logger.warning(
-                "epoch %d goes on with other ranks, which own unequal parts of the %d samples that "
-                "are left: %d of them are trained, as many on each as the one with the fewest has. "
-                "A state from between two epochs loses nothing",
+                "epoch %d continues on other ranks, which own unequal parts of the %d samples that "
+                "are left: %d of them are trained, on each rank as many as the rank with the "
+                "fewest has. A state from between two epochs loses nothing",
                 int(head["open"]["row"]["epoch"]), left, taken,
             )  # fmt: skip
         return Reopened(mask, False, counts)

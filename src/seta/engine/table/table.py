@@ -1,7 +1,7 @@
-"""What a `Pruner` asks of the table that holds the losses, whole or this process's part of it.
+"""The interface of a loss table, which is replicated or sharded.
 
-`ReplicatedTable` holds every sample's loss in each process, `ShardedTable` those of the shards that
-the process owns. Each draws from what it holds, and exchanges what the others need to know.
+`ReplicatedTable` holds the losses of all samples in each process, `ShardedTable` those of the
+process's own shards. Each draws from its own losses, and exchanges what other processes need.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ State = Mapping[str, Any]
 Sharding = Literal["replicated", "sharded"]
 
 SHARDED_FROM = 100_000_000
-"""Samples from which on several processes hold the losses in parts, unless told otherwise."""
+"""Number of samples from which on the table is sharded by default, with several processes."""
 
 
 class Exchanged(NamedTuple):
@@ -46,8 +46,8 @@ class Reopened(NamedTuple):
     Attributes:
         mask: uint8 (ceil(rows / 8),), a bit for each of its rows.
         same_order: Whether it is in the saved order; if not, it is what is still to be trained.
-        dealt: int64 (shards,), what each shard of a sharded table has of it, where that was dealt
-            out anew; None: as it began.
+        dealt: int64 (shards,), the samples of each shard of a sharded table, if they were
+            distributed again; None: as it began.
     """
 
     mask: NDArray[np.uint8]
@@ -56,7 +56,7 @@ class Reopened(NamedTuple):
 
 
 class Table(Protocol):
-    """The losses, and the draw from them."""
+    """Holds the losses, and draws the samples of an epoch."""
 
     @property
     def columns(self) -> LossColumns:
@@ -67,7 +67,7 @@ class Table(Protocol):
         """The samples of the columns' rows; None: row i is sample i."""
 
     def rescore(self, before: int, epoch: int) -> None:
-        """Takes the scores anew, where there are some and it is time to; again, nothing changes.
+        """Updates the scores, if there are some and they are due; has no effect the second time.
 
         Args:
             before: The latest epoch that is over; -1: none.

@@ -1,9 +1,9 @@
-"""What is kept of each sample's losses beside the latest one: how many, their mean, their spread.
+"""Number, mean and standard deviation of each sample's losses, for tracked runs.
 
-Columns of the loss table, where a run is tracked; folded as a policy's own, so that they go where
-losses go: through exchanges of ranks, into states, to other numbers of ranks. Losses are those of
-training; of a policy that sees batches (RePB, BLS), what it makes of them. Of a sample that occurs
-twice in what is recorded at once, the last one counts.
+They are columns of the loss table and are folded like those of a policy, so that they are exchanged
+between ranks and saved in states like losses. Losses are those of training; with a policy that sees
+batches (RePB, BLS), what it makes of them. If a sample occurs twice in one record, the last loss
+counts.
 """
 
 from __future__ import annotations
