@@ -21,7 +21,14 @@ REFERENCE = {
         "Loaders and losses, in PyTorch",
         "seta: PrunedDataLoader ProgressSchedule per_sample token_losses token_counts",
     ),
-    "engine": ("The engine", "seta: Pruner SampleTable Selection batches save load"),
+    "engine": (
+        "The engine",
+        "seta: Pruner SampleTable Selection batches save load",
+        "seta.engine: rows",
+        "seta.engine.trace: Trajectories",
+        "seta.engine.steps: Steps",
+        "seta.engine.table.ranks: Ranks",
+    ),
     "methods": (
         "Methods",
         "seta: SeTa Learnable InfoBatch InfoBatchQuantiles RePB BLS OrderDP EpsilonGreedy UCB "
@@ -60,6 +67,11 @@ REFERENCE = {
 }
 """The pages of the reference: title, and public names by module."""
 
+OPTIONS = {
+    "seta.engine.rows": "    options: {heading: Rows of Pruner.history, members: false}\n",
+}
+"""Options of mkdocstrings for single entries."""
+
 ALWAYS = ("CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md", "examples/tasks/README.md")
 """Files that have a page in any case, in the order of the last tab."""
 
@@ -92,7 +104,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         file.inclusion = InclusionLevel.NOT_IN_NAV  # most are reached by links alone
         files.append(file)
     for page, (title, *names) in REFERENCE.items():
-        shown = "".join(f"::: {path}\n\n" for path in paths(names))
+        shown = "".join(f"::: {path}\n{OPTIONS.get(path, '')}\n" for path in paths(names))
         files.append(
             File.generated(config, f"reference/{page}.md", content=f"# {title}\n\n{shown}")
         )

@@ -249,7 +249,11 @@ class Pruner:
 
     @property
     def history(self) -> list[Row]:
-        """The rows of the epochs that are over, one dict per epoch, in a new list."""
+        """The rows of the epochs that are over, one dict per epoch, as a new list.
+
+        A row has the keys "epoch", "kept", "trained", "saved" and more; `seta.engine.rows` lists
+        them.
+        """
         self._core.settle()
         return list(self._core.history)
 

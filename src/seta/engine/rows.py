@@ -1,30 +1,33 @@
-"""The row of an epoch: a plain dict of figures, JSON-able, one for each epoch in `Pruner.history`.
+"""The row of an epoch: a dict of its figures, which can be written as JSON.
+
+`Pruner.history` has one row for each epoch that is over; `end_epoch` returns it, and `on_epoch` is
+called with it.
 
 | key | meaning |
 | --- | --- |
-| epoch | 0, 1, ... |
+| epoch | number of the epoch, from 0 on |
 | samples | size of the dataset |
-| kept, pruned | samples in the selection and out of it; they add up to `samples` |
+| kept, pruned | number of samples in the selection and outside; they add up to `samples` |
 | kept_share | kept / samples |
-| trained | samples whose losses were recorded, each once |
-| saved | 1 - samples trained / samples that full training would have trained on, up to now |
-| unseen | samples without a loss when the epoch began |
-| nonfinite | losses recorded that were not finite |
-| longest_left_out | the most epochs that any sample has not been trained for |
-| never_trained | samples that no epoch up to now has trained |
-| mean_loss | mean of the losses when the epoch began; None where there were none |
-| select_seconds | time spent choosing |
-| train_seconds | time from then to the last loss recorded |
-| saved_seconds | time saved, estimated from the time per trained sample, less that spent choosing |
-| group_sizes, group_centres, group_bounds | the difficulty groups; None where the policy has none |
-| window | [first, past the last] group of the window; None where there is none |
-| fit_factor | what the keep probabilities were multiplied by; None if the whole window is trained |
-| fit_widened | samples taken from outside the window |
-| fit_trimmed | samples that the coins alone would have kept too many; negative: too few |
-| notes | numbers by name that the policy left for its next epoch; there only where it left some |
+| trained | number of samples whose losses were recorded, each counted once |
+| saved | share of full training's sample visits saved so far, in 0..1 |
+| unseen | number of samples without a loss when the epoch began |
+| nonfinite | number of recorded losses that were not finite |
+| longest_left_out | largest number of epochs since a sample was last trained |
+| never_trained | number of samples that were not trained so far |
+| mean_loss | mean of the losses when the epoch began; None without losses |
+| select_seconds | time to select the samples, in seconds |
+| train_seconds | time from then to the last recorded loss, in seconds |
+| saved_seconds | estimated time saved: the time of the samples not trained, less `select_seconds` |
+| group_sizes, group_centres, group_bounds | the difficulty groups; None if the policy has none |
+| window | [first, past the last] group of the window; None if the policy has none |
+| fit_factor | factor of the keep probabilities; None if the whole window is trained |
+| fit_widened | number of samples taken from outside the window |
+| fit_trimmed | number of samples kept too many by the coins alone; negative: too few |
+| notes | numbers that the policy keeps for its next epoch; missing if there are none |
 
-The `fit_` figures tell how the keep curve was fitted to the length of the epoch; None where that is
-free: without a budget, and with a batch size of 1.
+The `fit_` figures describe how the keep curve was fitted to the length of the epoch. They are None
+if the length is free: without a budget, and with a batch size of 1.
 """
 
 from __future__ import annotations
@@ -37,7 +40,7 @@ from seta.engine.draw.choose import Choice
 Row = dict[str, Any]
 
 CLOCKED = ("select_seconds", "train_seconds", "saved_seconds")
-"""The figures that differ between two equal runs."""
+"""The figures that differ between equal runs."""
 
 
 def open_row(epoch: int, n: int, kept: int, histogram: LossHistogram, choice: Choice) -> Row:

@@ -131,4 +131,4 @@ def sample_indices(indices: ArrayLike | Tensor, count: int | None, n: int) -> In
     return array.astype(np.int64, copy=False)
 
 
-_EXACT = "large indices are not exact as floats; keep the dtype that the loader returned"
+_EXACT = "large ones are not exact as floats; keep the dtype that the loader returned"

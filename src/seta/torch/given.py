@@ -122,10 +122,9 @@ class Given:
                 f"with_indices=True and {_NAMED}"
             )
         raise RuntimeError(
-            f"{call} needs exactly one unanswered batch, and there are {len(self._waiting)}: call "
-            "skip() for a batch that is left out, before the next one is taken. If batches are "
-            "taken ahead of the training step, construct the loader with with_indices=True and "
-            f"{_NAMED}"
+            f"{call} needs exactly one unanswered batch, and there are {len(self._waiting)}: to "
+            "leave one out, call skip() before the next one is taken. If batches are taken ahead "
+            f"of the training step, construct the loader with with_indices=True and {_NAMED}"
         )
 
 

@@ -39,15 +39,17 @@ class ProgressSchedule:
 
     Examples:
         >>> import torch
-        >>> from torch.optim.lr_scheduler import LinearLR
+        >>> from seta import PrunedDataLoader
         >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-        >>> schedule = LinearLR(optimizer, 1.0, 0.0, total_iters=100)
-        >>> class Halfway:
-        ...     progress = 0.5
-        >>> driver = ProgressSchedule(schedule, steps=100, loader=Halfway())
-        >>> driver.step()
-        >>> [round(rate, 6) for rate in driver.get_last_lr()]
-        [0.5]
+        >>> linear = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=100)
+        >>> loader = PrunedDataLoader(range(8), "Random", epochs=2, batch_size=2)
+        >>> schedule = ProgressSchedule(linear, steps=100, loader=loader)
+        >>> for batch in loader:                          # the first of two epochs
+        ...     loss = loader.update(batch.float())
+        ...     optimizer.step()
+        ...     schedule.step()
+        >>> round(schedule.get_last_lr()[0], 6)
+        0.5
     """
 
     def __init__(self, schedule: LRScheduler, *, steps: int, loader: Progress) -> None:
