@@ -18,11 +18,11 @@ ROOT = Path(__file__).resolve().parent.parent
 LINK = re.compile(r"(\]\()([^)#\s]+)((?:#[^)]*)?\))")
 REFERENCE = {
     "loaders": (
-        "Loaders and losses, in PyTorch",
+        "PyTorch loaders and losses",
         "seta: PrunedDataLoader ProgressSchedule per_sample token_losses token_counts",
     ),
     "engine": (
-        "The engine",
+        "Engine",
         "seta: Pruner SampleTable Selection batches save load",
         "seta.engine: rows",
         "seta.engine.trace: Trajectories",
@@ -36,41 +36,50 @@ REFERENCE = {
         "seta.policies: get",
     ),
     "own-methods": (
-        "For methods of your own",
+        "Custom methods",
         "seta: Policy KeepCurve LossHistogram Binning",
         "seta.engine: DifficultyGroups difficulty_groups",
     ),
     "compare": ("Comparisons", "seta: compare Comparison"),
-    "page": ("The page of a run", "seta.report: page"),
+    "page": ("Run page", "seta.report: page"),
     "rl": (
         "Reinforcement learning",
         "seta.rl: ZeroSignal SuccessRate group_signal record_rewards is_flat rate_of",
     ),
-    "published": ("The published package's interface", "seta: prune Log"),
+    "published": ("Published interface", "seta: prune Log"),
     "building-blocks": (
-        "For loaders of your own",
+        "Custom loaders",
         "seta.torch: Loop PrunedSampler IndexedDataset IndexedRows IndexedCollate LossBuffer "
         "indices_of ranks_of weighted_mean",
     ),
     "accelerate": ("Accelerate", "seta.integrations.accelerate: PrunedAccelerateLoader"),
     "transformers": (
-        "transformers and TRL",
+        "Transformers and TRL",
         "seta.integrations.transformers: PrunedTrainer PrunedTrainerMixin PruningArguments",
         "seta.integrations.trl: PrunedSFTTrainer PrunedSFTMixin PrunedGRPOTrainer PrunedGRPOMixin "
         "RolloutArguments",
     ),
     "lightning": ("Lightning", "seta.integrations.lightning: PruningCallback PrunedBatches"),
     "ray": ("Ray Train", "seta.integrations.ray: PrunedRayLoader"),
-    "datasets": ("datasets", "seta.integrations.datasets: losses_by_id"),
+    "datasets": ("Datasets", "seta.integrations.datasets: losses_by_id"),
     "streams": ("Streams", "seta.integrations.streams: PrunedStream KeepSet"),
     "jax": ("JAX", "seta.integrations.jax: ProcessRanks ranks_of local_rows"),
 }
 """The pages of the reference: title, and public names by module."""
 
+_TRAINER = "    options: {members: [pruner, update, skip]}\n"
 OPTIONS = {
     "seta.engine.rows": "    options: {heading: Rows of Pruner.history, members: false}\n",
+    "seta.integrations.transformers.PrunedTrainer": _TRAINER,
+    "seta.integrations.transformers.PrunedTrainerMixin": _TRAINER,
+    "seta.integrations.trl.PrunedSFTTrainer": _TRAINER,
+    "seta.integrations.trl.PrunedSFTMixin": _TRAINER,
+    "seta.integrations.trl.PrunedGRPOTrainer": _TRAINER,
+    "seta.integrations.trl.PrunedGRPOMixin": _TRAINER,
+    "seta.integrations.lightning.PruningCallback": "    options: {members: [of, loader, update, "
+    "weights, skip, pruner, total_steps, progress, schedule]}\n",
 }
-"""Options of mkdocstrings for single entries."""
+"""Options of mkdocstrings for single entries: which members a user of the class calls."""
 
 ALWAYS = ("CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md", "examples/tasks/README.md")
 """Files that have a page in any case, in the order of the last tab."""

@@ -31,7 +31,7 @@ class EpsilonGreedy:
     Memory: 4 bytes per sample.
 
     Args:
-        prune_ratio: r in [0, 1).
+        prune_ratio: r, the share of samples to prune, in [0, 1).
         epsilon: e in [0, 1], the share of the kept samples that is drawn at random.
         momentum: a in (0, 1], the weight of the newest loss.
         every: Number of epochs between two selections, >= 1; None: epochs // 20, at least 1.

@@ -27,7 +27,7 @@ class InfoBatch:
     reach. With small batches, weights of 1 / (1 - r) make single steps larger.
 
     Args:
-        prune_ratio: r in [0, 1).
+        prune_ratio: r, the share to prune of the samples below the mean loss, in [0, 1).
         delta: Share of the epochs that prune, in [0, 1]; the rest train on all samples.
     """
 

@@ -57,7 +57,7 @@ class Learnable:
     Memory: 8 bytes per sample. Losses are clipped to [1e-12, 1e12].
 
     Args:
-        prune_ratio: r in [0, 1); under a budget, 1 - budget.
+        prune_ratio: r, the share to prune, in [0, 1); under a budget, 1 - budget.
     """
 
     prune_ratio: float = 0.3

@@ -16,7 +16,7 @@ class Random:
     Called "dynamic random" in the literature.
 
     Args:
-        prune_ratio: r in [0, 1).
+        prune_ratio: r, the probability of pruning a sample, in [0, 1).
     """
 
     prune_ratio: float = 0.3

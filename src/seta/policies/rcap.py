@@ -33,7 +33,7 @@ class RCAP:
     Needs `strata=`, the class of each sample (1 byte per sample for up to 256 classes).
 
     Args:
-        prune_ratio: r in [0, 1).
+        prune_ratio: r, the share of samples to prune, in [0, 1).
         temperature: b > 0; smaller values prefer hard samples more.
     """
 

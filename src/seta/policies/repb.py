@@ -30,7 +30,7 @@ class RePB:
     processes, a batch is one process's batch.
 
     Args:
-        prune_ratio: r in [0, 1).
+        prune_ratio: r, the share to prune of the samples below the mean, in [0, 1).
     """
 
     prune_ratio: float = 0.5

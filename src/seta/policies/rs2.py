@@ -29,7 +29,7 @@ class RS2:
     Under a budget, give r = 1 - budget: the method does not see the budget.
 
     Args:
-        prune_ratio: r in [0, 1).
+        prune_ratio: r, the share of samples to prune per epoch, in [0, 1).
     """
 
     prune_ratio: float = 0.3

@@ -34,7 +34,7 @@ class SeTa:
     85 to 90 % of the samples, so that nearly full epochs and very short ones alternate.
 
     Args:
-        prune_ratio: r in [0, 1).
+        prune_ratio: r, the share to prune of the samples in the window, in [0, 1).
         groups: k >= 1, the number of groups.
         window: Share of the groups that an epoch trains on, in (0, 1].
         delta: Share of the epochs that use the window, in [0, 1]; the rest anneal.

@@ -16,7 +16,7 @@ class Static:
     (The published SeTa package keeps the first int((1 - r) N) rows instead; so does `seta.prune`.)
 
     Args:
-        prune_ratio: r in [0, 1).
+        prune_ratio: r, the share of samples to prune, in [0, 1).
     """
 
     prune_ratio: float = 0.3

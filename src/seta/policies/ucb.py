@@ -30,7 +30,7 @@ class UCB:
     Memory: 8 bytes per sample.
 
     Args:
-        prune_ratio: r in [0, 1).
+        prune_ratio: r, the share of samples to prune, in [0, 1).
         confidence: c >= 0, the weight of the variance.
         momentum: a in (0, 1], the weight of the newest loss.
         every: Number of epochs between two selections, >= 1; None: epochs // 20, at least 1.

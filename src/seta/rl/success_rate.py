@@ -44,7 +44,7 @@ class SuccessRate:
     Memory: 8 bytes per prompt.
 
     Args:
-        prune_ratio: r in [0, 1); under a budget, 1 - budget.
+        prune_ratio: r, the share to prune, in [0, 1); under a budget, 1 - budget.
         rollouts: k, the number of rollouts per prompt, >= 1.
         memory: f in [0, 1], the weight of earlier groups; 1: nothing is forgotten.
     """

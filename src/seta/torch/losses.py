@@ -75,8 +75,9 @@ def token_losses(
         ValueError: The shapes do not match.
 
     Examples:
-        >>> logits, labels = torch.zeros(2, 3, 4), torch.tensor([[1, 2, -100], [0, 3, 1]])
-        >>> token_losses(logits, labels)                  # log(4) for each token that counts
+        >>> logits = torch.zeros(2, 3, 4)                 # log(4) for each token
+        >>> labels = torch.tensor([[1, 2, -100], [0, 3, 1]])
+        >>> token_losses(logits, labels)
         tensor([1.3863, 1.3863])
         >>> token_counts(labels)
         tensor([2, 3])

@@ -1,14 +1,14 @@
-"""TRL's `SFTTrainer`: fine-tune each epoch on the sequences that a policy keeps.
+"""TRL's `SFTTrainer`: fine-tunes, in each epoch, on the sequences that a policy keeps.
 
     trainer = PrunedSFTTrainer(
         model, args=SFTConfig(...), train_dataset=dataset, pruning=PruningArguments(budget=0.6)
     )
     trainer.train()
 
-All that `seta.integrations.transformers` does. TRL's model returns the log-probabilities of the
-labels in place of logits, so that the losses of the sequences are sums of what is there: nothing is
-computed twice. Padding-free batches, one row of many sequences, are told apart by their lengths.
-With packing a sample is a packed row, as TRL makes them before training.
+It works like `seta.integrations.transformers`. TRL's model returns the log-probabilities of the
+labels in place of logits, so that the losses of the sequences are sums of them, and nothing is
+computed twice. Padding-free batches (one row of many sequences) are split by the lengths of the
+sequences. With packing, a sample is a packed row, as TRL makes them before training.
 """
 
 from __future__ import annotations
@@ -27,12 +27,18 @@ __all__ = ["PrunedSFTMixin", "PrunedSFTTrainer", "PruningArguments"]
 
 
 class PrunedSFTMixin(PrunedTrainerMixin):
-    """Makes an `SFTTrainer` prune: `class Mine(PrunedSFTMixin, SFTTrainer)`.
+    """Adds pruning to an SFT trainer of your own: `class Mine(PrunedSFTMixin, SFTTrainer)`.
+
+    See `PrunedTrainerMixin`, which has the methods `update` and `skip`, for a `compute_loss` of
+    your own, and `pruner`.
 
     Args:
-        *args: As the trainer's.
+        *args: Arguments of the trainer.
         pruning: How to prune.
-        **kwargs: As the trainer's.
+        **kwargs: Keyword arguments of the trainer.
+
+    Raises:
+        TypeError, ValueError: A setting is not possible with pruning; the message names it.
     """
 
     def _sample_terms(
@@ -52,10 +58,16 @@ class PrunedSFTMixin(PrunedTrainerMixin):
 
 
 class PrunedSFTTrainer(PrunedSFTMixin, SFTTrainer):
-    """`trl.SFTTrainer` that trains each epoch on the samples that a policy keeps.
+    """A `trl.SFTTrainer` that trains, in each epoch, on the samples that a policy keeps.
+
+    Use it like `SFTTrainer`; `pruner` has the history and the losses. For a trainer of your own,
+    see `PrunedSFTMixin`.
 
     Args:
-        *args: As `SFTTrainer`'s.
+        *args: Arguments of `SFTTrainer`.
         pruning: How to prune.
-        **kwargs: As `SFTTrainer`'s.
+        **kwargs: Keyword arguments of `SFTTrainer`.
+
+    Raises:
+        TypeError, ValueError: A setting is not possible with pruning; the message names it.
     """
