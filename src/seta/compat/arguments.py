@@ -120,8 +120,8 @@ def _method(args: Any) -> str:
         return "none"
     if method not in _METHODS:
         raise ValueError(
-            f"args.prune_type must be one of {', '.join(_METHODS)}, got {method!r} (random pruning "
-            "drawn anew each epoch is SeTa with num_group=1, window_scale=1)"
+            f"args.prune_type must be one of {', '.join(_METHODS)}, got {method!r}: for random "
+            "pruning in each epoch, give SeTa with num_group=1 and window_scale=1"
         )
     return str(method)
 

@@ -30,7 +30,7 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class Epoch:
-    """One epoch: its plan, how much of it was given out, and the losses that came back, in order.
+    """One epoch: its indices, how many were given out, and the recorded losses, in order.
 
     Args:
         number: 0 .. epochs - 1.
@@ -62,7 +62,7 @@ class Epoch:
         return not self.discarded and not self.answered and self.given < len(self.plan)
 
     def answer(self, losses: torch.Tensor) -> NDArray[Any]:
-        """Takes the losses (B,) of the next batch; returns its samples."""
+        """Records the losses (B,) of the next batch, and returns its samples."""
         start, stop = self.answered, self.answered + len(losses)
         wrong = self._misfit(len(losses))
         if wrong:
@@ -223,7 +223,7 @@ class Run:
             self.close()
 
     def answer(self, losses: torch.Tensor) -> NDArray[np.float32] | None:
-        """Takes the losses (B,) of the next batch; returns its weights, float32 (B,) or None."""
+        """Records the losses (B,) of the next batch; returns its weights, float32 (B,) or None."""
         epoch = self.epoch
         if epoch is None or not epoch.given:
             raise RuntimeError(

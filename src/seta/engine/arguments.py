@@ -24,12 +24,12 @@ _SHORTEST = 16  # of the lengths of epochs
 
 
 def policy(policy: Policy | str, share: float | None = None) -> Policy:
-    """Returns the policy, looked up where it is a name.
+    """Returns the policy, looked up if it is a name.
 
     Args:
         policy: The policy, or its name.
-        share: Of full training's sample visits, in (0, 1], for which one that is named is made;
-            None: as it is by default.
+        share: Share of full training's sample visits, in (0, 1], for which a named policy is made;
+            None: with its defaults.
     """
     if isinstance(policy, str):
         return get(policy, budget=share)
@@ -169,7 +169,7 @@ def lengths(
 
 
 def share(n: int, budget: Budget | None, lengths: list[int] | None) -> float | None:
-    """Returns the share of full training's visits that a budget pays for; None without one."""
+    """Returns the share of full training's visits that a budget allows; None without one."""
     if budget is None or lengths is None:
         return None
     if callable(budget) or is_listed(budget):

@@ -60,8 +60,8 @@ def _walk(
         for start in range(0, len(samples), batch_size):
             if pruner.epoch != epoch:
                 raise RuntimeError(
-                    f"these are the batches of epoch {epoch}, which has ended: call batches() anew "
-                    "for each epoch, and end_epoch() after the loop over them"
+                    f"these are the batches of epoch {epoch}, which has ended: call batches() "
+                    "again for each epoch, and end_epoch() after the loop over them"
                 )
             indices = samples[start : start + batch_size].astype(np.int64)
             weights = pruner.weights_of(indices)

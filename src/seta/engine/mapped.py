@@ -1,4 +1,4 @@
-"""Copying out of mapped files, without their pages staying in memory.
+"""Copies arrays from memory-mapped files without keeping their pages in memory.
 
 Pages of a file that were read through a map count as the process's memory until something else
 needs the room, so that a state taken up from a file would seem to take its size twice.

@@ -1,4 +1,4 @@
-"""What counts as a number: of Python, of numpy, or an array or tensor of one; nothing else.
+"""Checks of numbers: those of Python and numpy, and arrays or tensors of one element.
 
 `True` is none, and neither is "0.5": each is a slip that arithmetic would let pass.
 """

@@ -58,9 +58,9 @@ class Pruner:
 
     Args:
         n: Number of samples, >= 1.
-        policy: The method: an object such as `seta.SeTa()`, any function
-            `(histogram, epoch, epochs) -> KeepCurve`, or the name of a registered method, which is
-            used with its defaults.
+        policy: The method: an object such as `seta.SeTa()`, a name such as "SeTa" (with default
+            arguments, or under a budget with those for it), or a function
+            `(histogram, epoch, epochs) -> KeepCurve`.
         epochs: Length of the run in epochs, >= 1. None: `steps` gives the length.
         seed: Seed of all random choices, an integer >= 0.
         budget: Share of full training's sample visits that the run may use, in (0, 1]: one number,

@@ -1,12 +1,12 @@
-"""How samples make batches, and batches optimizer steps: the arithmetic of a run's lengths.
+"""The lengths of a run in samples, batches and optimizer steps.
 
-An epoch is a whole number of global batches (one batch on each rank). A last batch of 8 samples
-would take as large a step as one of 128, and epochs of a pruned run end anywhere. Only an epoch
-that keeps every sample may have a remainder, as it has in torch's own loader.
+An epoch is a whole number of global batches (one batch on each rank), since a last batch of 8
+samples would take as large a step as one of 128. Only an epoch that keeps all samples may have a
+remainder, as in torch's own loader.
 
-A budget is the share of full training's sample visits that the run may pay. Cumulative rounding
-makes the length of every epoch known before the first, and the total right to within one global
-batch.
+A budget is the share of full training's sample visits that the run may use. With cumulative
+rounding, the length of every epoch is known before the first, and the total is right to within one
+global batch.
 """
 
 from __future__ import annotations
@@ -46,26 +46,25 @@ class Steps:
 
     @property
     def global_batch(self) -> int:
-        """Samples of one batch on each rank."""
+        """Number of samples in a global batch: one batch on each rank."""
         return self.batch_size * self.ranks
 
     @property
     def most(self) -> int:
-        """Samples of an epoch that keeps all."""
+        """Number of samples in an epoch that keeps all samples."""
         return self.n - self.n % self.global_batch if self.drop_last else self.n
 
     def cut(self, samples: float | Fraction) -> int:
-        """Returns the longest epoch of at most so many samples; 0: not one batch."""
+        """Returns the length of the longest epoch of at most `samples`; 0: less than a batch."""
         if samples >= self.most:
             return self.most
         return int(samples // self.global_batch) * self.global_batch
 
     def nearest(self, samples: float) -> int:
-        """Returns the epoch whose length is nearest, of at least one batch.
+        """Returns the possible length of an epoch, >= 1 batch, that is nearest to `samples`.
 
-        Half a batch is settled for good, to the even number of batches: what lies within a
-        millionth of it is it, so that policies may compute with the exponential functions of
-        different CPUs.
+        Half a batch is rounded to the even number of batches. Values within a millionth of half a
+        batch count as half a batch, so that small differences between CPUs have no effect.
 
         Examples:
             >>> steps = Steps(1000, batch_size=128)
@@ -79,35 +78,37 @@ class Steps:
         return min(max(1, batches), self.n // self.global_batch) * self.global_batch
 
     def whole(self, share: int, kept: int) -> int:
-        """Returns what of a rank's share makes whole batches; all of it in an epoch that keeps all.
+        """Returns the part of a rank's share that is whole batches, in samples.
+
+        In an epoch that keeps all samples, it is the whole share (unless `drop_last`).
 
         Args:
-            share: Samples of it.
-            kept: Samples of the epoch, of all ranks.
+            share: Number of samples in the share.
+            kept: Number of samples in the epoch, over all ranks.
         """
         if kept == self.n and not self.drop_last:
             return share
         return share - share % self.batch_size
 
     def batches(self, samples: int) -> int:
-        """Returns the batches of each rank in an epoch of so many samples, of all ranks."""
+        """Returns the number of batches per rank in an epoch of `samples` over all ranks."""
         return -(-(samples // self.ranks) // self.batch_size)
 
     def updates(self, samples: int) -> int:
-        """Returns the optimizer steps of an epoch of so many samples."""
+        """Returns the number of optimizer steps in an epoch of `samples` over all ranks."""
         return -(-self.batches(samples) // self.accumulation)
 
     def lengths(self, budget: Budget, epochs: int) -> list[int]:
-        """Returns the samples of each epoch under a budget.
+        """Returns the number of samples in each epoch under a budget.
 
         Args:
-            budget: Share of full training's visits, in (0, 1]: one for all epochs, one for each, or
+            budget: Share of full training's sample visits, in (0, 1]: one number, one per epoch, or
                 a function of the epoch.
-            epochs: Length of the run.
+            epochs: Length of the run in epochs.
 
         Raises:
-            ValueError: A share is outside (0, 1], there is not one for each epoch, or an epoch
-                would be left without a batch.
+            ValueError: A share is outside (0, 1], there is not one per epoch, or an epoch would
+                have no batch.
 
         Examples:
             >>> Steps(10).lengths(0.25, 4)
@@ -140,17 +141,17 @@ class Steps:
             yield length
 
     def run_of(self, batches: int, budget: Budget, first: int = 0) -> list[int]:
-        """Returns the samples of each epoch of a run of so many batches on each rank.
+        """Returns the number of samples in each epoch of a run with a given number of batches.
 
-        The last epoch is cut short where the batches end.
+        The last epoch is cut short.
 
         Args:
-            batches: >= 1.
-            budget: As for `lengths`; where it is one share for each epoch, for enough epochs.
-            first: The epoch that it begins with.
+            batches: Number of batches per rank, >= 1.
+            budget: As for `lengths`; a list must have a share for enough epochs.
+            first: Number of the first epoch.
 
         Raises:
-            ValueError: As `lengths`; or the epochs that `budget` has shares for are too short.
+            ValueError: As for `lengths`; or `budget` has shares for too few epochs.
 
         Examples:
             >>> Steps(10, batch_size=2).run_of(8, 0.6)
@@ -171,7 +172,7 @@ class Steps:
 
 
 def is_listed(budget: Any) -> TypeGuard[Sequence[float]]:
-    """Returns whether a budget has one share for each epoch, instead of a rule for all."""
+    """Returns whether a budget is a list with one share per epoch."""
     if isinstance(budget, (str, bytes, Mapping)) or callable(budget):
         return False
     sized = hasattr(budget, "__len__") and hasattr(budget, "__getitem__")
@@ -179,11 +180,11 @@ def is_listed(budget: Any) -> TypeGuard[Sequence[float]]:
 
 
 def shares_of(budget: Budget) -> Iterator[Fraction]:
-    """Yields the share of each epoch; without end, where the budget is not a list.
+    """Yields the share of each epoch; endless if the budget is not a list.
 
     Raises:
-        TypeError: One is no number.
-        ValueError: One is outside (0, 1].
+        TypeError: A share is not a number.
+        ValueError: A share is outside (0, 1].
     """
     values: Iterable[Any]
     if callable(budget):

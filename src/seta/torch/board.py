@@ -178,7 +178,7 @@ class Board:
         return (
             f"{what}: rank{'' if len(ranks) == 1 else 's'} {listed} did not come within the "
             f"group's timeout of {seconds:g} s, and the others wait: it failed, hangs, or got "
-            "another number of batches; or it does not make this call, which all have to make "
+            "another number of batches; or it does not make this call, which all ranks must make "
             "(end_epoch after a break, state_dict in mid-epoch, a loader made)"
         )
 

@@ -93,8 +93,9 @@ class PrunedDataLoader(Loop, DataLoader[Any]):
     Args:
         dataset: Map-style dataset of N samples, with `len(dataset)` and `dataset[i]` (or
             `__getitems__`).
-        policy: The method: an object such as `seta.SeTa()`, its name, which stands for its
-            defaults, or a function `(histogram, epoch, epochs) -> KeepCurve`.
+        policy: The method: an object such as `seta.SeTa()`, a name such as "SeTa" (with default
+            arguments, or under a budget with those for it), or a function
+            `(histogram, epoch, epochs) -> KeepCurve`.
         epochs: Length of the run in epochs, >= 1. None: `steps` gives the length.
         seed: Seed of the selections and of the workers' random states (unless `generator` is
             given).

@@ -1,4 +1,4 @@
-"""A histogram of losses in bars that a person can tell apart, and what of each is trained on."""
+"""A loss histogram with few bars, for plots, and the part of each bar that is trained."""
 
 from __future__ import annotations
 

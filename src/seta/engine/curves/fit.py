@@ -1,4 +1,4 @@
-"""How a keep curve is fitted to the number of samples that an epoch has (`steps` says how many)."""
+"""Fits a keep curve to the number of samples of an epoch (see `steps`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arithmetic with one answer: the same bits on every CPU, for whatever decides.
+"""Arithmetic with bitwise equal results on every CPU, for all decisions.
 
 Ranks do not tell each other what they choose; each computes it. A dot product of BLAS, a sum by
 vector instructions or an exponential function of the system's library may differ by its last bit

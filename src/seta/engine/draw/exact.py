@@ -1,4 +1,4 @@
-"""The exact draw: as many samples as the budget says, no more and no fewer.
+"""The exact draw: selects exactly as many samples as the budget allows.
 
 Takes the place of `draw.draw_mask` where an epoch has a known length; costs about as much.
 """

@@ -51,7 +51,7 @@ def read(file: FileIO, name: str) -> tuple[int, bytes]:
     if version != FORMAT:
         raise ValueError(
             f"{name} is a state of format {version}, this seta reads format {FORMAT}: "
-            + ("upgrade seta" if version > FORMAT else "save it anew")
+            + ("upgrade seta" if version > FORMAT else "save it again")
         )
     if length < start + size:
         raise ValueError(_incomplete(name, length, start + size))

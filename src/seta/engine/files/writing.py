@@ -1,4 +1,4 @@
-"""Replacing a file whole or not at all.
+"""Replaces a file atomically.
 
 The new content is written to a scratch file beside the destination and renamed over it, so that a
 crash, a full disk or an interrupt leaves the earlier file as it was. A kill may leave the scratch

@@ -1,4 +1,4 @@
-"""A policy as a string that is the same in every process: it tells methods and settings apart.
+"""Describes a policy by a string that identifies its method and settings in every process.
 
 What `repr` says of a function holds its address, which is another in each process. So functions are
 named by module and qualified name, arrays by a digest, and what has no description of its own by

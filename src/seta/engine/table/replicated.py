@@ -60,7 +60,7 @@ class ReplicatedTable:
         self._resumed = False  # in the open epoch, of which others may have had more to train
 
     def rescore(self, before: int, epoch: int) -> None:
-        """Takes the scores anew, where there are some and it is time to."""
+        """Updates the scores, if there are some and they are due."""
         self.columns.rescore(before, epoch)
 
     def histogram(self) -> LossHistogram:

@@ -1,4 +1,4 @@
-"""A sharded table's part of a state that other processes saved, whatever their number."""
+"""Loads a process's part of a sharded table from a state saved by any number of processes."""
 
 from __future__ import annotations
 

@@ -175,7 +175,7 @@ class ShardedTable:
         return self._partition.index_of(np.arange(self._slots.start, self._slots.stop))
 
     def rescore(self, before: int, epoch: int) -> None:
-        """Does nothing: scores are taken anew at the exchange, before they are counted."""
+        """Does nothing: scores are updated in the exchange, before they are counted."""
 
     def histogram(self) -> LossHistogram:
         """Returns the histogram of all samples, of the last exchange."""
@@ -408,7 +408,7 @@ class ShardedTable:
         return LossHistogram(binning, counts, self._partition.n - int(counts.sum()))
 
     def reopened(self, states: Sequence[State]) -> Reopened:
-        """Returns its part of the open epoch; dealt out anew if the processes are others."""
+        """Returns this process's part of the open epoch; redistributed if the processes changed."""
         head = states[0]
         ranges = [list(state["table"]["shards"]) for state in states]
         if ranges == [[shards.start, shards.stop] for shards in self._owned]:

@@ -133,7 +133,7 @@ class Table(Protocol):
         """Returns what takes losses; what counts only once it is exchanged is not in it."""
 
     def exchange(self, epoch: int, digests: Sequence[int]) -> Exchanged:
-        """Closes an epoch: every process learns what it needs of the others' losses.
+        """Closes an epoch: the processes exchange their losses, or a summary of them.
 
         Args:
             epoch: The epoch.
@@ -155,7 +155,7 @@ class Table(Protocol):
     def load_state_dict(
         self, states: Sequence[State], reopened: Reopened | None = None
     ) -> tuple[int, int]:
-        """Goes on from the states of all processes of a run, which may be other than now.
+        """Resumes from the states of all processes of a run, whose number may have changed.
 
         Args:
             states: Checked, and in the order of their parts.

@@ -16,7 +16,7 @@ from seta.torch.sampler import PrunedSampler
 
 
 class Order(PrunedSampler):
-    """The plan of the open epoch, all of it, in every process, from where a run was resumed.
+    """Sampler of the whole selection in every process, or after a resume of the rest of it.
 
     What does not fill the last batch is filled up with samples from the plan's beginning, but where
     one process keeps all samples: its last batch is short, as torch's is. Accelerate would fill up
@@ -50,7 +50,7 @@ class Rows(IndexedDataset):
 
 
 class TensorCollate(IndexedCollate):
-    """A collate function that hands on the indices as a tensor, int64 (B,)."""
+    """A collate function that returns the indices as a tensor, int64 (B,)."""
 
     def __call__(self, fetched: Any) -> tuple[Any, Any]:
         """Returns the indices of some `IndexedRows`, and the user's batch."""

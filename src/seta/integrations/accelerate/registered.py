@@ -18,7 +18,7 @@ from seta.torch.loop import Loop
 
 
 class Registered:
-    """A loader as `accelerator.save_state` and `load_state` see it, which does not keep it alive.
+    """A weak reference to a loader, for `accelerator.save_state` and `load_state`.
 
     Args:
         accelerator: Registers it, for as long as the loader is there.

@@ -44,8 +44,9 @@ class PruningCallback(Callback):
     dataset) and `seta/saved`. Its state is part of every checkpoint.
 
     Args:
-        policy: The method: an object such as `seta.SeTa()`, its name, which stands for its
-            defaults, or a function `(histogram, epoch, epochs) -> KeepCurve`.
+        policy: The method: an object such as `seta.SeTa()`, a name such as "SeTa" (with default
+            arguments, or under a budget with those for it), or a function
+            `(histogram, epoch, epochs) -> KeepCurve`.
         budget: Share of full training's sample visits that the run may use, in (0, 1]: one number,
             one per epoch, or a function of the epoch. It fixes the length of every epoch in
             advance, so that `total_steps` is exact. None: the policy decides, and lengths vary.

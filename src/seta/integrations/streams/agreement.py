@@ -21,7 +21,7 @@ from seta.integrations.streams.keep import KeepSet
 
 
 def check_ranks(ranks: Ranks, settings: Mapping[str, object]) -> None:
-    """Refuses ranks that were given something else each; all of them call this.
+    """Refuses ranks with different arguments; all ranks must call this.
 
     Raises:
         ValueError: Names it.
@@ -39,7 +39,7 @@ def check_ranks(ranks: Ranks, settings: Mapping[str, object]) -> None:
 
 
 def check_ids(saved: Field, keep: KeepSet, changed: Iterable[str]) -> set[str]:
-    """Refuses a state whose losses are those of other samples.
+    """Refuses a state whose losses belong to other samples.
 
     Args:
         saved: The number of ids and their digest, of the state.
@@ -64,7 +64,7 @@ def check_ids(saved: Field, keep: KeepSet, changed: Iterable[str]) -> set[str]:
 
 
 def check_trained(states: Sequence[Field]) -> NDArray[np.uint8] | None:
-    """Refuses what a stream's states hold beside the pruner's where it is not true.
+    """Checks what the states of a stream have besides those of the pruner.
 
     Returns:
         The samples of the open epoch that are done, a bit for each; None where none has begun.

@@ -33,7 +33,7 @@ Kind = Literal["plan", "fill", "repeat"]
 
 
 class Ledger:
-    """The account of one stream.
+    """Counts the samples of one stream.
 
     Args:
         keep: What the workers ask.

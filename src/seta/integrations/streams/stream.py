@@ -84,8 +84,9 @@ class PrunedStream(Loop):
         source: Rows that are mappings with an id: a Hugging Face `IterableDataset`, a webdataset
             pipeline, any iterable that can be iterated again; or a function that returns one, such
             as `iter_rows` of Ray Data. Its `set_epoch`, if any, is called before each pass.
-        policy: The method: an object such as `seta.SeTa()`, its name, which stands for its
-            defaults, or a function `(histogram, epoch, epochs) -> KeepCurve`.
+        policy: The method: an object such as `seta.SeTa()`, a name such as "SeTa" (with default
+            arguments, or under a budget with those for it), or a function
+            `(histogram, epoch, epochs) -> KeepCurve`.
         keep: The `KeepSet` that the source is filtered by, with the ids of the samples.
         epochs: Length of the run in epochs, >= 1. None: `steps` gives the length.
         seed: Seed of the selections and of the workers' random states (unless `generator` is

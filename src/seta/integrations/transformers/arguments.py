@@ -22,8 +22,9 @@ class PruningArguments:
     """Arguments of pruning for a `Trainer`, in addition to its `TrainingArguments`.
 
     Attributes:
-        policy: The method: an object such as `seta.SeTa()`, its name, which stands for its
-            defaults, or a function `(histogram, epoch, epochs) -> KeepCurve`.
+        policy: The method: an object such as `seta.SeTa()`, a name such as "SeTa" (with default
+            arguments, or under a budget with those for it), or a function
+            `(histogram, epoch, epochs) -> KeepCurve`.
         budget: Share of full training's sample visits that the run may use, in (0, 1]: one number,
             one per epoch, or a function of the epoch. The number of steps is then known in advance,
             and learning-rate schedules end correctly. None: the policy decides, and lengths vary.

@@ -1,4 +1,4 @@
-"""Whether the losses of the samples make up the loss that is trained, and how labels are read.
+"""Checks that per-sample losses add up to the trained loss, and finds how labels are shifted.
 
 A batch's loss is compared with the sum of its samples' terms. One batch proves little: where all
 losses are alike, as before training has begun, every weighted mean of them is the same. So the

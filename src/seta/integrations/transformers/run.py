@@ -1,4 +1,4 @@
-"""One call of `Trainer.train`: its pruner, and where its epochs lie among the optimizer's steps.
+"""One call of `Trainer.train`: its pruner, and the optimizer steps of its epochs.
 
 The last step of an accumulation group is as large with one batch as with all, so the batch that
 epochs are counted in is the samples of an optimizer step: the batches of the pruner's `sizes`
@@ -100,7 +100,7 @@ class Run:
         return epoch is not None and step - self.start >= self.steps(epoch)
 
     def end_epoch(self, step: int) -> Row:
-        """Ends the open epoch, after so many steps: the one exchange between processes."""
+        """Ends the open epoch after a number of steps; the processes exchange losses here."""
         row = self.pruner.end_epoch()
         self.start, self.answered, self.missed = step, False, 0
         return row
@@ -125,7 +125,7 @@ class Run:
         return stretched
 
     def state_dict(self, step: int) -> dict[str, Any]:
-        """Returns all there is to go on from here. In mid-epoch all processes call it."""
+        """Returns the state to resume from; within an epoch all processes must call it."""
         return {
             "format": name_of("trainer"),
             "pruner": self.pruner.state_dict(begun=True, copy=False),
@@ -136,7 +136,7 @@ class Run:
     def load_state_dict(
         self, saved: Mapping[str, Any], step: int, changed: Iterable[str]
     ) -> tuple[int, int]:
-        """Goes on from a saved state.
+        """Resumes from a saved state.
 
         Returns:
             The epoch to go on in, and the batches of it that are trained.
@@ -150,9 +150,9 @@ class Run:
             if found != value:
                 raise ValueError(
                     f"the checkpoint was saved with {name} = {found}, this run has {value}: "
-                    "positions and learning rates count steps. Resume with the same processes x "
-                    "per_device_train_batch_size x gradient_accumulation_steps, and "
-                    "dataloader_drop_last"
+                    "positions and learning rates count steps. Resume with the same product of "
+                    "processes, per_device_train_batch_size and gradient_accumulation_steps, and "
+                    "the same dataloader_drop_last"
                 )
         done = state["done"].integer(0, step)
         self.pruner.load_state_dict(state["pruner"].value, changed=changed)

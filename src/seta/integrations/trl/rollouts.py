@@ -103,7 +103,7 @@ def _numbered(row: Any, index: int) -> dict[str, Any]:
 
 
 class RolloutSampler(Sampler[int]):
-    """Yields the prompts that are kept in the order of TRL's sampler, repeated as it repeats them.
+    """Yields the kept prompts in the order of TRL's sampler, with its repeats.
 
     The order is that of a stock run in the same epoch, less what is left out. An epoch that was
     begun before a resume has the same order again.
@@ -164,7 +164,7 @@ class RolloutSampler(Sampler[int]):
 
 @dataclass(frozen=True)
 class Generation:
-    """How TRL makes optimizer steps of prompts.
+    """The numbers of prompts and optimizer steps in TRL's generations.
 
     Attributes:
         prompts: That are generated for at once, over all processes.
