@@ -377,7 +377,7 @@ def test_losses_that_are_kept_from_the_callback(manual):
         def training_step(self, batch, batch_idx):
             return self.losses(batch).mean()
 
-    message = "did not pass on the losses of batch 0 of epoch 0: return pruning.update"
+    message = "did not hand over the losses of batch 0 of epoch 0: return pruning.update"
     with pytest.raises(RuntimeError, match=message):
         fit(net=Silent(manual=manual))
 

@@ -239,7 +239,7 @@ class PruningCallback(Callback):
         if answered:
             return
         raise RuntimeError(
-            f"training_step did not pass on the losses of batch {batch_idx} of epoch "
+            f"training_step did not hand over the losses of batch {batch_idx} of epoch "
             f"{trainer.current_epoch}: return pruning.update(losses), with one loss per sample; or "
             "call pruning.skip() for a batch that is left out"
         )
