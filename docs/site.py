@@ -46,7 +46,11 @@ REFERENCE = {
         "Reinforcement learning",
         "seta.rl: ZeroSignal SuccessRate group_signal record_rewards is_flat rate_of",
     ),
-    "published": ("Published interface", "seta: prune Log"),
+    "published": (
+        "Published interface",
+        "seta: prune Log",
+        "seta.compat: PublishedDataset",
+    ),
     "building-blocks": (
         "Custom loaders",
         "seta.torch: Loop PrunedSampler IndexedDataset IndexedRows IndexedCollate LossBuffer "
@@ -70,6 +74,8 @@ REFERENCE = {
 _TRAINER = "    options: {members: [pruner, update, skip]}\n"
 OPTIONS = {
     "seta.engine.rows": "    options: {heading: Rows of Pruner.history, members: false}\n",
+    "seta.integrations.transformers.PruningArguments": "    options: {members: false}\n",
+    "seta.integrations.trl.RolloutArguments": "    options: {members: false}\n",
     "seta.integrations.transformers.PrunedTrainer": _TRAINER,
     "seta.integrations.transformers.PrunedTrainerMixin": _TRAINER,
     "seta.integrations.trl.PrunedSFTTrainer": _TRAINER,

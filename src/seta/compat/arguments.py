@@ -34,8 +34,8 @@ def prune(dataset: Any, args: Any) -> PublishedDataset:
             epoch may end in a smaller batch).
 
     Returns:
-        The dataset, for `DataLoader(train_data, sampler=train_data.sampler, ...)`. Its methods:
-        `sampler`, `update(losses)`, `pruner`, `get_pruned_count()`, `get_saved_ratio()`.
+        The dataset, for `DataLoader(train_data, sampler=train_data.sampler, ...)`. It has
+        `sampler`, `update(losses)`, `pruner`, `get_pruned_count()` and `get_saved_ratio()`.
 
     Raises:
         AttributeError: `args` lacks an attribute without a default.

@@ -37,7 +37,7 @@ def batches(
         pruner: The pruner.
 
     Returns:
-        Iterator over pairs `(indices, weights)`: int64 (B,) and float32 (B,). The loss of the batch
+        Iterator over pairs `(indices, weights)`, int64 (B,) and float32 (B,). The loss of the batch
         is `(weights * losses).mean()`.
 
     Raises:

@@ -379,7 +379,7 @@ class Pruner:
         same on all ranks, except for the times.
 
         Returns:
-            The row: a dict of the epoch's figures.
+            The row, a dict of the epoch's figures; see `history`.
 
         Raises:
             RuntimeError: No epoch is open, the ranks do not agree, or a rank recorded no loss. In
@@ -536,7 +536,7 @@ class Pruner:
         """Plots the losses at the start of the latest epoch, and the keep curve over them.
 
         Returns:
-            A matplotlib figure: notebooks show it, `savefig(path)` writes it.
+            A matplotlib figure; notebooks show it, `savefig(path)` writes it.
 
         Raises:
             RuntimeError: No epoch with losses has begun since the pruner was made or loaded.

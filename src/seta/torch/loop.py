@@ -249,7 +249,7 @@ class Loop(ABC):
         With several processes, all must call it: they exchange their losses here.
 
         Returns:
-            The row of the epoch that ended last, now or earlier: a dict, see `Pruner.history`.
+            The row of the epoch that ended last, now or earlier; see `Pruner.history`.
 
         Raises:
             RuntimeError: No epoch has begun, or a rank did not call it within the timeout of the

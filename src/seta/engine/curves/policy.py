@@ -97,7 +97,7 @@ class KeepsScore(Protocol):
             losses: float32 (B,), finite.
 
         Returns:
-            The new columns: float32 (B,) each.
+            The new columns, float32 (B,) each.
         """
         ...
 

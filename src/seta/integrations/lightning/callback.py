@@ -147,7 +147,7 @@ class PruningCallback(Callback):
         """The pruner of the run, during and after `fit`, with `history`, `losses` and more.
 
         Raises:
-            RuntimeError: There is none yet.
+            RuntimeError: No `fit` has begun.
         """
         if self._loader is None:
             raise RuntimeError("there is no pruner before fit: read it in a hook, or after fit")

@@ -60,7 +60,7 @@ class PrunedEpochs(_Base):
         """The pruner of the current or last run, with `history`, `losses`, `table()` and more.
 
         Raises:
-            RuntimeError: There was none.
+            RuntimeError: No `train` has begun.
         """
         if self._seta_run is None:
             raise RuntimeError("there is no pruner before the first train(): call it first")
