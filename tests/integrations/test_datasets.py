@@ -172,7 +172,7 @@ LOSSES = np.zeros(N, np.float32)
         (
             lambda: losses_by_id(rows(), LOSSES, id_column="key"),
             ValueError,
-            "id_column must be one of the columns .'id', .* got 'key': where there is none",
+            "id_column must be one of the columns .'id', .* got 'key': if there is none",
         ),
         (
             lambda: losses_by_id(rows(), LOSSES, id_column="grid"),

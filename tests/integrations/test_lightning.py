@@ -451,7 +451,7 @@ def test_lightnings_estimate():
     ("budget", "message"),
     [
         (0.65, "OneCycleLR is made for 28 steps .* has 26, .*: make it for pruning.total_steps"),
-        (None, "OneCycleLR is made for 44 steps .* full training, .*: let pruning.schedule"),
+        (None, "OneCycleLR is made for 44 steps .* full training, .*: drive it by pruning"),
     ],
 )
 def test_trap_11_a_schedule_for_other_steps_is_refused(budget, message):
@@ -703,11 +703,11 @@ def test_a_pruned_loader_of_ones_own_is_refused():
 def test_outside_of_training():
     pruning = PruningCallback("SeTa", budget=0.6)
     train = pruning.loader(data())
-    with pytest.raises(RuntimeError, match="update.losses. belongs into trainer.fit"):
+    with pytest.raises(RuntimeError, match="update.losses. works within trainer.fit"):
         pruning.update(torch.zeros(3))
     with pytest.raises(RuntimeError, match="there is no pruner before fit"):
         _ = pruning.pruner
-    with pytest.raises(RuntimeError, match="total_steps belongs into trainer.fit"):
+    with pytest.raises(RuntimeError, match="total_steps works within trainer.fit"):
         _ = pruning.total_steps
     with pytest.raises(TypeError, match="no length outside of trainer.fit"):
         len(train)
