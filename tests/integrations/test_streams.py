@@ -304,7 +304,7 @@ def test_shards_that_number_their_rows_alike_are_noticed(workers, budget, filter
     keep, source = KeepSet("id", n=40), numbered_alike(4, 40)
     source = source.filter(keep, input_columns=["id"]) if filtered else source
     stream = stream_of(source, keep=keep, budget=budget, num_workers=workers)
-    with pytest.raises(RuntimeError, match="came twice from one reading .*number their keys alike"):
+    with pytest.raises(RuntimeError, match="came twice from one reading .*shards with equal keys"):
         walk(stream)
 
 
@@ -417,7 +417,7 @@ def test_a_row_without_a_known_id_is_refused(row, keep, error, message):
     [
         ({"source": iter([])}, TypeError, "an iterator .list_iterator.: pass what made it"),
         ({"source": 3}, TypeError, "source must be iterable, or a function .* got int"),
-        ({"shuffle": True}, TypeError, "PrunedStream has no option shuffle: it takes its own"),
+        ({"shuffle": True}, TypeError, "PrunedStream has no option shuffle: besides its own"),
         ({"keep": "id"}, TypeError, "keep must be a KeepSet.* got str"),
         ({"batch_size": 0}, ValueError, "batch_size must be an integer of at least 1, got 0"),
     ],
@@ -524,7 +524,7 @@ def test_a_stream_that_is_too_small_repeats_samples_and_says_so(caplog):
 
 
 def test_an_empty_stream_is_an_error():
-    with pytest.raises(RuntimeError, match="the source gave no samples in epoch 0: see that"):
+    with pytest.raises(RuntimeError, match="the source gave no samples in epoch 0: check that"):
         walk(stream_of(Rows([])))
 
 

@@ -784,9 +784,9 @@ def test_a_policy_that_looks_at_classes_is_given_them(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"ignore_data_skip": True}, "ignore_data_skip .*got True: .*skip costs nothing"),
+        ({"ignore_data_skip": True}, "ignore_data_skip .*got True: .*skipping costs nothing"),
         ({"dataloader_in_order": False, "dataloader_num_workers": 1}, "dataloader_in_order"),
-        ({"train_sampling_strategy": "batch_rebalance"}, "got 'batch_rebalance'.*Take random"),
+        ({"train_sampling_strategy": "batch_rebalance"}, "got 'batch_rebalance'.*Use random"),
         ({"accelerator_config": {"split_batches": True}}, "split_batches .*got True"),
         ({"accelerator_config": {"dispatch_batches": True}}, "dispatch_batches .*got True"),
         (
