@@ -121,7 +121,7 @@ def _method(args: Any) -> str:
     if method not in _METHODS:
         raise ValueError(
             f"args.prune_type must be one of {', '.join(_METHODS)}, got {method!r}: for random "
-            "pruning in each epoch, give SeTa with num_group=1 and window_scale=1"
+            "pruning in each epoch, give SeTa with num_group=1, window_scale=1"
         )
     return str(method)
 
