@@ -411,7 +411,7 @@ def test_lengths_that_leave_a_rank_without_a_batch_are_refused(n, ranks, batch, 
         return min(int(counts[shards.start : shards.stop].sum()) for shards in owned)
 
     sizes = Steps(n, batch, ranks)
-    message = rf"without a batch of {batch} in an epoch of {length} samples, .* over {ranks} ranks: "
+    message = rf"without a batch of {batch} in an epoch of {length} .* over {ranks} ranks: "
     with pytest.raises(ValueError, match=message + 'use sharding="replicated", or raise'):
         check_shares(sizes, [n, length], share_size)
     check_shares(sizes, [n], share_size)
