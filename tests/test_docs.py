@@ -117,8 +117,8 @@ def diffs(page):
 @pytest.mark.parametrize(
     ("page", "number", "side"),
     [
-        ("README.md", 0, "-"),
-        ("README.md", 0, "+"),
+        ("docs/quickstart.md", 0, "-"),
+        ("docs/quickstart.md", 0, "+"),
         ("docs/coming-from.md", 0, "+"),
         ("docs/coming-from.md", 1, "+"),
     ],

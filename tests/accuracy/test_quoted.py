@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks.accuracy.report import LINES, check, quoted, write
 from benchmarks.accuracy.report.figures import Figures
+from benchmarks.accuracy.report.statistics import to_reference
 from benchmarks.accuracy.report.studies import read, studies
 from benchmarks.accuracy.report.tables import at_budget
 from benchmarks.accuracy.report.verdicts import tally
@@ -15,7 +16,7 @@ from seta.comparison.contenders import METHODS, REFERENCES
 from tests.accuracy.synthetic import lines, store
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-QUOTING = quoted.quoting(DOCS)
+QUOTING = [path for path, _ in quoted.quoting(DOCS / "results.md")]
 GUIDE = (DOCS / "which-method.md").read_text()
 
 
@@ -49,6 +50,12 @@ def test_a_marker_is_filled_with_the_differences_of_the_suites_own_page():
         assert row[2:] == [own["SeTa"][4], own["SeTa"][3], own["Full at equal cost"][3], "3"]
 
 
+def test_a_marker_may_ask_for_one_budget():
+    rows = rows_of(page_of("results: cifar10-small@0.5: SeTa"))[2:]
+    assert [row[1] for row in rows] == ["50 %"]
+    assert rows[0] in rows_of(page_of("results: cifar10-small: SeTa"))
+
+
 def test_tasks_come_in_the_order_of_the_marker_and_once():
     two = [*MADE, *({**line, "variant": "saturated"} for line in MADE)]
     at = "cifar10-small/saturated cifar10-small"
@@ -77,10 +84,15 @@ def test_runs_that_are_missing_or_to_be_made_again_are_provisional():
 
 
 def test_a_page_that_quotes_other_figures_is_told_of(tmp_path):
+    tmp_path = tmp_path / "docs"
+    tmp_path.mkdir()
     where, guide = (tmp_path / "lines", tmp_path / "results.md"), tmp_path / "guide.md"
     store(where[0], MADE)
     guide.write_text("<!-- tallies: SeTa -->\n<!-- end -->\n")
+    readme = tmp_path.parent / "README.md"
+    readme.write_text("<!-- results: cifar10-small: SeTa -->\n<!-- end -->\n")
     write(*where, suites={})
+    assert f"]({tmp_path.name}/results/cifar10-small.md)" in readme.read_text()
     assert "| SeTa" in guide.read_text() and check(*where, suites={}) == []
     guide.write_text(guide.read_text().replace("| SeTa", "| RS2 "))
     assert any("guide.md" in fault for fault in check(*where, suites={}))
@@ -102,8 +114,10 @@ def test_a_marker_of_something_that_does_not_exist_is_refused(marker, name):
 
 @pytest.mark.parametrize("path", QUOTING, ids=lambda path: path.name)
 def test_no_figure_of_a_run_is_typed_by_hand_beside_the_tables(path):
+    sections = re.split(r"^## ", path.read_text(), flags=re.MULTILINE)
+    quoting = "\n".join(text for text in sections if quoted.MARKED.search(text))
     text = re.sub(
-        r"```.*?```|`[^`]*`|^\|.*?$", "", path.read_text(), flags=re.DOTALL | re.MULTILINE
+        r"```.*?```|`[^`]*`|<!--.*?-->|^\|.*?$", "", quoting, flags=re.DOTALL | re.MULTILINE
     )
     assert re.findall(r"[-+]?\d+\.\d+", text) == []
 
@@ -144,3 +158,16 @@ def test_the_guide_advises_nothing_that_the_lines_refute():
             assert (tally(ways).worse > 0) == (method in avoid), (section, method)
             found += 1
     assert found >= 6
+
+
+@pytest.mark.skipif(not list(LINES.glob("*.jsonl")), reason="there are no lines")
+def test_the_readme_claims_nothing_that_the_lines_do_not_show():
+    """Learnable on half beats Full with wrong labels; on clean data nothing beats equal cost."""
+    figures = Figures(read(LINES, list(SUITES))[0], SUITES)
+    long = {study.variant: study for study in figures.of("noise-long").studies}
+    for wrong in ("wrong=0.1", "wrong=0.2", "wrong=0.4"):
+        assert to_reference(long[wrong], "Learnable", 0.5, "Full").sign > 0, wrong
+    clean = [v for v in figures.rivalry if v.study is long["wrong=0"]]
+    assert clean and not any(v.way.sign > 0 for v in clean)
+    rare = [v for v in figures.rivalry if v.study.suite == "imbalance" and v.method == "RCAP"]
+    assert rare and all(v.way.sign > 0 for v in rare)

@@ -94,8 +94,8 @@ def _made(lines_folder: Path, docs_file: Path, suites: Mapping[str, Suite]) -> M
             drawn[folder / across[plots.BY_WRONG_SHARE]] = partial(plots.draw_by_wrong_share, group)
         made = page.suite_page(name, some, home=home, pictures=across)
         pages[folder / f"{slug(name)}.md"] = made
-    for path in quoted.quoting(docs_file.parent):
-        pages[path] = quoted.filled(path.read_text("utf-8"), figures, pages=folder.name)
+    for path, folder_of in quoted.quoting(docs_file):
+        pages[path] = quoted.filled(path.read_text("utf-8"), figures, pages=folder_of)
     return pages, drawn
 
 

@@ -7,7 +7,8 @@ A page says which figures it wants; what lies before the end marker is replaced:
     <!-- end -->
 
 `results` names suites, single variants (`suite/variant`) or `all`, and columns. A column is a
-method beside Full at equal cost, or beside Full if it says `to Full`. `tallies` names methods.
+method beside Full at equal cost, or beside Full if it says `to Full`. `suite@0.5` names the runs
+at one budget alone. `tallies` names methods.
 """
 
 from __future__ import annotations
@@ -31,9 +32,16 @@ MARKED = re.compile(
 TO_FULL = f" to {FULL}"
 
 
-def quoting(folder: Path) -> list[Path]:
-    """Returns the pages of a folder that have such tables."""
-    return sorted(path for path in folder.glob("*.md") if MARKED.search(path.read_text("utf-8")))
+def quoting(docs_file: Path) -> list[tuple[Path, str]]:
+    """Returns the pages that have such tables, and how each sees the folder of suites' pages.
+
+    Args:
+        docs_file: The page of all suites: pages beside it are looked at, and the README above.
+    """
+    home, folder = docs_file.parent, docs_file.stem
+    found = [(path, folder) for path in sorted(home.glob("*.md"))]
+    found.append((home.parent / "README.md", f"{home.name}/{folder}"))
+    return [at for at in found if at[0].exists() and MARKED.search(at[0].read_text("utf-8"))]
 
 
 def filled(text: str, figures: Figures, *, pages: str) -> str:
@@ -59,18 +67,22 @@ def filled(text: str, figures: Figures, *, pages: str) -> str:
     return MARKED.sub(made, text)
 
 
-def tasks_of(asked: str, figures: Figures) -> list[tuple[str, str]]:
-    """Returns the (suite, variant) pairs that a `results` marker names, in its order."""
+def tasks_of(asked: str, figures: Figures) -> dict[tuple[str, str], float | None]:
+    """Returns the (suite, variant) pairs that a `results` marker names, in its order.
+
+    Each comes with the one budget that is asked for, or None: all.
+    """
     there = [(name, of) for name, suite in figures.suites.items() for of in suite.variants]
     there = list(dict.fromkeys([*there, *((one.suite, one.variant) for one in figures.studies)]))
-    chosen: list[tuple[str, str]] = []
-    for name in asked.split(":")[0].split():
+    chosen: dict[tuple[str, str], float | None] = {}
+    for word in asked.split(":")[0].split():
+        name, _, budget = word.partition("@")
         suite, _, of = name.partition("/")
         found = [at for at in there if name == "all" or (at[0] == suite and of in ("", at[1]))]
         if not found:
             raise ValueError(f"a page asks for figures of {name!r}: there is no such suite")
-        chosen += found
-    return list(dict.fromkeys(chosen))
+        chosen |= dict.fromkeys(found, float(budget) if budget else None)
+    return chosen
 
 
 def columns_of(asked: str) -> list[str]:
@@ -82,17 +94,22 @@ def columns_of(asked: str) -> list[str]:
 
 
 def results(
-    figures: Figures, tasks: Sequence[tuple[str, str]], columns: Sequence[str], pages: str
+    figures: Figures,
+    tasks: Mapping[tuple[str, str], float | None],
+    columns: Sequence[str],
+    pages: str,
 ) -> str:
-    """Returns a row per task and budget at which the first column has a figure."""
+    """Returns a row per task and budget asked for at which the first column has a figure."""
     studies = {(study.suite, study.variant): study for study in figures.studies}
     rows = []
-    for suite, variant in tasks:
+    for (suite, variant), only in tasks.items():
         study = studies.get((suite, variant))
         if study is None:
             continue
         plan = planned(figures.suites[suite])[variant] if suite in figures.suites else {}
         for budget in study.budgets:
+            if only not in (None, budget):
+                continue
             figures_of = [_figure(study, column, budget) for column in columns]
             if figures_of[0] != NONE:
                 keys: list[Key] = [(column.removesuffix(TO_FULL), budget) for column in columns]
