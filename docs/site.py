@@ -1,6 +1,6 @@
 """What the site has beyond the pages of this folder: the reference, and files that pages link to.
 
-Pages link to files of the repository (`../examples/sft.py`), which lie outside of the site. Here
+Its first page is the README of the repository; that of this folder is a list of pages. Pages link to files of the repository (`../examples/sft.py`), which lie outside of the site. Here
 each of them becomes a page of it, and the links lead there. The reference is
 made of the docstrings of all public names.
 """
@@ -90,6 +90,8 @@ OPTIONS = {
 ALWAYS = ("CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md", "examples/tasks/README.md")
 """Files that have a page in any case, in the order of the last tab."""
 
+HOME = "README.md"
+
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Completes the tabs: the reference, and the files that always have a page."""
@@ -106,11 +108,12 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         for file in files
         if file.src_uri.endswith(".md")
     ]
-    waiting += [(name, (ROOT / name).read_text("utf-8")) for name in ALWAYS]
+    waiting += [(name, (ROOT / name).read_text("utf-8")) for name in ("README.md", *ALWAYS)]
     made = set(ALWAYS)
     while waiting:
         source, text = waiting.pop()
-        for name in {_target(source, link) for _, link, _ in LINK.findall(text)} - {None} - made:
+        found = {_target(source, link) for _, link, _ in LINK.findall(text)}
+        for name in found - {None, "README.md"} - made:
             made.add(name)
             if name.endswith(".md"):
                 waiting.append((name, (ROOT / name).read_text("utf-8")))
@@ -128,6 +131,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
     """Turns links to files of the repository into links to their pages, and opens up <details>."""
+    if page.file.src_uri == HOME:
+        return str(_content("README.md"))
     text = markdown.replace("<details>", "<details markdown>")  # else tables in it stay raw text
     return _with_links(text, f"docs/{page.file.src_uri}", page.file.src_uri)
 
@@ -152,6 +157,8 @@ def _target(source: str, link: str) -> str | None:
 
 def _page_of(name: str) -> str:
     """Returns where the site has a file: Markdown and pictures as they are, code on a page."""
+    if name == "README.md":
+        return HOME
     return f"files/{name if Path(name).suffix in ('.md', '.png', '.svg') else name + '.md'}"
 
 
