@@ -102,8 +102,7 @@ def _heading(figure: Figure, reference: str) -> None:
     height = figure.get_figheight()
     lines = {
         f"Distance to {reference}, in points of accuracy": (0.1, 12, "bold"),
-        "a row per method, a column per task; framed and bold: the 95 % interval leaves out zero; "
-        "grey: not run": (0.38, 9, "normal"),
+        "framed and bold: the 95 % interval excludes zero; grey: not run": (0.38, 9, "normal"),
     }
     for text, (down, size, weight) in lines.items():
         figure.text(0.01, 1 - down / height, text, fontsize=size, fontweight=weight, va="top")
