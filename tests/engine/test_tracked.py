@@ -7,6 +7,7 @@ import pytest
 
 from seta import Pruner
 from seta.engine.table import tracked
+from tests.combinations import some_of
 from tests.virtual_ranks import on_ranks
 
 N, EPOCHS = 600, 6
@@ -72,8 +73,7 @@ def test_alone_all_is_what_was_recorded(policy):
     assert (tracked.LATEST in memory) == (policy in ("UCB", "Learnable"))
 
 
-@pytest.mark.parametrize("sharding", ["replicated", "sharded"])
-@pytest.mark.parametrize("policy", POLICIES)
+@some_of("policy, sharding", POLICIES, ["replicated", "sharded"])
 def test_ranks_know_the_same(policy, sharding):
     def run(ranks):
         seen = defaultdict(list)

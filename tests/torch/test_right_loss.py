@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from seta.torch import PrunedDataLoader
+from tests.combinations import some_of
 from tests.torch.helpers import DATASETS, Tuples, loss_of, samples_of
 
 N = 101
@@ -45,16 +46,12 @@ def check(form="tuples", *, epochs=3, seed=0, breaks=True, skips=True, **options
     return loader
 
 
-@pytest.mark.parametrize("form", DATASETS)
-@pytest.mark.parametrize("drop_last", [False, True])
-@pytest.mark.parametrize("seed", range(3))
+@some_of("form, drop_last, seed", DATASETS, [False, True], range(3), together=2)
 def test_in_this_process(form, drop_last, seed):
     check(form, epochs=6, seed=seed, drop_last=drop_last)
 
 
-@pytest.mark.parametrize("form", DATASETS)
-@pytest.mark.parametrize("drop_last", [False, True])
-@pytest.mark.parametrize("persistent", [False, True])
+@some_of("form, drop_last, persistent", DATASETS, [False, True], [False, True])
 def test_forked_workers(form, drop_last, persistent):
     check(
         form,

@@ -109,6 +109,7 @@ def test_models_of_half_precision(model, data, dtype):
     assert full_loss(model.float(), data) < 0.5 * before
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
 def test_a_compiled_model(model, data):
     before = full_loss(model, data)
