@@ -282,7 +282,7 @@ class LooseRanks(VirtualRanks):
 
 def test_ranks_that_come_for_different_things_are_told_where_the_occasion_is_not_compared():
     def apart(ranks):
-        ranks = LooseRanks(ranks.rank, ranks.size, ranks._group)
+        ranks = LooseRanks(ranks.rank, ranks.size, ranks.group)
         pruner = maker()(ranks)
         walk(pruner, stop=1)
         with pytest.raises(RuntimeError) as error:

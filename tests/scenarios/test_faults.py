@@ -7,6 +7,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import Dataset, TensorDataset
 
 import seta
+from tests.combinations import some_of
 from tests.torch.helpers import looked_at
 
 METHODS = ["SeTa", "InfoBatch", "Random", "Static", "Full"]
@@ -106,8 +107,7 @@ def test_a_learning_rate_that_diverges(policy, budget):
     figures_add_up(loader)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("policy", ["SeTa", "InfoBatch"])
+@some_of("policy, workers", ["SeTa", "InfoBatch"], [0, 2])
 def test_workers_that_fail_and_loops_that_raise(policy, workers):
     dataset = Breaking({40, 77, 240})
     loader = seta.PrunedDataLoader(

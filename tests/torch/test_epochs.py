@@ -1,6 +1,7 @@
 """When epochs begin and end, and what a pass may still do afterwards."""
 
 import gc
+import multiprocessing
 import weakref
 
 import numpy as np
@@ -356,12 +357,14 @@ def test_a_loader_and_its_workers_end_with_the_last_reference():
     loader = make(num_workers=2, persistent_workers=True)
     batches = iter(loader)
     next(batches)
-    gone = weakref.ref(loader), weakref.ref(loader._indexed._iterator)
+    assert len(multiprocessing.active_children()) == 2
+    gone = weakref.ref(loader)
     gc.collect()
     gc.disable()
     try:
         del loader, batches
-        assert [reference() for reference in gone] == [None, None]
+        assert gone() is None
+        assert not multiprocessing.active_children()
     finally:
         gc.enable()
 

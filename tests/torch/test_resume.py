@@ -57,11 +57,9 @@ def last_of_each(steps):
     return [step["what"] for step in {step["step"]: step for step in steps}.values()]
 
 
+@pytest.mark.slow
 @pytest.mark.processes
-@pytest.mark.parametrize(
-    "policy, budget, workers",
-    [("SeTa", 0.5, 2), pytest.param("InfoBatch", None, 0, marks=pytest.mark.slow)],
-)
+@pytest.mark.parametrize("policy, budget, workers", [("SeTa", 0.5, 2), ("InfoBatch", None, 0)])
 def test_a_killed_run_ends_with_the_same_model(tmp_path, policy, budget, workers):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     whole.mkdir(), killed.mkdir()

@@ -73,6 +73,7 @@ def test_spawned_workers():
     check(num_workers=1, epochs=2, multiprocessing_context="spawn")
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 def test_spawned_persistent_workers():
     check("dicts", num_workers=2, persistent_workers=True, multiprocessing_context="spawn")
