@@ -36,7 +36,7 @@ help: ## show this list
 demo: $(PACKAGE) ## compare methods with full training on real data, in about two minutes on two cores; prints where the results are
 	$(BIN)/seta demo
 
-quick: $(DEPENDENCIES) ## a first answer in two minutes: engine, methods and PyTorch layer, from src/, without processes
+quick: $(DEPENDENCIES) ## a first answer in a minute: engine, methods and PyTorch layer, from src/, without processes
 	PYTHONPATH=$(CURDIR)/src $(TEST) --dist worksteal tests/engine tests/policies tests/torch \
 		-m "not slow and not statistics and not processes" --hypothesis-profile quick
 
