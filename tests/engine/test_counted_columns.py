@@ -144,8 +144,8 @@ def test_columns_are_counted_as_they_are(records):
 @pytest.mark.parametrize(
     "sharding, options",
     [
-        ("replicated", {"always_keep": [3, 2999]}),
         pytest.param("replicated", {}, marks=pytest.mark.slow),
+        pytest.param("replicated", {"always_keep": [3, 2999]}, marks=pytest.mark.slow),
         ("sharded", {}),
         pytest.param("sharded", {"always_keep": [3, 2999]}, marks=pytest.mark.slow),
     ],

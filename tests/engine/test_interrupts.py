@@ -142,7 +142,7 @@ def some_lines(step, before):
 every_policy = pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[] if name in ("SeTa", "UCB, always_keep") else pytest.mark.slow)
+        pytest.param(name, marks=[] if name == "UCB, always_keep" else pytest.mark.slow)
         for name in POLICIES
     ],
 )
