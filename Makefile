@@ -78,7 +78,7 @@ bench: $(DEPENDENCIES) $(PACKAGE) ## the benchmarks: a table, and JSON in benchm
 
 dist: $(DEPENDENCIES) ## build sdist and wheel into dist/, and check them as PyPI would; on a tag, the version too
 	rm -rf dist
-	@tag=$$(git describe --exact-match --match 'v*' 2>/dev/null) || exit 0; \
+	@tag=$$(git describe --tags --exact-match --match 'v*' 2>/dev/null) || exit 0; \
 		test "$$tag" = "v$$($(BIN)/hatchling version)" || { echo "$$tag is not the version in src/seta/__init__.py" >&2; exit 1; }
 	$(PIP) twine
 	$(RUN) -m build --no-isolation --outdir dist .

@@ -1,8 +1,10 @@
-"""Combinations of parameters, of which a few cover all values, or all pairs of values."""
+"""Values of parameters, and combinations of them of which a few cover all values or all pairs."""
 
 from itertools import combinations, product
 
 import pytest
+
+WORKERS = [0, pytest.param(2, marks=pytest.mark.processes)]  # of a loader
 
 
 def some_of(names, *values, together=1):

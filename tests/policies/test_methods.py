@@ -45,7 +45,7 @@ def test_only_the_window_is_trained_at_the_keep_ratio():
 )
 def test_annealing_begins_after_the_floor_of_delta_times_epochs(epochs, delta, pruning):
     assert checks.pruning_epochs(delta, epochs) == pruning
-    for epoch in range(epochs):
+    for epoch in {*range(0, epochs, 7), pruning - 1, pruning} & {*range(epochs)}:
         annealing = seta.SeTa(0.3, delta=delta)(HISTOGRAM, epoch, epochs).window is None
         full = seta.InfoBatch(delta=delta)(HISTOGRAM, epoch, epochs).weight is None
         assert annealing == full == (epoch >= pruning)

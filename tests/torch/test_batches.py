@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader, Subset, default_collate
 
 from seta.torch import IndexedCollate, IndexedDataset, PrunedDataLoader, indices_of
-from tests.combinations import some_of
+from tests.combinations import WORKERS, some_of
 from tests.torch.helpers import DATASETS, Dicts, Rows, Tuples, looked_at, with_text
 
 
@@ -139,7 +139,7 @@ def test_options_reach_the_workers():
 
 
 @pytest.mark.filterwarnings("ignore:'pin_memory' argument is set as true")
-@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("num_workers", WORKERS)
 def test_pinned_batches_keep_their_samples(num_workers):
     loader = PrunedDataLoader(
         Tuples(20),

@@ -15,7 +15,7 @@ import seta
 from seta import Pruner
 from seta.engine.state.formats import name_of
 from seta.torch import PrunedDataLoader
-from tests.combinations import some_of
+from tests.combinations import WORKERS, some_of
 from tests.torch.helpers import Tuples, loss_of, samples_of
 from tests.virtual_ranks import on_ranks
 
@@ -116,7 +116,7 @@ def copies(loader):
     return copy.deepcopy(loader), pickle.loads(pickle.dumps(loader))
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("num_workers", WORKERS)
 def test_a_copy_goes_on_where_the_loader_is(num_workers):
     loader = make(num_workers=num_workers, persistent_workers=num_workers > 0)
     for fresh in copies(loader):

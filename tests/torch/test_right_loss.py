@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from seta.torch import PrunedDataLoader
-from tests.combinations import some_of
+from tests.combinations import WORKERS, some_of
 from tests.torch.helpers import DATASETS, Tuples, loss_of, samples_of
 
 N = 101
@@ -62,6 +62,7 @@ def test_forked_workers(form, drop_last, persistent):
     )
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("seed", range(3))
 def test_breaks_while_workers_run_ahead(seed):
     check(seed=seed, epochs=5, num_workers=2, persistent_workers=True, prefetch_factor=4)
@@ -84,6 +85,7 @@ def test_forkserver():
     check("custom", num_workers=2, persistent_workers=True, multiprocessing_context="forkserver")
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(
     "in_order" not in inspect.signature(DataLoader).parameters, reason="this torch has no in_order"
 )
@@ -104,7 +106,7 @@ def test_drop_last_leaves_the_incomplete_batch_untrained():
         assert row["trained"] == row["kept"] // 8 * 8
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("num_workers", WORKERS)
 def test_named_samples_may_be_answered_late_and_in_any_order(num_workers):
     loader = PrunedDataLoader(
         Tuples(N), "Random", epochs=2, batch_size=8, with_indices=True, num_workers=num_workers

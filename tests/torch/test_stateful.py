@@ -41,6 +41,7 @@ def walk(pruner, loader, epochs, stop_at=None):
     return seen, None, None
 
 
+@pytest.mark.processes
 @some_of("stop_at, workers", [(0, 0), (1, 3), (2, 5), (3, 2)], [0, 2])
 def test_a_run_cut_in_mid_epoch_goes_on_exactly(workers, stop_at):
     whole, _, _ = walk(*make(workers), range(4))
