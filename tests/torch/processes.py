@@ -34,9 +34,9 @@ def run_ranks(size, function, folder, *arguments, timeout=60, dead=()):
     finally:
         for process in processes:  # where the test was ended by its limit
             process.kill()
-    found |= {rank: (None, None) for rank in dead}
     failed = [error for _, error in found.values() if error]
     assert not failed, "\n".join(failed)
+    found |= {rank: (None, None) for rank in dead}
     return [found[rank][0] for rank in range(size)]
 
 
