@@ -1,7 +1,9 @@
 # Every target makes what it needs: none has to be run before another, and nothing is installed
-# twice. `make VENV=/elsewhere PYTHON=python3.12 test` uses another place and another Python.
+# twice. `make VENV=/elsewhere PYTHON=python3.12 test` uses another place and another Python,
+# CONSTRAINTS=constraints-oldest.txt the oldest NumPy and PyTorch, CONSTRAINTS= the newest packages.
 PYTHON ?= python3
 VENV ?= .venv
+CONSTRAINTS ?= constraints.txt
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
@@ -9,21 +11,23 @@ export PIP_ROOT_USER_ACTION := ignore
 
 BIN := $(VENV)/bin
 RUN := $(BIN)/python
-PIP := $(RUN) -m pip install --quiet -c constraints.txt
+PIP := $(RUN) -m pip install --quiet $(CONSTRAINTS:%=-c %)
 # One process of tests on each core that the machine shows, or `make JOBS=1 test`. They share no
 # files; what is slow to prepare is prepared in each that needs it.
 JOBS ?= logical
 TEST := $(RUN) -m pytest -n $(JOBS) --maxprocesses 8
 # Nearly all that is checked, in less than half of the time; `slow-tests` has the rest.
 QUICK := -m "not slow and not statistics and not frameworks" --hypothesis-profile quick
+DEMO := $(VENV)/.demo-installed
 DEPENDENCIES := $(VENV)/.dependencies-installed
 FRAMEWORKS := $(VENV)/.frameworks-installed
 PACKAGE := $(VENV)/.package-installed
 # Folders too: their times tell that a file was removed.
-SOURCES := $(shell find src -not -name '__pycache__' -not -name '*.pyc') README.md LICENSE
+SOURCES := $(shell find src -not -name '__pycache__' -not -name '*.pyc') README.md LICENSE hatch_build.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo quick test slow-tests test-integrations test-page check lint types format docs bench clean
+.NOTPARALLEL: # all install into one environment
+.PHONY: help demo quick test slow-tests test-integrations test-page check lint types format docs bench dist clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -32,15 +36,15 @@ help: ## show this list
 demo: $(PACKAGE) ## compare methods with full training on real data, in about two minutes on two cores; prints where the results are
 	$(BIN)/seta demo
 
-quick: $(DEPENDENCIES) ## a first answer in two minutes: engine, methods and PyTorch layer, from src/, without processes
+quick: $(DEPENDENCIES) ## a first answer in a minute: engine, methods and PyTorch layer, from src/, without processes
 	PYTHONPATH=$(CURDIR)/src $(TEST) --dist worksteal tests/engine tests/policies tests/torch \
 		-m "not slow and not statistics and not processes" --hypothesis-profile quick
 
-test: $(PACKAGE) ## the tests and doctests against the installed wheel, in some minutes; no frameworks
+test: $(DEPENDENCIES) $(PACKAGE) ## the tests and doctests against the installed wheel, in some minutes; no frameworks
 	@$(RUN) .ci/installed.py
 	$(TEST) --dist worksteal --ignore=tests/integrations $(QUICK)
 
-slow-tests: $(PACKAGE) ## what `make test` leaves out: slow tests, statistics, all examples of hypothesis
+slow-tests: $(DEPENDENCIES) $(PACKAGE) ## what `make test` leaves out: slow tests, statistics, all examples of hypothesis
 	@$(RUN) .ci/installed.py
 	$(TEST) --dist worksteal --ignore=tests/integrations -m "slow or statistics or hypothesis"
 
@@ -48,7 +52,7 @@ test-integrations: $(FRAMEWORKS) $(PACKAGE) ## the tests of the frameworks and o
 	@$(RUN) .ci/installed.py
 	$(TEST) --dist loadfile tests/integrations tests/test_docs.py tests/test_troubleshooting.py -m frameworks
 
-test-page: $(PACKAGE) ## the page of `seta inspect` in a real browser; needs Chromium, or SETA_CHROMIUM=its path
+test-page: $(DEPENDENCIES) $(PACKAGE) ## the page of `seta inspect` in a real browser; needs Chromium, or SETA_CHROMIUM=its path
 	@command -v "$${SETA_CHROMIUM:-chromium}" >/dev/null || { echo "no Chromium: install one, or SETA_CHROMIUM=/path/to/it make test-page" >&2; exit 1; }
 	@$(RUN) .ci/installed.py
 	$(TEST) --dist loadfile tests/report/test_page_browser.py
@@ -69,19 +73,32 @@ format: $(DEPENDENCIES) ## apply the format and the safe fixes
 docs: $(DEPENDENCIES) ## build the site into build/site; a warning is an error
 	NO_MKDOCS_2_WARNING=1 PYTHONPATH=src $(BIN)/mkdocs build --clean
 
-bench: $(PACKAGE) ## the benchmarks: a table, and JSON in benchmarks/results
+bench: $(DEPENDENCIES) $(PACKAGE) ## the benchmarks: a table, and JSON in benchmarks/results
 	$(RUN) -m benchmarks
+
+dist: $(DEPENDENCIES) ## build sdist and wheel into dist/, and check them as PyPI would; on a tag, the version too
+	rm -rf dist
+	@tag=$$(git describe --tags --exact-match --match 'v*' 2>/dev/null) || exit 0; \
+		test "$$tag" = "v$$($(BIN)/hatchling version)" || { echo "$$tag is not the version in src/seta/__init__.py" >&2; exit 1; }
+	$(PIP) twine
+	$(RUN) -m build --no-isolation --outdir dist .
+	$(BIN)/twine check --strict dist/*
 
 clean: ## remove the environment and what was built
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-# torch comes first and alone, in the version of constraints.txt, so that no other package chooses it.
-$(DEPENDENCIES): pyproject.toml constraints.txt
+# torch comes first and alone, in the version of CONSTRAINTS, so that no other package chooses it.
+$(DEMO): pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit("seta needs Python 3.10 or newer: make PYTHON=..." if sys.version_info < (3, 10) else 0)'
 	@echo "==> making $(VENV) (a few minutes, once)"
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) torch hatchling
-	$(PIP) --no-build-isolation '.[dev]'
+	$(PIP) --no-build-isolation '.[demo,inspect]'
+	@touch $@
+
+$(DEPENDENCIES): $(DEMO)
+	@echo "==> installing what tests and checks need (a minute, once)"
+	$(PIP) --no-build-isolation torch '.[dev]'
 	@touch $@
 
 $(FRAMEWORKS): $(DEPENDENCIES)
@@ -90,9 +107,9 @@ $(FRAMEWORKS): $(DEPENDENCIES)
 	@touch $@
 
 # The wheel itself is installed, never a link to src/: what is tested is what would be shipped.
-$(PACKAGE): $(DEPENDENCIES) $(SOURCES)
+$(PACKAGE): $(DEMO) $(SOURCES)
 	@echo "==> building the wheel and installing it"
 	@rm -rf $(VENV)/wheel
-	$(RUN) -m build --wheel --no-isolation --outdir $(VENV)/wheel . >$(VENV)/build.log 2>&1 || { cat $(VENV)/build.log; exit 1; }
+	$(RUN) -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir $(VENV)/wheel .
 	$(PIP) --no-deps --force-reinstall $(VENV)/wheel/*.whl
 	@touch $@

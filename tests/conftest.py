@@ -14,7 +14,7 @@ from hypothesis import settings
 
 # A shared machine has no deadlines; what lands is judged on the same examples each time.
 settings.register_profile("seta", deadline=None, derandomize=bool(os.environ.get("CI")))
-settings.register_profile("quick", settings.get_profile("seta"), max_examples=20)
+settings.register_profile("quick", settings.get_profile("seta"), max_examples=10)
 settings.load_profile("seta")
 
 

@@ -114,6 +114,7 @@ def test_a_changed_setting_is_told_and_nothing_is_lost(small):
     assert (out / "runs.jsonl").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_methods_and_budgets_may_be_repeated_in_any_case(tmp_path):
     demo(
         "--method", "rcap", "--method", "UCB", "--method", "ucb", "--budget", 0.5, "--budget", 0.25,

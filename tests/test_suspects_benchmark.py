@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
+from typer.testing import CliRunner
 
 from benchmarks.accuracy.image_suites import with_wrong
 from benchmarks.accuracy.image_trial import ImageTask, Recipe
@@ -53,8 +53,8 @@ def test_a_run_leaves_the_random_state_as_it_was():
 def test_every_run_has_one_line_and_is_not_made_twice(tmp_path, monkeypatch):
     pytest.importorskip("cleanlab")
     monkeypatch.setitem(command.KINDS, "digits", tasks.Kind(digits, 3, (0.1,)))
-    console = Console(quiet=True)
-    command._make(console, "digits", None, tmp_path, 0)
+    asked = ["--kinds", "digits", "--out", str(tmp_path), "--seeds", "1"]
+    assert CliRunner().invoke(command.app, asked).exit_code == 0
     found = lines.read(tmp_path / "digits.jsonl")
     assert [one["method"] for one in found] == ["Full", "SeTa", "Learnable"]
     for one in found:
@@ -62,7 +62,7 @@ def test_every_run_has_one_line_and_is_not_made_twice(tmp_path, monkeypatch):
         assert one["versions"]["cleanlab"] and "DIR" in one["command"]
         assert one["scores"]["suspicion"]["ap"] > 0.3
     monkeypatch.setattr(command, "make_line", None)  # not called again
-    command._make(console, "digits", None, tmp_path, 0)
+    assert CliRunner().invoke(command.app, asked).exit_code == 0
     assert lines.read(tmp_path / "digits.jsonl") == found
 
 

@@ -12,7 +12,7 @@ class VirtualRanks:
     def __init__(self, rank, size, group):
         self.rank = self.process = rank
         self.size = self.processes = size
-        self._group = group
+        self.group = group
 
     def gather(self, values, what):
         return [part.copy() for part in self._meet(values, what)]
@@ -21,7 +21,7 @@ class VirtualRanks:
         return np.sum(self._meet(counts, what), axis=0, dtype=np.int64)
 
     def _meet(self, values, what):
-        group = self._group
+        group = self.group
         group.board[self.process] = (what, values.dtype, values)
         group.barrier.wait()
         board = list(group.board)

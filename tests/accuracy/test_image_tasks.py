@@ -112,8 +112,8 @@ def test_equal_seeds_make_equal_runs_and_others_do_not(folder):
 
 def test_losses_are_one_for_each_sample_and_carry_gradients(folder):
     data, _ = folder
-    trial = image_suites.small(data, train=200).trial(0)
-    losses = trial.losses(trial._task.dataset.__getitems__([0, 1, 2, 3, 4]))
+    task = image_suites.small(data, train=200)
+    losses = task.trial(0).losses(task.dataset.__getitems__([0, 1, 2, 3, 4]))
     assert losses.shape == (5,) and losses.dtype == torch.float32 and losses.requires_grad
 
 

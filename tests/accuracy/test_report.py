@@ -533,6 +533,7 @@ def test_check_tells_pages_of_other_lines_and_pictures_that_are_gone(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_pages_and_pictures_of_suites_that_are_gone_are_named_and_removed(tmp_path):
     written(tmp_path, lines(seeds=1) + lines("old", "", 1))
     (tmp_path / "lines" / "old.jsonl").unlink()

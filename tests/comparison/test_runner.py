@@ -311,7 +311,9 @@ make_apart([Job(0), Job(1)], Log().orders(Make(bytes(int(sys.argv[1])))), worker
 """
 
 
-@pytest.mark.parametrize("size", [10, 10_000_000], ids=["small", "large"])
+@pytest.mark.parametrize(
+    "size", [pytest.param(10, marks=pytest.mark.slow), 10_000_000], ids=["small", "large"]
+)
 def test_a_script_that_starts_workers_as_it_is_imported_is_told_so(tmp_path, size):
     """A large one is more than is sent at once: its workers die before they have read it."""
     script = tmp_path / "script.py"
@@ -502,16 +504,19 @@ def test_the_threads_of_torch_and_numpy_are_limited_in_workers(two_threads):
     assert limited["torch"] == 1 and limited["pools"] == {1}
 
 
+@pytest.mark.slow
 def test_the_threads_are_workers_own_choice_where_none_are_given(two_threads):
     assert threads_of(threads=None)["torch"] == 2
 
 
+@pytest.mark.slow
 def test_without_threadpoolctl_torch_is_limited_alone(two_threads, tmp_path, monkeypatch):
     (tmp_path / "threadpoolctl.py").write_text("raise ImportError('not installed')\n")
     monkeypatch.syspath_prepend(tmp_path)  # workers have the path of this process
     assert threads_of(threads=1)["torch"] == 1
 
 
+@pytest.mark.slow
 def test_runs_may_read_their_data_by_processes_of_their_own():
     log = Log()
     assert apart([Job(0, "load_data")], log, workers=1) == []

@@ -16,6 +16,7 @@ from seta.engine.draw.exact import draw_exactly
 from seta.engine.draw.partition import Partition, shards_of
 from seta.engine.steps import Steps
 from seta.policies import REGISTRY
+from tests.combinations import some_of
 from tests.examples import examples
 
 LOSSES = {
@@ -91,15 +92,10 @@ def test_shares_mean_the_decimals_they_are_written_as():
     assert Steps(8).lengths([1, 0.5], 2) == [8, 4]
 
 
-@pytest.mark.parametrize(
-    "name, losses, budget, batch",
-    [
-        (name, losses, *BUDGETS[(at + by) % len(BUDGETS)])  # each pair of the three comes
-        for at, name in enumerate(REGISTRY)
-        for by, losses in enumerate(LOSSES)
-    ],
-)
-def test_every_method_keeps_the_budget_on_any_losses(name, losses, budget, batch):
+@some_of("name, losses", REGISTRY, LOSSES)
+def test_every_method_keeps_the_budget_on_any_losses(name, losses):
+    at = [*REGISTRY].index(name) + [*LOSSES].index(losses)
+    budget, batch = BUDGETS[at % len(BUDGETS)]
     values = LOSSES[losses].astype(np.float32)
     strata = np.arange(997) % 3
     options = {"epochs": 7, "budget": budget, "batch_size": batch, "strata": strata}
@@ -188,7 +184,9 @@ def test_a_certain_sample_is_always_drawn_and_a_forbidden_one_never(budget):
         assert not chosen & set(range(490))
 
 
-@pytest.mark.parametrize("budget", [0.3, 0.5, 0.9])
+@pytest.mark.parametrize(
+    "budget", [0.5, *(pytest.param(budget, marks=pytest.mark.slow) for budget in (0.3, 0.9))]
+)
 def test_infobatch_stays_unbiased(budget):
     rng = np.random.default_rng(0)
     losses = rng.gamma(0.5, 1, 20_000).astype(np.float32)

@@ -14,6 +14,7 @@ from seta.engine.state.fields import same
 from seta.plan import Plan, lengths, read
 from seta.plan.model import sharded_exchange
 from seta.policies import REGISTRY
+from tests.combinations import some_of
 from tests.examples import examples
 from tests.states import digest_of
 from tests.virtual_ranks import on_ranks
@@ -143,8 +144,8 @@ def test_columns_are_counted_as_they_are(records):
 @pytest.mark.parametrize(
     "sharding, options",
     [
-        ("replicated", {"always_keep": [3, 2999]}),
         pytest.param("replicated", {}, marks=pytest.mark.slow),
+        pytest.param("replicated", {"always_keep": [3, 2999]}, marks=pytest.mark.slow),
         ("sharded", {}),
         pytest.param("sharded", {"always_keep": [3, 2999]}, marks=pytest.mark.slow),
     ],
@@ -191,11 +192,12 @@ def test_columns_are_counted_anew_where_scores_stay():
     assert histogram.columns["visits"].seen > histogram.seen
 
 
-@pytest.mark.parametrize("sharding", ["replicated", "sharded"])
-@pytest.mark.parametrize(
-    "sizes", [(1, 3), (3, 2), *(pytest.param((n, n), marks=pytest.mark.slow) for n in (1, 2))]
+@some_of(
+    "sizes, sharding, open",
+    [(1, 3), (3, 2), (1, 1), (2, 2)],
+    ["replicated", "sharded"],
+    [False, True],
 )
-@pytest.mark.parametrize("open", [False, True])
 def test_a_resumed_run_counts_right_on_any_number_of_processes(sharding, sizes, open, tmp_path):
     def save(ranks):
         pruner = train(pruner_of(Counting(), ranks, sharding=sharding), 2)
@@ -232,9 +234,12 @@ def test_columns_of_another_policy_begin_with_the_losses(sharding):
     assert histogram.columns["total"].seen == np.count_nonzero(~np.isnan(first.losses)) > 0
 
 
-@pytest.mark.parametrize("options", [{}, {"always_keep": [3, 2999]}])
-@pytest.mark.parametrize("size", [1, 2, 3])
-@pytest.mark.parametrize("policy", [Counting(), Uncounted()])
+@some_of(
+    "policy, size, options",
+    [Counting(), Uncounted()],
+    [1, 2, 3],
+    [{}, {"always_keep": [3, 2999]}],
+)
 def test_a_warm_start_counts_as_the_first_loss(policy, size, options):
     losses = np.where(np.arange(N) % 3, loss_of(np.arange(N), 9), np.nan).astype(np.float32)
 

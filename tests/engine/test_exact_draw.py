@@ -16,6 +16,7 @@ from seta.engine.draw.exact import draw_exactly
 from seta.engine.draw.partition import Partition
 from seta.engine.draw.shards import draw_shards
 from seta.engine.steps import Steps
+from tests.combinations import some_of
 from tests.examples import examples
 
 # Neighbouring floats: one bin each.
@@ -140,8 +141,7 @@ def test_the_least_probability_is_one_like_any_other(keep):
     assert np.array_equal(pruner.begin_epoch().indices, half.begin_epoch().indices)
 
 
-@pytest.mark.parametrize("budget", [0.2, 0.5, 0.8])
-@pytest.mark.parametrize("temperature", [1.0, pytest.param(1e-3, marks=pytest.mark.slow), 1e-300])
+@some_of("budget, temperature", [0.2, 0.5, 0.8], [1.0, 1e-3, 1e-300])
 @pytest.mark.parametrize("seeds", [range(3), pytest.param(range(3, 8), marks=pytest.mark.slow)])
 def test_classes_without_positive_losses_keep_the_budget(budget, temperature, seeds):
     method = seta.RCAP(temperature=temperature)

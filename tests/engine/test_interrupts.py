@@ -16,6 +16,7 @@ import pytest
 import seta
 from seta import Pruner
 from seta.engine.rows import CLOCKED
+from tests.combinations import some_of
 from tests.virtual_ranks import on_ranks
 
 ENGINE = str(Path(seta.__file__).parent / "engine")
@@ -141,7 +142,7 @@ def some_lines(step, before):
 every_policy = pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[] if name in ("SeTa", "UCB, always_keep") else pytest.mark.slow)
+        pytest.param(name, marks=[] if name == "UCB, always_keep" else pytest.mark.slow)
         for name in POLICIES
     ],
 )
@@ -297,11 +298,13 @@ def save_alone(pruner):
 
 
 @pytest.mark.parametrize("every", [9, pytest.param(1, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("options", RANKED.values(), ids=RANKED)
-@pytest.mark.parametrize(
-    "disturbed, how", [("record", save_alone), ("end_epoch", save_alone), ("end_epoch", None)]
+@some_of(
+    "options, between",
+    RANKED,
+    [("record", save_alone), ("end_epoch", save_alone), ("end_epoch", None)],
 )
-def test_ranks_keep_each_loss_once_whatever_comes_between(options, disturbed, how, every):
+def test_ranks_keep_each_loss_once_whatever_comes_between(options, between, every):
+    options, (disturbed, how) = RANKED[options], between
     how = how or (lambda pruner: interrupt())
     expected, _ = tables_of_two_ranks(options, disturbed, 0, how)
     at, reached = 0, True

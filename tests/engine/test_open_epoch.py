@@ -10,6 +10,7 @@ import pytest
 import seta
 from seta import KeepCurve, Pruner
 from seta.engine.rows import CLOCKED
+from tests.combinations import some_of
 from tests.virtual_ranks import on_ranks
 
 N = 720
@@ -300,12 +301,15 @@ def test_an_epoch_with_losses_is_not_forgotten():
     assert pruner.end_epoch()["trained"] == 5 and not pruner.begun
 
 
-@pytest.mark.parametrize("sharding", ["replicated", "sharded"])
-@pytest.mark.parametrize("gather", [True, False])
-@pytest.mark.parametrize("before, after", [(1, 1), (2, 1), (2, 2), (2, 3), (1, 2)])
-def test_an_epoch_that_was_trained_before_a_resume_is_not_forgotten(
-    before, after, gather, sharding
-):
+@some_of(
+    "sizes, gather, sharding",
+    [(1, 1), (2, 1), (2, 2), (2, 3), (1, 2)],
+    [True, False],
+    ["replicated", "sharded"],
+)
+def test_an_epoch_that_was_trained_before_a_resume_is_not_forgotten(sizes, gather, sharding):
+    before, after = sizes
+
     def save(ranks, batches=1):
         pruner = train(made(ranks=ranks if before > 1 else None, sharding=sharding))
         share = pruner.share().indices.astype(np.int64)[: 10 * batches]
@@ -349,10 +353,14 @@ def test_a_rest_smaller_than_a_batch_of_each_rank_is_an_epoch_that_is_over(shard
 # Copies, and states of before.
 
 
-@pytest.mark.parametrize("policy", ["SeTa", "InfoBatch", seta.UCB(every=2), seta.RCAP()])
-@pytest.mark.parametrize("sharding", ["replicated", "sharded"])
-@pytest.mark.parametrize("batches", [0, 2])
-@pytest.mark.parametrize("how", [copy.deepcopy, lambda p: pickle.loads(pickle.dumps(p))])
+@some_of(
+    "how, batches, sharding, policy",
+    [copy.deepcopy, lambda p: pickle.loads(pickle.dumps(p))],
+    [0, 2],
+    ["replicated", "sharded"],
+    ["SeTa", "InfoBatch", seta.UCB(every=2), seta.RCAP()],
+    together=2,
+)
 def test_a_copy_goes_on_as_the_original_does(how, batches, sharding, policy):
     strata = np.arange(N) % 3 if isinstance(policy, seta.RCAP) else None
     if strata is not None and sharding == "sharded":

@@ -100,7 +100,8 @@ def test_every_order_of_a_few_is_equally_likely(count):
     assert_chi_square(np.array(list(orders.values())), 100, math.factorial(count) - 1)
 
 
-@pytest.mark.parametrize("make", [numbers_of, truly_random])
+# That true randomness passes shows that the tests are fair.
+@pytest.mark.parametrize("make", [numbers_of, pytest.param(truly_random, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("count", SIZES)
 class TestNothingTellsItFromChance:
     def test_a_number_does_not_depend_on_its_position(self, make, count):

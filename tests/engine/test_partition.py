@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seta.engine.draw.partition import Partition, shards_of
+from tests.combinations import some_of
 
 SHARDS = st.sampled_from([1, 2, 3, 7, 15, 30, 60, 120, 61_440])
 
@@ -135,8 +136,7 @@ def test_a_total_that_there_is_not_is_refused(total):
         Partition(1000, 15).counts(total)
 
 
-@pytest.mark.parametrize("n", [3_000, 50_000, 1_281_167])
-@pytest.mark.parametrize("ranks", [2, 3, 8, 13])
+@some_of("n, ranks", [3_000, 50_000, 1_281_167], [2, 3, 8, 13])
 def test_each_rank_owns_its_part_of_any_run_of_samples(n, ranks):
     """Labels sorted by class: a class is a run of samples, which may be smaller than a block."""
     partition = Partition(n, shards_of(n))

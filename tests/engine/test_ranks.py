@@ -8,6 +8,7 @@ import pytest
 from seta import KeepCurve, LossHistogram, Pruner, SeTa, load, save
 from seta.engine.draw.partition import Partition, shards_of
 from seta.engine.rows import CLOCKED
+from tests.combinations import some_of
 from tests.virtual_ranks import VirtualRanks, on_ranks
 
 N, EPOCHS, BATCH = 1200, 6, 60
@@ -58,9 +59,9 @@ def maker(**options):
     return make
 
 
-@pytest.mark.parametrize("sharding", ["replicated", "sharded"])
-@pytest.mark.parametrize("budget", [None, 0.5])
-@pytest.mark.parametrize("size", [1, 2, 3, 4, 7])
+@some_of(
+    "size, budget, sharding", [1, 2, 3, 4, 7], [None, 0.5], ["replicated", "sharded"], together=2
+)
 def test_ranks_train_disjoint_samples_equally_many_and_keep_equal_rows(size, budget, sharding):
     options = {"sharding": sharding} | ({} if budget is None else {"budget": budget})
     results, _ = on_ranks(size, run(maker(**options)))
@@ -79,8 +80,7 @@ def test_ranks_train_disjoint_samples_equally_many_and_keep_equal_rows(size, bud
         assert 0 <= N * 3 - total < (1 if size != 7 else 7 * (BATCH // 7))
 
 
-@pytest.mark.parametrize("sharding", ["replicated", "sharded"])
-@pytest.mark.parametrize("policy", ["SeTa", "InfoBatch", "Static"])
+@some_of("policy, sharding", ["SeTa", "InfoBatch", "Static"], ["replicated", "sharded"])
 def test_the_selection_is_the_same_for_any_number_of_ranks(policy, sharding):
     sets, orders = [], []
     for size in (1, 2, 3, 4):
@@ -282,7 +282,7 @@ class LooseRanks(VirtualRanks):
 
 def test_ranks_that_come_for_different_things_are_told_where_the_occasion_is_not_compared():
     def apart(ranks):
-        ranks = LooseRanks(ranks.rank, ranks.size, ranks._group)
+        ranks = LooseRanks(ranks.rank, ranks.size, ranks.group)
         pruner = maker()(ranks)
         walk(pruner, stop=1)
         with pytest.raises(RuntimeError) as error:
@@ -455,21 +455,14 @@ def rest_of(make, size, states):
     return on_ranks(size, train)[0]
 
 
-@pytest.mark.parametrize("before, after", [(1, 1), (1, 3), (2, 2), (3, 1), (2, 4), (4, 3)])
-@pytest.mark.parametrize(
-    "how, policy",
-    [
-        ("gathered", "SeTa"),
-        ("parts", "InfoBatch"),
-        ("sharded", "InfoBatch"),
-        pytest.param("gathered", "InfoBatch", marks=pytest.mark.slow),
-        pytest.param("parts", "SeTa", marks=pytest.mark.slow),
-        pytest.param("sharded", "SeTa", marks=pytest.mark.slow),
-    ],
+@some_of(
+    "sizes, how, policy",
+    [(1, 1), (1, 3), (2, 2), (3, 1), (2, 4), (4, 3)],
+    ["sharded", "gathered", "parts"],
+    ["SeTa", "InfoBatch"],
 )
-def test_a_run_resumes_in_mid_epoch_on_another_number_of_ranks(
-    tmp_path, how, before, after, policy
-):
+def test_a_run_resumes_in_mid_epoch_on_another_number_of_ranks(tmp_path, how, sizes, policy):
+    before, after = sizes
     sharding = "sharded" if how == "sharded" else "replicated"
     make = maker(policy=policy, sharding=sharding, budget=0.6)
     states, trained = parts_after(make, before, 2, 7, tmp_path, gather=how != "parts")

@@ -228,6 +228,7 @@ def test_inclusion_is_as_probable_as_the_fitted_curve_says():
         assert shares == pytest.approx(fitted.keep.tolist(), abs=0.01)
 
 
+@pytest.mark.statistics
 def test_at_equal_probabilities_all_samples_of_a_shard_are_drawn_equally_often():
     n, draws = 3000, 400
     losses = np.random.default_rng(0).gamma(0.5, 1, n).astype(np.float32)

@@ -131,12 +131,7 @@ class Trial:
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(
-            name, marks=[] if name in ("weights", "sharded, between") else pytest.mark.slow
-        )
-        for name in SAVED
-    ],
+    [pytest.param(name, marks=[] if name == "weights" else pytest.mark.slow) for name in SAVED],
 )
 def test_each_entry_of_a_state_is_checked_before_anything_is_taken(name):
     saved, trial = SAVED[name], Trial(name)

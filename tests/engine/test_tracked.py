@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from seta import Pruner
-from seta.engine.table import tracked
+from tests.combinations import some_of
 from tests.virtual_ranks import on_ranks
 
 N, EPOCHS = 600, 6
@@ -42,13 +42,10 @@ def train(pruner, epochs, seen=None, batch=25):
     return pruner
 
 
-def check(memory, samples, seen):
-    """Columns of these samples, against the lists of their losses."""
-    visits, spread = tracked.visits_of(memory), tracked.spread_of(memory)
-    mean = tracked.mean_of(memory)
-    for row, sample in enumerate(samples):
-        if sample >= N:
-            continue
+def check(table, seen, *, latest=True):
+    """The table of samples, against the lists of their losses."""
+    visits, mean, spread = table["visits"], table["mean"], table["spread"]
+    for row, sample in enumerate(table["index"].tolist()):
         losses = np.array(seen.get(sample, []))
         assert visits[row] == len(losses)
         if len(losses):
@@ -59,37 +56,31 @@ def check(memory, samples, seen):
             assert spread[row] == pytest.approx(losses.std(ddof=1), rel=1e-3, abs=1e-4)
         else:
             assert np.isnan(spread[row])
-        if tracked.LATEST in memory and len(losses):
-            assert memory[tracked.LATEST][row] == np.float32(losses[-1])
+        if latest and len(losses):
+            assert table["loss"][row] == np.float32(losses[-1])
 
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_alone_all_is_what_was_recorded(policy):
     seen = defaultdict(list)
     pruner = train(pruner_of(policy), EPOCHS, seen)
-    memory = pruner._core.table.columns.memory
-    check(memory, range(N), seen)
-    assert (tracked.LATEST in memory) == (policy in ("UCB", "Learnable"))
+    check(pruner.table(), seen)
 
 
-@pytest.mark.parametrize("sharding", ["replicated", "sharded"])
-@pytest.mark.parametrize("policy", POLICIES)
+@some_of("policy, sharding", POLICIES, ["replicated", "sharded"])
 def test_ranks_know_the_same(policy, sharding):
     def run(ranks):
         seen = defaultdict(list)
         pruner = train(pruner_of(policy, ranks, sharding=sharding), EPOCHS, seen)
-        held = range(N) if pruner.held is None else pruner.held.tolist()
-        return seen, dict(pruner._core.table.columns.memory), held
+        return seen, pruner.table()
 
     results, _ = on_ranks(3, run)
     seen = defaultdict(list)
-    for own, _, _ in results:
+    for own, _ in results:
         for sample, losses in own.items():
             seen[sample] += losses  # each sample is trained once an epoch
-    for own, memory, held in results:
-        latest = {k: v for k, v in memory.items() if k != tracked.LATEST}
-        check(latest, held, {s: sorted(v) for s, v in seen.items()})
-        del own
+    for _, table in results:
+        check(table, seen, latest=False)  # the order of the losses of all ranks is not known
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -119,15 +110,13 @@ def test_it_goes_on_from_a_state_on_other_ranks_too(sharding):
     whole, _ = on_ranks(3, lambda ranks: train(pruner_of("UCB", ranks, sharding=sharding), EPOCHS))
     moved, _ = on_ranks(3, second)
     for one, other in zip(whole, moved, strict=True):
-        for name, column in one._core.table.columns.memory.items():
-            assert np.array_equal(column, other._core.table.columns.memory[name], equal_nan=True), (
-                name
-            )
+        for name, column in one.table().items():
+            assert np.array_equal(column, other.table()[name], equal_nan=True), name
 
 
 def test_a_warm_start_counts_as_no_visit():
     pruner = pruner_of("UCB", losses=np.ones(N, np.float32))
-    assert not tracked.visits_of(pruner._core.table.columns.memory).any()
+    assert not pruner.table()["visits"].any()
 
 
 def test_a_run_may_be_tracked_from_a_state_on_that_was_not(caplog):
@@ -137,14 +126,14 @@ def test_a_run_may_be_tracked_from_a_state_on_that_was_not(caplog):
     assert "are tracked from here on" in caplog.text
     seen = defaultdict(list)
     train(pruner, 3, seen)
-    check(pruner._core.table.columns.memory, range(N), seen)
+    check(pruner.table(), seen, latest=False)  # samples not trained since have the loss of before
 
 
 def test_what_was_tracked_may_be_dropped():
     state = train(pruner_of("UCB"), 3).state_dict()
     plain = pruner_of("UCB", track=False)
     plain.load_state_dict(state)
-    assert set(plain._core.table.columns.memory) == set(plain.policy.columns)
+    assert "visits" not in plain.table() and "loss" not in plain.table()
 
 
 @pytest.mark.parametrize("before, after", [("SeTa", "UCB"), ("UCB", "SeTa"), ("UCB", "Learnable")])
@@ -154,4 +143,5 @@ def test_another_policy_goes_on_with_what_was_tracked(before, after):
     pruner = pruner_of(after)
     pruner.load_state_dict(state, changed=["policy"])
     train(pruner, EPOCHS - 3, seen)
-    check(pruner._core.table.columns.memory, range(N), seen)
+    # A method without scores begins with those of the one before, where it would have losses.
+    check(pruner.table(), seen, latest=(before, after) != ("UCB", "SeTa"))

@@ -16,6 +16,7 @@ import seta
 from seta import LossHistogram, Pruner
 from seta.engine.curves.policy import FitsBudget
 from seta.policies import REGISTRY, get
+from tests.combinations import some_of
 from tests.examples import examples
 
 WITH_A_RATIO = [name for name, method in REGISTRY.items() if hasattr(method(), "prune_ratio")]
@@ -33,7 +34,6 @@ LOSSES = {
 }
 
 every_method = pytest.mark.parametrize("name", REGISTRY)
-any_losses = pytest.mark.parametrize("losses", LOSSES)
 
 
 def histogram_of(values):
@@ -85,9 +85,7 @@ def test_budgets_outside_are_refused(name, budget):
         get(name, budget=budget)
 
 
-@every_method
-@any_losses
-@pytest.mark.parametrize("epochs", [1, 2, 7])
+@some_of("name, losses, epochs", REGISTRY, LOSSES, [7, 1, 2])
 def test_curves_are_valid_on_any_losses(name, losses, epochs):
     histogram, method = histogram_of(LOSSES[losses]), get(name)
     for epoch in range(epochs):
@@ -96,8 +94,7 @@ def test_curves_are_valid_on_any_losses(name, losses, epochs):
         assert 0 <= curve.expected(histogram) <= histogram.total
 
 
-@every_method
-@any_losses
+@some_of("name, losses", REGISTRY, LOSSES)
 def test_whole_runs_on_any_losses_keep_something_each_epoch(name, losses):
     values = LOSSES[losses].astype(np.float32)
     pruner = Pruner(len(values), name, epochs=5, losses=values, strata=np.arange(len(values)) % 3)

@@ -215,6 +215,7 @@ def test_what_is_not_learnt_is_looked_at_now_and_then_and_not_trained_on():
     assert visits.sum() == 10 * len(bad) // 2
 
 
+@pytest.mark.slow
 def test_what_is_learnt_after_all_comes_back():
     bad, trusted, _ = trained(0.2, 90, learnt_from=20)
     assert trusted[bad].mean() > 0.8 * trusted[~bad].mean()

@@ -45,7 +45,7 @@ def test_only_the_window_is_trained_at_the_keep_ratio():
 )
 def test_annealing_begins_after_the_floor_of_delta_times_epochs(epochs, delta, pruning):
     assert checks.pruning_epochs(delta, epochs) == pruning
-    for epoch in range(epochs):
+    for epoch in {*range(0, epochs, 7), pruning - 1, pruning} & {*range(epochs)}:
         annealing = seta.SeTa(0.3, delta=delta)(HISTOGRAM, epoch, epochs).window is None
         full = seta.InfoBatch(delta=delta)(HISTOGRAM, epoch, epochs).weight is None
         assert annealing == full == (epoch >= pruning)
@@ -67,7 +67,9 @@ def test_fewer_distinct_losses_than_groups_shrink_the_window(distinct, epoch):
     assert (curve.keep[histogram.counts > 0] > 0).sum() == width
 
 
-@pytest.mark.parametrize("ratio", [0.1, 0.3, 0.5])
+@pytest.mark.parametrize(
+    "ratio", [0.3, *(pytest.param(ratio, marks=pytest.mark.slow) for ratio in (0.1, 0.5))]
+)
 def test_the_saving_follows_from_the_share_of_the_easiest_group(ratio):
     """k = 5, w = 4, easiest share e: saved = 1 - (1 - r) (delta (1 - e / 2) + 1 - delta)."""
     n, epochs = 50_000, 64

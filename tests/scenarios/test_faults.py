@@ -7,6 +7,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import Dataset, TensorDataset
 
 import seta
+from tests.combinations import some_of
 from tests.torch.helpers import looked_at
 
 METHODS = ["SeTa", "InfoBatch", "Random", "Static", "Full"]
@@ -106,8 +107,7 @@ def test_a_learning_rate_that_diverges(policy, budget):
     figures_add_up(loader)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("policy", ["SeTa", "InfoBatch"])
+@some_of("policy, workers", ["SeTa", "InfoBatch"], [0, 2])
 def test_workers_that_fail_and_loops_that_raise(policy, workers):
     dataset = Breaking({40, 77, 240})
     loader = seta.PrunedDataLoader(
@@ -146,7 +146,8 @@ def test_a_checkpoint_onto_a_full_disk_leaves_the_run_as_it_is(tmp_path):
             break
     before = loader.pruner.losses.copy()
     with pytest.raises((OSError, RuntimeError)):
-        torch.save(loader.state_dict(), "/dev/full")
+        # Of a small file alone, PyTorch 2.6 tells no error.
+        torch.save({"loader": loader.state_dict(), "model": torch.zeros(1 << 20)}, "/dev/full")
     assert np.array_equal(loader.pruner.losses, before, equal_nan=True)
     torch.save(loader.state_dict(), tmp_path / "run.pt")
     other = make("SeTa")

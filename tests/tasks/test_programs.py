@@ -22,7 +22,7 @@ def slow_but(*quick):
     ]
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize("name", slow_but("scene_text", "geo_localization"))
 def test_losses_land_on_the_right_samples(name, tmp_path, monkeypatch):
     checks.losses_land_on_the_right_samples(name, tmp_path, monkeypatch)
 
@@ -49,6 +49,6 @@ def test_the_program_runs_to_its_end(name, tmp_path, monkeypatch, capsys):
     checks.the_program_runs_to_its_end(name, tmp_path, monkeypatch, capsys)
 
 
-@pytest.mark.parametrize("name", slow_but("scene_text", "referring_segmentation"))
+@pytest.mark.parametrize("name", slow_but("referring_segmentation"))
 def test_a_folder_of_the_users_own_is_trained_on(name, tmp_path, monkeypatch, capsys):
     checks.a_folder_of_the_users_own_is_trained_on(name, tmp_path, monkeypatch, capsys)

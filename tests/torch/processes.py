@@ -1,11 +1,11 @@
 """Real processes of a gloo group, forked from the test."""
 
 import datetime
+import importlib
 import os
 import traceback
 
 import torch
-import torch._dynamo  # before the fork: each rank would import it, for its first update()
 
 
 def run_ranks(size, function, folder, *arguments, timeout=60, dead=()):
@@ -15,6 +15,7 @@ def run_ranks(size, function, folder, *arguments, timeout=60, dead=()):
         timeout: Of the group, in seconds.
         dead: Ranks that kill themselves, whose answer is None.
     """
+    importlib.import_module("torch._dynamo")  # else each rank would, for its first update()
     context = torch.multiprocessing.get_context("fork")
     answers = context.SimpleQueue()
     store = folder / f"store-{len(list(folder.iterdir()))}"
@@ -33,9 +34,9 @@ def run_ranks(size, function, folder, *arguments, timeout=60, dead=()):
     finally:
         for process in processes:  # where the test was ended by its limit
             process.kill()
-    found |= {rank: (None, None) for rank in dead}
     failed = [error for _, error in found.values() if error]
     assert not failed, "\n".join(failed)
+    found |= {rank: (None, None) for rank in dead}
     return [found[rank][0] for rank in range(size)]
 
 

@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import DataLoader, Subset, default_collate
 
 from seta.torch import IndexedCollate, IndexedDataset, PrunedDataLoader, indices_of
+from tests.combinations import WORKERS, some_of
 from tests.torch.helpers import DATASETS, Dicts, Rows, Tuples, looked_at, with_text
 
 
@@ -31,9 +32,7 @@ def assert_same(ours, theirs):
         assert ours == theirs
 
 
-@pytest.mark.parametrize("form", DATASETS)
-@pytest.mark.parametrize("num_workers", [0, 2])
-@pytest.mark.parametrize("drop_last", [False, True])
+@some_of("form, num_workers, drop_last", DATASETS, [0, 2], [False, True])
 def test_batches_equal_those_of_a_plain_loader(form, num_workers, drop_last):
     dataset, collate_fn = DATASETS[form]
     options = {
@@ -140,7 +139,7 @@ def test_options_reach_the_workers():
 
 
 @pytest.mark.filterwarnings("ignore:'pin_memory' argument is set as true")
-@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("num_workers", WORKERS)
 def test_pinned_batches_keep_their_samples(num_workers):
     loader = PrunedDataLoader(
         Tuples(20),

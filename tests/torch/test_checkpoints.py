@@ -12,6 +12,7 @@ import torch.distributed.checkpoint as dcp
 
 from seta.torch import PrunedDataLoader
 from seta.torch.state import with_arrays, with_tensors
+from tests.combinations import some_of
 from tests.torch.helpers import Tuples, samples_of
 
 N = 200
@@ -117,9 +118,9 @@ def group(tmp_path_factory):
 # torch's own: it warns of its storages, of one process, of its sharded tensors.
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.usefixtures("group")
-@pytest.mark.parametrize("run", RUNS)
-@pytest.mark.parametrize(
-    "way",
+@some_of(
+    "run, way",
+    RUNS,
     [by_torch, by_mapped_file, by_pickle, by_copy, by_default_convert, by_gather, by_checkpoint,
      by_async_checkpoint],
 )  # fmt: skip

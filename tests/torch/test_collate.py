@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import Dataset, default_collate
 
 from seta.torch import PrunedDataLoader
+from tests.combinations import WORKERS
 from tests.torch.helpers import Tuples
 
 N = 60
@@ -82,7 +83,7 @@ def check(loader):
     np.testing.assert_array_equal(losses[seen], seen)
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("num_workers", WORKERS)
 @pytest.mark.parametrize("collate_fn", [sorted_in_place, shuffled_in_place])
 def test_rows_brought_into_another_order_in_place_are_followed(collate_fn, num_workers):
     check(train(Texts(), collate_fn=collate_fn, num_workers=num_workers))
@@ -98,7 +99,7 @@ def test_the_indices_that_come_with_a_batch_follow_its_rows():
     check(loader)
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("num_workers", WORKERS)
 @pytest.mark.parametrize("collate_fn", [sorted_copy, short_ones])
 def test_an_index_inside_the_sample_survives_anything(collate_fn, num_workers):
     check(train(Mappings(), collate_fn=collate_fn, num_workers=num_workers, index_key="index"))

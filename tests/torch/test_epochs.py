@@ -1,6 +1,7 @@
 """When epochs begin and end, and what a pass may still do afterwards."""
 
 import gc
+import multiprocessing
 import weakref
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 
 import seta
 from seta.torch import PrunedDataLoader, PrunedSampler
+from tests.combinations import WORKERS
 from tests.torch.helpers import DeviceBuffer, Seeds, Tuples, looked_at, loss_of, samples_of
 
 
@@ -320,6 +322,7 @@ def test_a_state_of_another_dataset_is_refused():
         make(21).load_state_dict(make(20).state_dict())
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("persistent", [False, True])
 def test_seeds_of_workers_follow_from_seed_and_epoch(persistent):
     def seeds(seed, epoch, num_workers=2):
@@ -352,16 +355,19 @@ def test_a_generator_of_the_users_own_is_left_to_the_user():
     assert torch.equal(generator.get_state(), other.get_state())
 
 
+@pytest.mark.processes
 def test_a_loader_and_its_workers_end_with_the_last_reference():
     loader = make(num_workers=2, persistent_workers=True)
     batches = iter(loader)
     next(batches)
-    gone = weakref.ref(loader), weakref.ref(loader._indexed._iterator)
+    assert len(multiprocessing.active_children()) == 2
+    gone = weakref.ref(loader)
     gc.collect()
     gc.disable()
     try:
         del loader, batches
-        assert [reference() for reference in gone] == [None, None]
+        assert gone() is None
+        assert not multiprocessing.active_children()
     finally:
         gc.enable()
 
@@ -383,7 +389,7 @@ def test_the_sampler_stands_alone_before_a_pruner():
 # An epoch of which no batch was answered has not begun.
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("num_workers", WORKERS)
 def test_looking_at_batches_uses_no_epoch_up(num_workers):
     loader = make(num_workers=num_workers)
     for epoch in range(4):

@@ -15,6 +15,7 @@ import seta
 from seta import Pruner
 from seta.engine.state.formats import name_of
 from seta.torch import PrunedDataLoader
+from tests.combinations import WORKERS, some_of
 from tests.torch.helpers import Tuples, loss_of, samples_of
 from tests.virtual_ranks import on_ranks
 
@@ -88,8 +89,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
-@pytest.mark.parametrize("case", CASES)
+@some_of("case, num_workers", CASES, [0, 2])
 def test_what_was_given_out_is_not_given_out_again(case, num_workers):
     options, body = CASES[case]
     options = {**options, "num_workers": num_workers}
@@ -116,7 +116,7 @@ def copies(loader):
     return copy.deepcopy(loader), pickle.loads(pickle.dumps(loader))
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("num_workers", WORKERS)
 def test_a_copy_goes_on_where_the_loader_is(num_workers):
     loader = make(num_workers=num_workers, persistent_workers=num_workers > 0)
     for fresh in copies(loader):

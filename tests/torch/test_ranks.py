@@ -162,7 +162,11 @@ def _go_on(rank, sharding, folder, parts):
 
 @pytest.mark.parametrize(
     "sharding, gather, parts",
-    [("replicated", True, [1]), ("replicated", False, [0, 1]), ("sharded", True, [1, 0])],
+    [
+        ("sharded", True, [1, 0]),
+        pytest.param("replicated", True, [1], marks=pytest.mark.slow),
+        pytest.param("replicated", False, [0, 1], marks=pytest.mark.slow),
+    ],
 )
 def test_a_run_goes_on_with_other_ranks_from_the_middle_of_an_epoch(
     sharding, gather, parts, tmp_path

@@ -1,6 +1,7 @@
 """A real training process, killed at any step and resumed, ends with bitwise the same model."""
 
 import contextlib
+import importlib
 import json
 import multiprocessing
 import os
@@ -12,7 +13,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch._dynamo  # before the fork, as in `processes`
 
 import seta
 from tests.torch import train_script
@@ -35,6 +35,7 @@ def train_and_tell(steps, *run):
 
 def kill_after(step, *run):
     """Goes on with a run in a process that has loaded torch, and kills it after so many steps."""
+    importlib.import_module("torch._dynamo")  # before the fork, as in `processes`
     context = multiprocessing.get_context("fork")
     steps, there = context.Pipe(duplex=False)
     process = context.Process(target=train_and_tell, args=(there, *run))
@@ -57,11 +58,9 @@ def last_of_each(steps):
     return [step["what"] for step in {step["step"]: step for step in steps}.values()]
 
 
+@pytest.mark.slow
 @pytest.mark.processes
-@pytest.mark.parametrize(
-    "policy, budget, workers",
-    [("SeTa", 0.5, 2), pytest.param("InfoBatch", None, 0, marks=pytest.mark.slow)],
-)
+@pytest.mark.parametrize("policy, budget, workers", [("SeTa", 0.5, 2), ("InfoBatch", None, 0)])
 def test_a_killed_run_ends_with_the_same_model(tmp_path, policy, budget, workers):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     whole.mkdir(), killed.mkdir()

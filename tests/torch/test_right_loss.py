@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from seta.torch import PrunedDataLoader
+from tests.combinations import WORKERS, some_of
 from tests.torch.helpers import DATASETS, Tuples, loss_of, samples_of
 
 N = 101
@@ -45,16 +46,12 @@ def check(form="tuples", *, epochs=3, seed=0, breaks=True, skips=True, **options
     return loader
 
 
-@pytest.mark.parametrize("form", DATASETS)
-@pytest.mark.parametrize("drop_last", [False, True])
-@pytest.mark.parametrize("seed", range(3))
+@some_of("form, drop_last, seed", DATASETS, [False, True], range(3), together=2)
 def test_in_this_process(form, drop_last, seed):
     check(form, epochs=6, seed=seed, drop_last=drop_last)
 
 
-@pytest.mark.parametrize("form", DATASETS)
-@pytest.mark.parametrize("drop_last", [False, True])
-@pytest.mark.parametrize("persistent", [False, True])
+@some_of("form, drop_last, persistent", DATASETS, [False, True], [False, True])
 def test_forked_workers(form, drop_last, persistent):
     check(
         form,
@@ -65,6 +62,7 @@ def test_forked_workers(form, drop_last, persistent):
     )
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("seed", range(3))
 def test_breaks_while_workers_run_ahead(seed):
     check(seed=seed, epochs=5, num_workers=2, persistent_workers=True, prefetch_factor=4)
@@ -76,6 +74,7 @@ def test_spawned_workers():
     check(num_workers=1, epochs=2, multiprocessing_context="spawn")
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 def test_spawned_persistent_workers():
     check("dicts", num_workers=2, persistent_workers=True, multiprocessing_context="spawn")
@@ -86,6 +85,7 @@ def test_forkserver():
     check("custom", num_workers=2, persistent_workers=True, multiprocessing_context="forkserver")
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(
     "in_order" not in inspect.signature(DataLoader).parameters, reason="this torch has no in_order"
 )
@@ -106,7 +106,7 @@ def test_drop_last_leaves_the_incomplete_batch_untrained():
         assert row["trained"] == row["kept"] // 8 * 8
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("num_workers", WORKERS)
 def test_named_samples_may_be_answered_late_and_in_any_order(num_workers):
     loader = PrunedDataLoader(
         Tuples(N), "Random", epochs=2, batch_size=8, with_indices=True, num_workers=num_workers

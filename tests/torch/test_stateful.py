@@ -6,6 +6,7 @@ import torch
 
 import seta
 from seta.torch import IndexedCollate, IndexedDataset, PrunedSampler, indices_of
+from tests.combinations import some_of
 
 stateful = pytest.importorskip("torchdata.stateful_dataloader", reason="torchdata is not here")
 # torchdata 0.11 calls what torch 2.13 deprecates.
@@ -40,8 +41,8 @@ def walk(pruner, loader, epochs, stop_at=None):
     return seen, None, None
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("stop_at", [(0, 0), (1, 3), (2, 5), (3, 2)])
+@pytest.mark.processes
+@some_of("stop_at, workers", [(0, 0), (1, 3), (2, 5), (3, 2)], [0, 2])
 def test_a_run_cut_in_mid_epoch_goes_on_exactly(workers, stop_at):
     whole, _, _ = walk(*make(workers), range(4))
     head, pruner_state, loader_state = walk(*make(workers), range(4), stop_at)

@@ -13,7 +13,14 @@ metrics = pytest.importorskip("sklearn.metrics")
 WRONG = 0.1
 
 
-@pytest.mark.parametrize("method, budget", [("Full", None), ("SeTa", 0.5), ("Learnable", 0.5)])
+@pytest.mark.parametrize(
+    "method, budget",
+    [
+        ("SeTa", 0.5),
+        pytest.param("Full", None, marks=pytest.mark.slow),
+        pytest.param("Learnable", 0.5, marks=pytest.mark.slow),
+    ],
+)
 def test_planted_errors_come_first(method, budget):
     digits = datasets.load_digits()
     rng = np.random.default_rng(0)

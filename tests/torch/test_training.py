@@ -11,6 +11,7 @@ from torch.utils.data import TensorDataset
 
 import seta
 from seta.torch import PrunedDataLoader
+from tests.combinations import WORKERS
 from tests.torch.helpers import looked_at
 
 N, CLASSES = 512, 4
@@ -109,6 +110,7 @@ def test_models_of_half_precision(model, data, dtype):
     assert full_loss(model.float(), data) < 0.5 * before
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
 def test_a_compiled_model(model, data):
     before = full_loss(model, data)
@@ -165,7 +167,7 @@ def test_gradients_accumulate_over_batches(model, data):
     torch.testing.assert_close(gradient, model[0].weight.grad)
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("num_workers", WORKERS)
 def test_global_random_state_is_left_alone(data, num_workers):
     random.seed(1)
     np.random.seed(2)

@@ -512,6 +512,10 @@ def test_a_late_answer_names_its_batch_among_many_that_wait():
     given = [indices for indices, _ in loader]
     for at in (97, 3, 50):
         loader.update(torch.full((4,), float(at)), indices=given[at].clone())
-        assert (loader._pruner.losses[given[at]] == at).all()
-    assert loader._given.unanswered == 97
+        assert (loader.pruner.losses[given[at]] == at).all()
     assert loader.position == 98
+    for at in {*range(100)} - {97, 3, 50}:  # the others still wait
+        loader.update(torch.full((4,), float(at)), indices=given[at])
+    assert [loader.pruner.losses[given[at]].tolist() for at in range(100)] == [
+        [at] * 4 for at in range(100)
+    ]
