@@ -323,6 +323,9 @@ def test_other_arguments_are_refused(tmp_path):
 
     with pytest.raises(ValueError, match="index_key has no use for rollouts, got 'index'"):
         RolloutArguments(budget=0.5, index_key="index")
+    for right in (np.nan, "0.5"):
+        with pytest.raises((TypeError, ValueError), match="right must"):
+            RolloutArguments(budget=0.5, right=right)
 
 
 def test_rewards_that_are_not_seen_are_an_error(tmp_path):
