@@ -37,6 +37,7 @@ from tests.integrations.trainer_cases import (
 )
 
 ROOT = Path(__file__).resolve().parents[2]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CI": "1"}  # CI: TRL sends no telemetry
 
 pytestmark = [
     pytest.mark.usefixtures("alone"),
@@ -354,10 +355,26 @@ def test_two_processes(tmp_path):
         *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
         *("-m", "tests.integrations.grpo_ranks", str(tmp_path)),
     ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900
+        command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=900
     )
     assert done.returncode == 0, done.stderr[-6000:]
     for rank in (0, 1):
         assert (tmp_path / f"passed-{rank}").read_text() == "all"
+
+
+@pytest.mark.parametrize(
+    "name, options, rollouts",
+    [
+        ("grpo.py", [], "960"),
+        ("grpo_loop.py", [], "3,840"),
+        ("grpo_loop.py", ["--full"], "3,840"),
+    ],
+)
+def test_the_examples_train(tmp_path, name, options, rollouts):
+    command = [sys.executable, ROOT / "examples" / name, "--epochs", "4", *options]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert f"after {rollouts} rollouts" in done.stdout
