@@ -77,8 +77,10 @@ repository; their figures are a record, not a result.
 _SECTION = """
 ## {title}
 {about}
-Each run makes {total:,} rollouts, {rollouts} per prompt, for {prompts:,} prompts; {held_out:,} more
-are held out. Runs: {seeds}.
+Each run makes {total:,} rollouts, {rollouts} per group, for {prompts:,} prompts; {held_out:,} more
+are held out.
+
+Runs: {seeds}.
 
 {needed}
 
@@ -98,8 +100,8 @@ TITLES = {
     ),
     "graded": (
         "Many prompts to learn from",
-        "A quarter of the prompts is trivial, and a quarter is impossible. Half is graded: before\n"
-        "GRPO, they are solved with a probability from 0.03 to 0.9, depending on the first digit.",
+        "A quarter of the prompts is trivial, and a quarter is impossible. Half is graded: before "
+        "GRPO,\nthey are solved with a probability from 0.03 to 0.9, depending on the first digit.",
     ),
 }
 """The title of each task, and what its prompts are."""
@@ -150,7 +152,8 @@ def _sizes(line: Line) -> str:
 def _needed_rows(runs: Mapping[str, Mapping[int, Line]]) -> list[str]:
     """Returns how many rollouts each method takes to rewards of uniform prompts."""
     rows = [
-        "| rollouts needed | to the reward at half | goal | to that at the end | goal | flat groups |",
+        "| rollouts needed | to the reward at half | goal | to that at the end | goal "
+        "| flat groups |",
         "| --- | ---: | --- | ---: | --- | ---: |",
     ]
     for name, by_seed in runs.items():
