@@ -193,6 +193,28 @@ def test_several_reward_functions_with_weights_and_none(tmp_path):
     assert trainer.pruner.history[0]["trained"] == 24
 
 
+@pytest.mark.parametrize("way", ["sum_then_normalize", "normalize_then_sum"])
+def test_a_group_is_flat_if_its_advantages_are(tmp_path, way):
+    """Of two functions whose weighted sum is always 2: normalized first, they do not cancel out."""
+
+    def other(prompts, completions, **columns):
+        return [2 - 2 * value for value in reward(prompts, completions, **columns)]
+
+    trainer = trainer_of(
+        tmp_path,
+        rewards=[reward, other],
+        reward_weights=[2.0, 1.0],
+        multi_objective_aggregation=way,
+        num_train_epochs=1,
+    )
+    trainer.train()
+    both = signal_of(range(24)) < 2
+    expected = np.where(both & (way == "normalize_then_sum"), 1.0, 3.0)
+    np.testing.assert_array_equal(trainer.pruner.losses, expected)
+    weights = weights_of(trainer.model)
+    assert torch.equal(weights, weights_of(llama())) == (way == "sum_then_normalize")
+
+
 def test_truncated_and_empty_completions_count(tmp_path):
     noting = Noting()
     trainer = trainer_of(

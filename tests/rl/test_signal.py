@@ -71,9 +71,7 @@ def test_rewards_and_thresholds_that_are_no_numbers_are_refused():
         group_signal([[np.inf, 0]])
     strange = ([["1", "0"]], [["good", 1]], [[1, 0], [1]], [[1 + 2j]], {"a": 1}, [[{}, 1]])
     for rewards in (*strange, np.array([["2020-01-01"]], "datetime64[D]")):
-        with pytest.raises(
-            TypeError, match="rewards must be numbers, None for .* without one"
-        ):
+        with pytest.raises(TypeError, match="rewards must be numbers, None for .* without one"):
             group_signal(rewards)
     for right in (np.inf, np.nan):
         with pytest.raises((TypeError, ValueError), match="right must"):
