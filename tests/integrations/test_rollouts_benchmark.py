@@ -88,7 +88,7 @@ def test_runs_go_on_where_they_were_stopped_and_make_a_page(tmp_path):
             same = again[line["sizes"]["task"], line["method"], 0]
             assert [row[2] for row in line["looks"]] == [row[2] for row in same["looks"]]
     assert main(["report", *options]) == 0
-    assert all(written.read_text().count(f"| {name} |") == 6 for name in METHODS)
+    assert all(written.read_text().count(f"\n| {name} |") == 6 for name in METHODS)
 
 
 def test_a_page_says_how_many_rollouts_were_needed():
