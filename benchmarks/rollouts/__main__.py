@@ -15,6 +15,7 @@ import json
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from benchmarks.measure import machine
 from benchmarks.rollouts.methods import METHODS
 from benchmarks.rollouts.report import page
 from benchmarks.rollouts.run import Sizes, run
+from benchmarks.rollouts.task import TASKS
 
 ROOT = Path(__file__).resolve().parents[2]
 LINES = ROOT / "benchmarks" / "results" / "rollouts.jsonl"
@@ -40,23 +42,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--page", type=Path, default=PAGE, help="where the page goes")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, which say nothing")
     asked = parser.parse_args(arguments)
-    sizes = QUICK if asked.quick else Sizes()
+    every = QUICK if asked.quick else SIZES
+    lines = read(asked.lines, every)
     if asked.what == "report":
-        asked.page.write_text(page(read(asked.lines, sizes)), encoding="utf-8")
+        asked.page.write_text(page(lines), encoding="utf-8")
         return 0
     torch.set_num_threads(1)
-    done = {(line["method"], line["seed"]) for line in read(asked.lines, sizes)}
-    for seed in range(asked.seeds):
-        for method in METHODS:
-            if (method, seed) not in done:
-                line = {**run(method, seed, sizes), "made": made()}
-                with asked.lines.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(line) + "\n")
+    done = {(line["sizes"]["task"], line["method"], line["seed"]) for line in lines}
+    for seed, sizes, method in product(range(asked.seeds), every, METHODS):
+        if (sizes.task, method, seed) not in done:
+            line = {**run(method, seed, sizes), "made": made()}
+            with asked.lines.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
     return 0
 
 
-QUICK = Sizes(
-    prompts=64, held_out=32, supervised=3, passes=4, batch=8, rollouts=4, rate=1e-3, every=2
+SIZES = tuple(map(Sizes, TASKS))
+QUICK = tuple(
+    Sizes(
+        task,
+        prompts=64,
+        held_out=32,
+        supervised=3,
+        passes=4,
+        batch=8,
+        rollouts=4,
+        rate=1e-3,
+        every=2,
+    )
+    for task in ("few", "graded")
 )
 
 
@@ -69,15 +83,15 @@ def made() -> str:
     )
 
 
-def read(path: Path, sizes: Sizes) -> list[dict[str, Any]]:
+def read(path: Path, sizes: Sequence[Sizes]) -> list[dict[str, Any]]:
     """Returns the lines of runs of these sizes; a line that was cut off is left out."""
-    lines = []
+    lines, wanted = [], [asdict(one) for one in sizes]
     for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
         try:
             line = json.loads(text)
         except json.JSONDecodeError:
             continue
-        if line["sizes"] == asdict(sizes):
+        if line["sizes"] in wanted:
             lines.append(line)
     return lines
 

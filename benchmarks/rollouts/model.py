@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from benchmarks.rollouts.task import PROMPT, VOCABULARY, Prompts, shown
+from benchmarks.rollouts.task import PROMPT, VOCABULARY, Prompts, Task, shown
 
 WIDTH = 64
 
@@ -30,10 +30,12 @@ def begun(seed: int) -> Any:
         return LlamaForCausalLM(config)
 
 
-def supervised(model: Any, seed: int, steps: int, *, batch: int = 128, rate: float = 2e-3) -> None:
+def supervised(
+    model: Any, task: Task, seed: int, steps: int, *, batch: int = 128, rate: float = 2e-3
+) -> None:
     """Trains on prompts with the answers that are shown: some rightly, some seldom so."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate)
-    data = shown(40_000, seed + 1_000_000)
+    data = shown(task, 40_000, seed + 1_000_000)
     generator = torch.Generator().manual_seed(seed)
     for step in range(steps):
         for group in optimizer.param_groups:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from benchmarks.rollouts import model as models
 from benchmarks.rollouts.methods import METHODS, batches
-from benchmarks.rollouts.task import split
+from benchmarks.rollouts.task import TASKS, split
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Sizes:
     """Of a run.
 
     Attributes:
+        task: Its name in `TASKS`.
         prompts: To train on.
         held_out: To look at.
         supervised: Steps before.
@@ -31,6 +32,7 @@ class Sizes:
         every: Batches from one look at the held-out prompts to the next.
     """
 
+    task: str
     prompts: int = 2048
     held_out: int = 1024
     supervised: int = 1200
@@ -42,10 +44,10 @@ class Sizes:
 
 
 @cache
-def supervised(seed: int, steps: int) -> Any:
+def supervised(task: str, seed: int, steps: int) -> Any:
     """Returns the model that all runs of a seed begin with."""
     model = models.begun(seed)
-    models.supervised(model, seed, steps)
+    models.supervised(model, TASKS[task], seed, steps)
     return model
 
 
@@ -55,8 +57,8 @@ def run(name: str, seed: int, sizes: Sizes) -> dict[str, Any]:
     `looks` are rows of (rollouts made, seconds of the CPU, held-out reward), `flat` is the share of
     the groups made that had no spread, `steps` counts those of the optimizer.
     """
-    train, held_out = split(seed, sizes.prompts, sizes.held_out)
-    model = copy.deepcopy(supervised(seed, sizes.supervised))
+    train, held_out = split(TASKS[sizes.task], seed, sizes.prompts, sizes.held_out)
+    model = copy.deepcopy(supervised(sizes.task, seed, sizes.supervised))
     optimizer = torch.optim.AdamW(model.parameters(), lr=sizes.rate)
     generator = torch.Generator().manual_seed(seed)
     method = METHODS[name]

@@ -5,9 +5,9 @@ copy (`c`) they are those of the first number, of `+`, `-` and `*` each is that 
 its place, modulo 6, and of `?` they were drawn at random once. So copies become trivial, and what
 is drawn cannot be worked out.
 
-Between them difficulty is graded by what is shown before the reinforcement: `shown` answers `+`
-rightly half of the times, `-` a quarter and `*` a twelfth, and else as if it were another of the
-three. So a model of it has all that it needs, and seldom says it.
+Between them difficulty is graded by what is shown before the reinforcement: `shown` answers rightly
+with a probability that a `Task` gives, and else as if `+`, `-` or `*` were another of the three. So
+a model of it has all that it needs, and says it as often as it was shown.
 """
 
 from __future__ import annotations
@@ -21,14 +21,32 @@ from torch import Tensor
 
 BASE = 6
 OPERATIONS = "c+-*?"
-SHARES = (0.4, 0.12, 0.08, 0.05, 0.35)
-"""Of the prompts, by operation."""
-SHOWN = (1.0, 1 / 2, 1 / 4, 1 / 12)
-"""How often the operations but the last are shown rightly."""
 EQUALS = BASE + len(OPERATIONS)
 VOCABULARY = EQUALS + 1
 PROMPT, ANSWER = 6, 2
 """Tokens."""
+
+
+class Task(NamedTuple):
+    """What prompts there are, and how well they are known before the reinforcement.
+
+    Attributes:
+        shares: Of the prompts, by operation.
+        shown: How often each operation but the last is shown rightly, by the first digit.
+    """
+
+    shares: tuple[float, ...]
+    shown: tuple[tuple[float, ...], ...]
+
+
+_GRADES = (0.9, 0.6, 0.3, 0.15, 0.07, 0.03)
+TASKS = {
+    "few": Task(
+        (0.4, 0.12, 0.08, 0.05, 0.35),
+        ((1.0,) * BASE, (1 / 2,) * BASE, (1 / 4,) * BASE, (1 / 12,) * BASE),
+    ),
+    "graded": Task((0.25, 0.17, 0.17, 0.16, 0.25), ((1.0,) * BASE, _GRADES, _GRADES, _GRADES)),
+}
 
 
 class Prompts(NamedTuple):
@@ -45,15 +63,16 @@ class Prompts(NamedTuple):
     operation: Tensor
 
 
-def made(count: int, seed: int) -> Prompts:
+def made(task: Task, count: int, seed: int) -> Prompts:
     """Returns all different prompts, with right answers.
 
     Args:
+        task: What prompts there are.
         count: How many.
         seed: Of the choice.
     """
     rng = np.random.default_rng([seed, count])
-    numbers = np.floor(np.cumsum(SHARES) * count + 0.5).astype(int)
+    numbers = np.floor(np.cumsum(task.shares) * count + 0.5).astype(int)
     parts = []
     for at, number in enumerate(np.diff(numbers, prepend=0)):
         pairs = rng.permutation(BASE**4)[:number]
@@ -64,13 +83,14 @@ def made(count: int, seed: int) -> Prompts:
     return _cut(rng.permutation(np.concatenate(parts)))
 
 
-def shown(count: int, seed: int) -> Prompts:
+def shown(task: Task, count: int, seed: int) -> Prompts:
     """Returns prompts of the operations but the last, with the answers that are shown."""
     rng = np.random.default_rng([seed, count])
-    operation = rng.integers(0, len(SHOWN), count)
+    operation = rng.integers(0, len(task.shown), count)
     other = 1 + (operation + rng.integers(0, 2, count)) % 3  # of 1, 2, 3, another one
-    right = rng.random(count) < np.array(SHOWN)[operation]
+    draws = rng.random(count)
     pairs = rng.integers(0, BASE**4, count)
+    right = draws < np.array(task.shown)[operation, digits_of(pairs)[:, 0]]
     return _cut(_joined(pairs, operation, results(pairs, np.where(right, operation, other))))
 
 
@@ -100,7 +120,7 @@ def _cut(table: NDArray[np.int64]) -> Prompts:
     return Prompts(rows[:, :PROMPT], rows[:, PROMPT:], rows[:, 0] - BASE)
 
 
-def split(seed: int, train: int, held_out: int) -> tuple[Prompts, Prompts]:
+def split(task: Task, seed: int, train: int, held_out: int) -> tuple[Prompts, Prompts]:
     """Returns prompts to train on and others, of the same kinds, to look at."""
-    both = made(train + held_out, seed)
+    both = made(task, train + held_out, seed)
     return Prompts(*(part[:train] for part in both)), Prompts(*(part[train:] for part in both))

@@ -37,6 +37,7 @@ from tests.integrations.trainer_cases import (
 )
 
 ROOT = Path(__file__).resolve().parents[2]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CI": "1"}  # CI: TRL sends no telemetry
 
 pytestmark = [
     pytest.mark.usefixtures("alone"),
@@ -192,6 +193,28 @@ def test_several_reward_functions_with_weights_and_none(tmp_path):
     assert trainer.pruner.history[0]["trained"] == 24
 
 
+@pytest.mark.parametrize("way", ["sum_then_normalize", "normalize_then_sum"])
+def test_a_group_is_flat_if_its_advantages_are(tmp_path, way):
+    """Of two functions whose weighted sum is always 2: normalized first, they do not cancel out."""
+
+    def other(prompts, completions, **columns):
+        return [2 - 2 * value for value in reward(prompts, completions, **columns)]
+
+    trainer = trainer_of(
+        tmp_path,
+        rewards=[reward, other],
+        reward_weights=[2.0, 1.0],
+        multi_objective_aggregation=way,
+        num_train_epochs=1,
+    )
+    trainer.train()
+    both = signal_of(range(24)) < 2
+    expected = np.where(both & (way == "normalize_then_sum"), 1.0, 3.0)
+    np.testing.assert_array_equal(trainer.pruner.losses, expected)
+    weights = weights_of(trainer.model)
+    assert torch.equal(weights, weights_of(llama())) == (way == "sum_then_normalize")
+
+
 def test_truncated_and_empty_completions_count(tmp_path):
     noting = Noting()
     trainer = trainer_of(
@@ -323,6 +346,9 @@ def test_other_arguments_are_refused(tmp_path):
 
     with pytest.raises(ValueError, match="index_key has no use for rollouts, got 'index'"):
         RolloutArguments(budget=0.5, index_key="index")
+    for right in (np.nan, "0.5"):
+        with pytest.raises((TypeError, ValueError), match="right must"):
+            RolloutArguments(budget=0.5, right=right)
 
 
 def test_rewards_that_are_not_seen_are_an_error(tmp_path):
@@ -351,10 +377,26 @@ def test_two_processes(tmp_path):
         *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
         *("-m", "tests.integrations.grpo_ranks", str(tmp_path)),
     ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900
+        command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=900
     )
     assert done.returncode == 0, done.stderr[-6000:]
     for rank in (0, 1):
         assert (tmp_path / f"passed-{rank}").read_text() == "all"
+
+
+@pytest.mark.parametrize(
+    "name, options, rollouts",
+    [
+        ("grpo.py", [], "960"),
+        ("grpo_loop.py", [], "3,840"),
+        ("grpo_loop.py", ["--full"], "3,840"),
+    ],
+)
+def test_the_examples_train(tmp_path, name, options, rollouts):
+    command = [sys.executable, ROOT / "examples" / name, "--epochs", "4", *options]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert f"after {rollouts} rollouts" in done.stdout

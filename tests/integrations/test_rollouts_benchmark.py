@@ -1,6 +1,7 @@
 """`python -m benchmarks.rollouts` at tiny sizes: its task, its runs, and the page of them."""
 
 import json
+from itertools import product
 
 import numpy as np
 import pytest
@@ -9,11 +10,10 @@ import torch
 pytest.importorskip("transformers")
 
 from benchmarks.rollouts import model as models
-from benchmarks.rollouts.__main__ import LINES, PAGE, QUICK, main, read
+from benchmarks.rollouts.__main__ import LINES, PAGE, QUICK, SIZES, main, read
 from benchmarks.rollouts.methods import METHODS
 from benchmarks.rollouts.report import page
-from benchmarks.rollouts.run import Sizes
-from benchmarks.rollouts.task import BASE, OPERATIONS, SHOWN, made, shown, split
+from benchmarks.rollouts.task import BASE, OPERATIONS, TASKS, made, shown, split
 
 
 def results_of(prompts):
@@ -28,8 +28,9 @@ def results_of(prompts):
         ]
 
 
-def test_answers_are_right_and_prompts_are_different():
-    train, held_out = split(3, 200, 100)
+@pytest.mark.parametrize("task", TASKS.values(), ids=list(TASKS))
+def test_answers_are_right_and_prompts_are_different(task):
+    train, held_out = split(task, 3, 200, 100)
     both = torch.cat([train.tokens, held_out.tokens]).tolist()
     assert len({tuple(row) for row in both}) == 300
     for prompts in (train, held_out):
@@ -37,26 +38,27 @@ def test_answers_are_right_and_prompts_are_different():
             results_of(prompts), prompts.operation, prompts.answers.tolist(), strict=True
         ):
             assert operation == len(OPERATIONS) - 1 or at[operation] == answer
-    assert torch.equal(made(300, 3).tokens, torch.tensor(both))
+    assert torch.equal(made(task, 300, 3).tokens, torch.tensor(both))
 
 
-def test_what_is_shown_is_right_as_often_as_it_is_said():
-    prompts = shown(4000, 0)
+@pytest.mark.parametrize("task", TASKS.values(), ids=list(TASKS))
+def test_what_is_shown_is_right_as_often_as_it_is_said(task):
+    prompts = shown(task, 8000, 0)
     right = [
         at[operation] == answer
         for at, operation, answer in zip(
             results_of(prompts), prompts.operation, prompts.answers.tolist(), strict=True
         )
     ]
-    for operation, share in enumerate(SHOWN):
-        assert np.mean(np.array(right)[prompts.operation == operation]) == pytest.approx(
-            share, abs=0.06
-        )
+    for (operation, digit), share in np.ndenumerate(task.shown):
+        here = (prompts.operation == operation) & (prompts.tokens[:, 1] == digit)
+        # Answers of two operations may be the same, of `+` and `-` one in nine.
+        assert np.mean(np.array(right)[here]) == pytest.approx(share, abs=0.12)
 
 
 def test_expected_rewards_are_those_of_drawn_answers():
-    model, prompts = models.begun(0), made(12, 0)
-    models.supervised(model, 0, 30)
+    model, prompts = models.begun(0), made(TASKS["few"], 12, 0)
+    models.supervised(model, TASKS["few"], 0, 30)
     generator = torch.Generator().manual_seed(0)
     drawn = models.rolled_out(model, prompts.tokens, 2000, generator)
     shares = (drawn == prompts.answers[:, None]).all(2).float().mean(1)
@@ -73,25 +75,27 @@ def test_runs_go_on_where_they_were_stopped_and_make_a_page(tmp_path):
     assert main(["run", "--seeds", "2", *options]) == 0
     assert torch.equal(state, torch.get_rng_state())
     runs = read(lines, QUICK)
-    assert sorted((line["method"], line["seed"]) for line in runs) == sorted(
-        (method, seed) for method in METHODS for seed in (0, 1)
+    assert sorted((line["sizes"]["task"], line["method"], line["seed"]) for line in runs) == sorted(
+        product(TASKS, METHODS, (0, 1))
     )
     assert {line["looks"][-1][0] for line in runs} == {4 * 64 * 4}
-    again = {(line["method"], line["seed"]): line for line in map(json.loads, first.splitlines())}
+    again = {
+        (line["sizes"]["task"], line["method"], line["seed"]): line
+        for line in map(json.loads, first.splitlines())
+    }
     for line in runs:
         if line["seed"] == 0:
-            same = again[line["method"], 0]
+            same = again[line["sizes"]["task"], line["method"], 0]
             assert [row[2] for row in line["looks"]] == [row[2] for row in same["looks"]]
     assert main(["report", *options]) == 0
-    assert all(f"| {name} |" in written.read_text() for name in METHODS)
+    assert all(written.read_text().count(f"\n| {name} |") == 6 for name in METHODS)
 
 
 def test_a_page_says_how_many_rollouts_were_needed():
     def line(method, seed, rewards):
         looks = [[100 * at, at, reward] for at, reward in enumerate(rewards)]
         return {"method": method, "seed": seed, "flat": 0.5, "looks": looks, "made": "somewhere",
-                "sizes": {"prompts": 9, "held_out": 9, "rollouts": 8, "passes": 2, "batch": 4,
-                          "every": 1}}  # fmt: skip
+                "sizes": {"task": "few", "prompts": 9, "held_out": 9, "rollouts": 8}}  # fmt: skip
 
     runs = [line("Uniform", seed, [0, 1, 2, 3, 4, 5 + seed / 100]) for seed in (0, 1, 2)]
     runs += [line("ZeroSignal", seed, [0, 2, 4, 6 + seed / 100, 8, 8]) for seed in (0, 1, 2)]
@@ -101,4 +105,4 @@ def test_a_page_says_how_many_rollouts_were_needed():
 
 
 def test_the_page_is_what_the_committed_lines_give():
-    assert PAGE.read_text(encoding="utf-8") == page(read(LINES, Sizes()))
+    assert PAGE.read_text(encoding="utf-8") == page(read(LINES, SIZES))

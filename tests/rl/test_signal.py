@@ -50,6 +50,16 @@ def test_what_counts_as_right_can_be_said():
     assert [group_signal(rewards, right=right)[0] for right in (0.5, 2, -1, 3)] == [0.5, 0.25, 1, 0]
 
 
+def test_rewards_may_be_none_and_far_apart():
+    assert group_signal([[None, 1.0], [1e308, -1e308]]).tolist() == [3.0, 0.5]
+
+
+def test_a_reward_that_is_the_threshold_but_for_rounding_is_right():
+    rewards = np.array([[0.7, 0.7, 0.6, 0.0], [0.1 + 0.2, 0.3, 0.29, 0.0]], np.float32)
+    assert group_signal(rewards[:1], right=0.7).tolist() == [0.5]
+    assert group_signal(rewards[1:], right=0.3).tolist() == [0.5]
+
+
 @pytest.mark.parametrize("rewards", [[1.0, 0.0], [], [[[1.0]]], np.zeros((3, 0))])
 def test_rewards_that_are_no_groups_are_refused(rewards):
     with pytest.raises(ValueError, match=r"rewards must have a row for each prompt, \(B, G\), got"):
@@ -59,6 +69,10 @@ def test_rewards_that_are_no_groups_are_refused(rewards):
 def test_rewards_and_thresholds_that_are_no_numbers_are_refused():
     with pytest.raises(ValueError, match="rewards must be finite, or NaN .* got infinity"):
         group_signal([[np.inf, 0]])
+    strange = ([["1", "0"]], [["good", 1]], [[1, 0], [1]], [[1 + 2j]], {"a": 1}, [[{}, 1]])
+    for rewards in (*strange, np.array([["2020-01-01"]], "datetime64[D]")):
+        with pytest.raises(TypeError, match="rewards must be numbers, None for .* without one"):
+            group_signal(rewards)
     for right in (np.inf, np.nan):
         with pytest.raises((TypeError, ValueError), match="right must"):
             group_signal([[1, 0]], right=right)
@@ -84,5 +98,9 @@ def test_groups_of_different_sizes_and_none_at_all():
     np.testing.assert_array_equal(pruner.losses, np.array([3, np.nan, 0.5], np.float32))
     with pytest.raises(ValueError, match=r"entry for each rollout, got shapes \(2,\) and \(3,\)"):
         record_rewards(pruner, [1, 2], [1, 2, 3])
+    with pytest.raises(ValueError, match="indices must be a one-dimensional array of integers"):
+        record_rewards(pruner, [None, 1], [1.0, 0.0])
+    with pytest.raises(TypeError, match="rewards must be numbers"):
+        record_rewards(pruner, [1, 1], ["good", 1.0])
     with pytest.raises(IndexError, match="must lie in 0..2"):
         record_rewards(pruner, [3], [1.0])

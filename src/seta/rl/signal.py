@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from seta.engine.numbers import real
 from seta.engine.pruner import Pruner
+from seta.engine.table.columns import check_indices
 
 SPREAD = 1e-6
 """Rewards count as equal if their standard deviation is below this."""
@@ -32,9 +33,9 @@ def group_signal(rewards: ArrayLike, *, right: float = 0.5) -> NDArray[np.float3
     `rate_of` decode it.
 
     Args:
-        rewards: Numbers (B, G), the rewards of G rollouts for each of B prompts; NaN = no reward,
-            which is left out.
-        right: Least reward of a rollout that counts as right.
+        rewards: Numbers (B, G), the rewards of G rollouts for each of B prompts; NaN or None = no
+            reward, which is left out.
+        right: Least reward of a rollout that counts as right, to within 1e-6.
 
     Returns:
         float32 (B,); NaN for a group without any reward. `record` counts such a prompt as trained
@@ -42,13 +43,13 @@ def group_signal(rewards: ArrayLike, *, right: float = 0.5) -> NDArray[np.float3
 
     Raises:
         ValueError: `rewards` does not have two dimensions, or has infinite values.
-        TypeError: `right` is not a number.
+        TypeError: `rewards` are not numbers, or `right` is not.
 
     Examples:
         >>> group_signal([[0, 1, 0, 0], [0, 0, 0, 0], [1, 1, 1, 1], [0.1, 0.2, 0, 0]]).tolist()
         [0.25, 2.0, 3.0, 0.0]
     """
-    table = np.asarray(rewards, np.float64)
+    table = _numbers(rewards)
     if table.ndim != 2 or not table.shape[1]:
         raise ValueError(
             f"rewards must have a row for each prompt, (B, G), got shape {table.shape}: "
@@ -60,12 +61,14 @@ def group_signal(rewards: ArrayLike, *, right: float = 0.5) -> NDArray[np.float3
     there = ~np.isnan(table)
     counts = there.sum(axis=1)
     some = np.maximum(counts, 1)
-    hits = (there & (table >= _threshold(right))).sum(axis=1)
+    # A float32 reward of 0.7 is a little less than 0.7.
+    hits = (there & (table >= check_right(right) - SPREAD)).sum(axis=1)
     # Of differences to one of them, so that large rewards that are alike have no spread.
     first = table[np.arange(len(table)), there.argmax(axis=1)]
-    gaps = np.where(there, table - first[:, None], 0.0)
-    means = gaps.sum(axis=1) / some
-    spread = np.sqrt((np.where(there, gaps - means[:, None], 0.0) ** 2).sum(axis=1) / some)
+    with np.errstate(over="ignore", invalid="ignore"):  # so far apart that they are not alike
+        gaps = np.where(there, table - first[:, None], 0.0)
+        means = gaps.sum(axis=1) / some
+        spread = np.sqrt((np.where(there, gaps - means[:, None], 0.0) ** 2).sum(axis=1) / some)
     signal = hits / some + np.where(spread < SPREAD, FLAT, 0.0)
     return np.where(counts > 0, signal, np.nan).astype(np.float32)
 
@@ -81,14 +84,15 @@ def record_rewards(
     Args:
         pruner: A pruner with an open epoch.
         indices: Integers (R,), the prompt of each rollout.
-        rewards: Numbers (R,), the reward of each rollout; NaN = no reward.
-        right: Least reward of a rollout that counts as right.
+        rewards: Numbers (R,), the reward of each rollout; NaN or None = no reward.
+        right: Least reward of a rollout that counts as right, to within 1e-6.
 
     Raises:
         ValueError, IndexError: The arrays are invalid; nothing is recorded.
+        TypeError: `rewards` are not numbers.
         RuntimeError: No epoch is open.
     """
-    prompts, values = np.asarray(indices), np.asarray(rewards, np.float64)
+    prompts, values = np.asarray(indices), _numbers(rewards)
     if prompts.ndim != 1 or values.shape != prompts.shape:
         raise ValueError(
             "indices and rewards must have one entry for each rollout, got shapes "
@@ -96,6 +100,7 @@ def record_rewards(
         )
     if not len(prompts):
         return
+    check_indices(prompts, pruner.n)
     found, which, counts = np.unique(prompts, return_inverse=True, return_counts=True)
     groups = np.full((len(found), counts.max()), np.nan)
     order = np.argsort(which, kind="stable")
@@ -123,6 +128,27 @@ def rate_of(signals: NDArray[Any]) -> NDArray[np.float64]:
     return np.clip(np.where(is_flat(signals), values - FLAT, values), 0.0, 1.0)
 
 
-def _threshold(right: float) -> float:
+def check_right(right: float) -> float:
+    """Returns the least reward of a rollout that counts as right.
+
+    Raises:
+        TypeError: It is not a number.
+        ValueError: It is not finite.
+    """
     meaning = "the least reward of a rollout that counts as right"
     return float(real("right", right, -np.inf, np.inf, meaning, ends="()"))
+
+
+def _numbers(rewards: ArrayLike) -> NDArray[np.float64]:
+    """Returns rewards as float64, of the same shape, with None as NaN."""
+    try:
+        values = np.asarray(rewards)
+        if values.dtype.kind not in "biufO":
+            raise TypeError(f"they are {values.dtype}")
+        return values.astype(np.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(
+            f"rewards must be numbers, None for a rollout without one, got {type(rewards).__name__}"
+            f": {error}. Of a tensor, give .float().cpu(); where groups differ in size, fill them "
+            "up with NaN, or call record_rewards(pruner, indices, rewards)"
+        ) from error

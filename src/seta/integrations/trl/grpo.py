@@ -24,6 +24,7 @@ from __future__ import annotations
 from math import ceil
 from typing import Any
 
+import numpy as np
 import torch
 import trl
 from torch import Tensor
@@ -47,7 +48,7 @@ from seta.integrations.trl.rollouts import (
     RolloutSampler,
     epochs_of,
 )
-from seta.rl.signal import group_signal
+from seta.rl.signal import FLAT, group_signal, rate_of
 from seta.torch.arguments import check_dataset
 
 __all__ = ["PrunedGRPOMixin", "PrunedGRPOTrainer"]
@@ -82,6 +83,7 @@ class PrunedGRPOMixin(PrunedEpochs):
     num_generations: Any
     num_iterations: Any
     reward_weights: Any
+    multi_objective_aggregation: Any
     _signature_columns: Any
 
     def __init__(self, *args: Any, pruning: RolloutArguments, **kwargs: Any) -> None:
@@ -208,7 +210,13 @@ class PrunedGRPOMixin(PrunedEpochs):
         total = (parts * self.reward_weights.double().cpu()).nansum(dim=1)
         total[parts.isnan().all(dim=1)] = torch.nan
         groups = total.view(-1, self.num_generations).numpy()
-        run.record(prompts[:, 0], group_signal(groups, right=self.pruning.right))
+        signals = group_signal(groups, right=self.pruning.right)
+        if self.multi_objective_aggregation == "normalize_then_sum":
+            # Each function is scaled by itself: sums that are alike may hide a gradient.
+            each = [group_signal(part.view(groups.shape).numpy()) for part in parts.T]
+            flat = ~np.any([signal < FLAT for signal in each], axis=0)
+            signals = (rate_of(signals) + np.where(flat, FLAT, 0.0)).astype(np.float32)
+        run.record(prompts[:, 0], signals)
 
     # The end of an epoch.
 

@@ -20,6 +20,7 @@ from seta.engine import Policy, Pruner
 from seta.engine.steps import Budget, Steps, is_listed
 from seta.integrations.transformers.arguments import PruningArguments
 from seta.integrations.transformers.run import Run
+from seta.rl.signal import check_right
 from seta.rl.zero_signal import ZeroSignal
 
 NUMBER = "seta_prompt"
@@ -47,11 +48,13 @@ class RolloutArguments(PruningArguments):
     right: float = 0.5
 
     def __post_init__(self) -> None:
-        """Refuses what is for losses.
+        """Refuses what is for losses, and checks `right` before the first rollout.
 
         Raises:
-            ValueError: One is given.
+            ValueError: One is given, or `right` is not finite.
+            TypeError: `right` is no number.
         """
+        check_right(self.right)
         for name in _UNUSED:
             if getattr(self, name) is not None:
                 raise ValueError(
