@@ -1,9 +1,9 @@
 """What the site has beyond the pages of this folder: the reference, and files that pages link to.
 
-Its first page is the README of the repository; that of this folder is a list of pages. Pages link to
-files of the repository (`../examples/sft.py`), which lie outside of the site. Here
-each of them becomes a page of it, and the links lead there. The reference is
-made of the docstrings of all public names.
+Its first page is the README of the repository; that of this folder is a list of pages. Pages link
+to files of the repository (`../examples/sft.py`), which lie outside of the site. Here each of them
+becomes a page of it, and the links lead there. The reference is made of the docstrings of all
+public names.
 """
 
 import json

@@ -22,7 +22,12 @@ OPTIONS = {
     "plain": {"policy": "SeTa"},
     "weights": {"policy": "InfoBatch", "always_keep": [3, 299]},
     "columns": {"policy": seta.UCB(every=2)},
-    "strata": {"policy": seta.RCAP(), "strata": np.arange(N) % 5, "count_kept": True, "budget": 0.6},
+    "strata": {
+        "policy": seta.RCAP(),
+        "strata": np.arange(N) % 5,
+        "count_kept": True,
+        "budget": 0.6,
+    },
     "budget": {"policy": "SeTa", "always_keep": [3, 7, 299], "budget": 0.5},
     "tracked": {"policy": seta.UCB(every=2), "track": [3, 299]},
     "sharded": {
