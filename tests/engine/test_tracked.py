@@ -5,7 +5,7 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
-from seta import Pruner
+from seta import KeepCurve, Pruner
 from tests.combinations import some_of
 from tests.virtual_ranks import on_ranks
 
@@ -143,5 +143,42 @@ def test_another_policy_goes_on_with_what_was_tracked(before, after):
     pruner = pruner_of(after)
     pruner.load_state_dict(state, changed=["policy"])
     train(pruner, EPOCHS - 3, seen)
-    # A method without scores begins with those of the one before, where it would have losses.
-    check(pruner.table(), seen, latest=(before, after) != ("UCB", "SeTa"))
+    check(pruner.table(), seen)
+
+
+@pytest.mark.parametrize("before, after", [("UCB", "SeTa"), ("UCB", "UCB"), ("SeTa", "UCB")])
+@pytest.mark.parametrize("track", [True, False])
+def test_scores_that_stand_for_losses_are_told_of(before, after, track, caplog):
+    state = train(pruner_of(before, track=track), 2).state_dict()
+    pruner_of(after, track=track).load_state_dict(state, changed=["policy"])
+    told = "stand for losses" in caplog.text
+    assert told == ((before, after, track) == ("UCB", "SeTa", False))
+
+
+@pytest.mark.parametrize("sharding", ["replicated", "sharded"])
+def test_a_policy_after_one_with_scores_sees_the_latest_losses(sharding):
+    shown = []
+
+    def policy(histogram, epoch, epochs):
+        shown.append(histogram)
+        return KeepCurve.constant(histogram, 1.0)
+
+    def first(ranks):
+        pruner = train(pruner_of("UCB", ranks, sharding=sharding), 3)
+        return pruner.state_dict(gather=False), pruner.table()["loss"]
+
+    saved, _ = on_ranks(2, first)
+    states, losses = zip(*saved, strict=True)
+
+    def second(ranks):
+        pruner = pruner_of(policy, ranks, sharding=sharding)
+        pruner.load_state_dict(states if sharding == "sharded" else states[0], changed=["policy"])
+        pruner.begin_epoch()
+
+    on_ranks(2, second)
+    latest = np.concatenate(losses) if sharding == "sharded" else losses[0]
+    latest = latest[np.isfinite(latest)]
+    for histogram in shown:
+        assert histogram.counts.sum() == len(latest)
+        mean = np.average(histogram.centres, weights=histogram.counts)
+        assert mean == pytest.approx(latest.mean(), rel=1e-3)

@@ -94,6 +94,11 @@ def load(
             _check_order(core, run, states[own]["open"]["order"])
     if settings.track and tracked.VISITS not in states[0]["table"]["columns"]:
         logger.warning("the losses of samples are tracked from here on: the state was not")
+    if table.columns.lacks_losses(states[0]["table"]):
+        logger.warning(
+            "the scores of the policy before stand for losses until samples are trained again: the "
+            "state of a run with track=True has the losses, too"
+        )
     for holder in core.holders:
         holder.clear()
     core.begin_overwrite("load_state_dict()")

@@ -247,7 +247,7 @@ class LossColumns:
         """
         columns: Columns = self.memory if saved is None else saved["columns"]
         if saved is not None and self.wanted and not columns.keys() >= set(self.own):
-            losses = saved["losses"]
+            losses = self.values_of(saved)
             columns = LossColumns(len(losses), 1, losses, scored=self._scored).memory
         return {name: _without_infinite(columns[name]) for name in self.wanted}
 
@@ -316,13 +316,31 @@ class LossColumns:
         for name, column in self.memory.items():
             column[rows:] = _before(name)
 
+    def values_of(self, saved: Mapping[str, Any]) -> Any:
+        """Returns what `take` makes the values, float32 (n,): the scores of the same policy.
+
+        Scores of another one are no losses: the latest losses take their place where the run was
+        tracked, so that they are known.
+        """
+        losses, columns = saved["losses"], saved["columns"]
+        return columns.get(tracked.LATEST, losses) if self._are_of_another(columns) else losses
+
+    def lacks_losses(self, saved: Mapping[str, Any]) -> bool:
+        """Returns whether only the scores of another policy can take the place of losses."""
+        columns = saved["columns"]
+        kept = any(name not in tracked.BEFORE for name in columns)  # by a policy with scores
+        return kept and self._are_of_another(columns) and tracked.LATEST not in columns
+
+    def _are_of_another(self, columns: Mapping[str, Any]) -> bool:
+        return self._scored is None or any(name not in columns for name in self.own)
+
     def take(self, here: slice, saved: Mapping[str, Any], there: slice) -> None:
         """Takes over some rows of saved columns, in place.
 
         Columns that the state lacks, of another policy, begin with its losses.
         """
         self._before = None
-        copy_rows(self.values[here], saved["losses"][there])
+        copy_rows(self.values[here], self.values_of(saved)[there])
         copy_rows(self.last_trained[here], saved["last_trained"][there])
         counts = saved["kept_counts"]
         if self.kept_counts is not None and counts is not None:

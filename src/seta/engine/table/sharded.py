@@ -366,6 +366,10 @@ class ShardedTable:
         """Takes its shards out of the parts of all processes, whatever their number."""
         tables = [state["table"] for state in states]
         shared = Shared.from_state(tables[0]["shared"])
+        values = [self.columns.values_of(table) for table in tables]
+        if any(own is not table["losses"] for own, table in zip(values, tables, strict=True)):
+            shared = shared._replace(histogram=self._merged(values))
+            tables = [{**t, "losses": own} for t, own in zip(tables, values, strict=True)]
         if reopened is None:  # `always_keep` may be another now
             shared = shared._replace(kept_always=self._kept_always(tables, shared))
         shared = shared._replace(
