@@ -3,6 +3,7 @@
 import io
 
 import pytest
+from rich.padding import Padding
 
 from seta.terminal import console_of, is_live, waiting
 
@@ -36,3 +37,20 @@ def test_a_spinner_turns_on_a_terminal_alone(monkeypatch, tty, env, live, stderr
     with waiting(console, "loading torch"):
         pass
     assert ("loading torch" in stream.getvalue()) == live
+
+
+@pytest.mark.parametrize(("columns", "width"), [("0", 80), ("1", 20), ("20", 20), ("40", 40)])
+def test_nothing_is_lost_on_a_terminal_without_width(monkeypatch, capsys, columns, width):
+    monkeypatch.setenv("COLUMNS", columns)
+    console = console_of()
+    console.print(Padding("what it is", (0, 0, 0, 4)))
+    assert "".join(capsys.readouterr().out.split()) == "whatitis"
+    assert console.width == width
+
+
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+def test_a_closed_stream_gets_nothing(monkeypatch, name):
+    monkeypatch.setattr(f"sys.{name}", None)  # as Python has it after `seta plan >&-`
+    console = console_of(stderr=name == "stderr")
+    console.print("seta")
+    assert not is_live(console)

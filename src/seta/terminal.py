@@ -6,19 +6,27 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from shutil import get_terminal_size
 
 from rich.console import Console
 
 __all__ = ["console_of", "is_live", "waiting"]
 
+_NARROWEST = 20
+
 
 def console_of(*, stderr: bool = False) -> Console:
-    """Returns the console of a command, which animates nothing where its output is no terminal."""
+    """Returns the console of a command, which animates nothing where its output is no terminal.
+
+    It is at least 20 letters wide. Where the stream is closed, it prints nothing.
+    """
     stream = sys.stderr if stderr else sys.stdout
     # FORCE_COLOR, which a CI sets, makes rich take a pipe for a terminal.
-    return Console(
-        stderr=stderr, highlight=False, force_interactive=None if stream.isatty() else False
-    )
+    moves = None if stream is not None and stream.isatty() else False
+    console = Console(stderr=stderr, highlight=False, force_interactive=moves)
+    if console.width < _NARROWEST:  # COLUMNS=0 means that the width is not known
+        console.width = max(_NARROWEST, get_terminal_size().columns)
+    return console
 
 
 def is_live(console: Console) -> bool:

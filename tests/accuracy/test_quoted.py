@@ -112,6 +112,33 @@ def test_a_marker_of_something_that_does_not_exist_is_refused(marker, name):
         page_of(marker)
 
 
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "<!-- tallies: SeTa -->\nkept\n",
+        "<!-- tallies: SeTa -->\nkept\n<!-- end  -->\n",
+        "<!-- tallies: SeTa -->\n<!-- tallies: SeTa -->\nkept\n<!-- end -->\n",
+        "<!-- tallies: SeTa --\nkept\n<!-- end -->\n",
+        "<!-- tallies: SeTa --> \nkept\n<!-- end -->\n",
+        "<!--tallies: SeTa -->\nkept\n<!-- end -->\n",
+    ],
+)
+def test_a_broken_marker_is_refused_and_takes_no_text_with_it(tmp_path, broken):
+    (tmp_path / "docs").mkdir()
+    page = tmp_path / "docs" / "guide.md"
+    for text in (broken, f"{broken}kept\n<!-- tallies: RS2 -->\nold\n<!-- end -->\n"):
+        page.write_text(text)
+        assert quoted.quoting(tmp_path / "docs" / "results.md") == [(page, "results")]
+        with pytest.raises(ValueError, match="a page has the marker '<!-- ?tallies: SeTa"):
+            quoted.filled(text, Figures(studies(MADE), {}), pages="results")
+
+
+def test_markers_may_be_alike_and_have_an_end_too_many():
+    one = "<!-- tallies: SeTa -->\nold\n<!-- end -->\n"
+    page = quoted.filled(f"{one}between\n{one}<!-- end -->\n", Figures(studies(MADE), {}), pages="")
+    assert page.count("| SeTa") == 2 and "\nbetween\n" in page and "old" not in page
+
+
 @pytest.mark.parametrize("path", QUOTING, ids=lambda path: path.name)
 def test_no_figure_of_a_run_is_typed_by_hand_beside_the_tables(path):
     sections = re.split(r"^## ", path.read_text(), flags=re.MULTILINE)

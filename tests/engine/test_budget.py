@@ -414,3 +414,22 @@ def test_lengths_that_leave_a_rank_without_a_batch_are_refused(n, ranks, batch, 
         check_shares(sizes, [n, length], share_size)
     check_shares(sizes, [n], share_size)
     check_shares(sizes, None, share_size)
+
+
+@pytest.mark.parametrize("name", ["Random", "OrderDP", "InfoBatch"])
+def test_a_run_by_name_goes_on_with_other_batches_under_several_shares(name):
+    def pruner(batch_size):
+        shares = [0.9, 0.5, 0.5, 0.3]
+        return Pruner(203, name, epochs=4, budget=shares, batch_size=batch_size, drop_last=True)
+
+    saved = pruner(10)
+    saved.record(saved.begin_epoch().indices, np.ones(saved.kept, np.float32))
+    saved.end_epoch()
+    other = pruner(16)
+    other.load_state_dict(saved.state_dict())
+    assert other.next_epoch == 1
+
+
+def test_a_last_epoch_cut_short_does_not_change_the_method():
+    budget = {"budget": lambda _: 0.5, "batch_size": 10}
+    assert Pruner(1000, "Random", steps=60, **budget).policy == seta.Random(0.5)

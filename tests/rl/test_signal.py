@@ -70,6 +70,7 @@ def test_rewards_and_thresholds_that_are_no_numbers_are_refused():
     with pytest.raises(ValueError, match="rewards must be finite, or NaN .* got infinity"):
         group_signal([[np.inf, 0]])
     strange = ([["1", "0"]], [["good", 1]], [[1, 0], [1]], [[1 + 2j]], {"a": 1}, [[{}, 1]])
+    strange += ([["1", None]], [[10**400, 0]])
     for rewards in (*strange, np.array([["2020-01-01"]], "datetime64[D]")):
         with pytest.raises(TypeError, match="rewards must be numbers, None for .* without one"):
             group_signal(rewards)

@@ -26,8 +26,9 @@ from seta.comparison.cells import Key
 from seta.comparison.contenders import EQUAL_COST, FULL, METHODS
 from seta.comparison.table import NONE, markdown
 
+MARKER = re.compile(r"^ *<!-- *(?:results|tallies):.*", re.MULTILINE)
 MARKED = re.compile(
-    r"^<!-- (results|tallies): (.*?) -->\n.*?^<!-- end -->$", re.DOTALL | re.MULTILINE
+    r"^<!-- (results|tallies): ([^\n]*?) -->\n.*?^<!-- end -->$", re.DOTALL | re.MULTILINE
 )
 TO_FULL = f" to {FULL}"
 
@@ -41,7 +42,7 @@ def quoting(docs_file: Path) -> list[tuple[Path, str]]:
     home, folder = docs_file.parent, docs_file.stem
     found = [(path, folder) for path in sorted(home.glob("*.md"))]
     found.append((home.parent / "README.md", f"{home.name}/{folder}"))
-    return [at for at in found if at[0].exists() and MARKED.search(at[0].read_text("utf-8"))]
+    return [at for at in found if at[0].exists() and MARKER.search(at[0].read_text("utf-8"))]
 
 
 def filled(text: str, figures: Figures, *, pages: str) -> str:
@@ -53,8 +54,16 @@ def filled(text: str, figures: Figures, *, pages: str) -> str:
         pages: Folder of the suites' pages, as seen from this one.
 
     Raises:
-        ValueError: A marker names a suite, a variant or a method that does not exist.
+        ValueError: A marker names a suite, a variant or a method that does not exist, or is not
+            written as above.
     """
+    whole = {found.start(): found[0] for found in MARKED.finditer(text)}
+    for marker in MARKER.finditer(text):
+        if len(MARKER.findall(whole.get(marker.start(), ""))) != 1:
+            raise ValueError(
+                f"a page has the marker {marker[0]!r}: it must be a line <!-- results: ... --> or "
+                "<!-- tallies: ... -->, with a line <!-- end --> before the next one"
+            )
 
     def made(found: re.Match[str]) -> str:
         kind, asked = found.groups()

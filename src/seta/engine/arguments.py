@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import islice
+from math import fsum
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from seta.engine.curves.policy import Policy, get, is_stratified, takes_strata
 from seta.engine.numbers import integer as integer
 from seta.engine.rows import Row
-from seta.engine.steps import Budget, Steps, is_listed, shares_of
+from seta.engine.steps import Budget, Steps, shares_of
 from seta.engine.table.columns import check_indices
 from seta.engine.table.ranks import Ranks
 from seta.engine.table.table import SHARDED_FROM, Sharding
@@ -168,13 +170,16 @@ def lengths(
     return result
 
 
-def share(n: int, budget: Budget | None, lengths: list[int] | None) -> float | None:
-    """Returns the share of full training's visits that a budget allows; None without one."""
-    if budget is None or lengths is None:
+def share(budget: Budget | None, epochs: int) -> float | None:
+    """Returns the share of full training's visits that a budget allows; None without one.
+
+    Of several shares, it is their mean. The batch size has no part in it: a run may go on with
+    another number of ranks, and its method must be the same.
+    """
+    if budget is None:
         return None
-    if callable(budget) or is_listed(budget):
-        return sum(lengths) / (n * len(lengths))
-    return float(next(shares_of(budget)))
+    shares = [float(share) for share in islice(shares_of(budget), epochs)]
+    return shares[0] if len(set(shares)) == 1 else fsum(shares) / epochs
 
 
 def resized_lengths(

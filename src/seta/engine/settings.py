@@ -97,11 +97,12 @@ class Settings:
         kept = arguments.always_keep(always_keep, n)
         sizes = arguments.sizes(n, batch_size, drop_last, ranks)
         lengths = arguments.lengths(sizes, budget, epochs, steps, kept)
-        method = arguments.policy(policy, arguments.share(n, budget, lengths))
+        length = arguments.epochs(epochs) if lengths is None else len(lengths)
+        method = arguments.policy(policy, arguments.share(budget, length))
         return cls(
             n,
             method,
-            arguments.epochs(epochs) if lengths is None else len(lengths),
+            length,
             arguments.integer("seed", seed, 0, "give a fixed number, such as 0"),
             budget,
             steps,

@@ -145,8 +145,10 @@ def _numbers(rewards: ArrayLike) -> NDArray[np.float64]:
         values = np.asarray(rewards)
         if values.dtype.kind not in "biufO":
             raise TypeError(f"they are {values.dtype}")
+        if values.dtype.kind == "O" and any(isinstance(one, (str, bytes)) for one in values.flat):
+            raise TypeError("some are text")
         return values.astype(np.float64)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise TypeError(
             f"rewards must be numbers, None for a rollout without one, got {type(rewards).__name__}"
             f": {error}. Of a tensor, give .float().cpu(); where groups differ in size, fill them "
