@@ -154,6 +154,19 @@ def test_the_row_tells_how_many_samples_no_epoch_has_trained(sharding, caplog):
     )
 
 
+def test_losses_that_are_not_finite_are_told_of_once(caplog):
+    pruner = made("Random", epochs=4)
+    for epoch in range(4):
+        share = pruner.share().indices
+        losses = np.full(len(share), np.nan if epoch else 1.0, np.float32)
+        pruner.record(share, losses)
+        pruner.end_epoch()
+    told = [text for text in caplog.messages if "not finite" in text]
+    assert len(told) == 1
+    count = pruner.history[1]["trained"]
+    assert told[0].startswith(f"epoch 1: {count} of {count} recorded losses were not finite")
+
+
 def test_a_run_that_trains_each_sample_ends_without_a_word(caplog):
     with caplog.at_level(logging.WARNING, logger="seta"):
         pruner = train(made("Full", epochs=2), 2)
