@@ -237,18 +237,19 @@ def test_an_epoch_whose_hook_fails_has_not_begun(fails):
     assert pruner.end_epoch()["kept"] == kept == pruner.kept_counts.sum()
 
 
-def test_resizing_is_whole_or_not_begun():
-    other = made({"policy": "SeTa"})
+@pytest.mark.parametrize("n", [30, 60])
+def test_resizing_is_whole_or_not_begun(n):
+    other = made(POLICIES["tracked"])
     other.begin_epoch()
     record(other, slice(0, 20))
     other.end_epoch()
     before, grown = state_of(other), copy.deepcopy(other)
-    grown.resize(60)
+    grown.resize(n)
     after = state_of(grown)
-    for number in some_lines(lambda pruner: pruner.resize(60), other):
+    for number in some_lines(lambda pruner: pruner.resize(n), other):
         pruner = copy.deepcopy(other)
         with contextlib.suppress(KeyboardInterrupt), Lines(number, interrupt):
-            pruner.resize(60)
+            pruner.resize(n)
         assert state_of(pruner) in (before, after)
 
 

@@ -634,9 +634,12 @@ class Pruner:
         table = settings.table()
         saved = core.table.state_dict(None, [0, 0], False)
         table.load_state_dict([{"table": saved}])
-        core.settings, core.table = settings, table
-        if core.trace is not None:
-            core.trace.resize(n)
+        trace = None if core.trace is None else core.trace.resized(n)
+
+        def apply() -> None:
+            core.settings, core.table, core.trace = settings, table, trace
+
+        core.commit(run, run, apply)
 
     def __getstate__(self) -> dict[str, Any]:
         self._core.collect()

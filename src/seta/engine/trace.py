@@ -6,6 +6,7 @@ A few kB per epoch for any number of samples. For inspection only: it does not a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -95,12 +96,13 @@ class Trace:
         empty = np.empty((0, len(self.samples)), np.float32)
         return Trajectories(self.samples.copy(), np.stack(self._losses) if self._losses else empty)
 
-    def resize(self, n: int) -> None:
-        """Forgets the samples that a shorter dataset has no more."""
-        here = self.samples < n
-        self.samples, self._named = self.samples[here], self._named[self._named < n]
-        self._visits = self._visits[here]
-        self._losses = [losses[here] for losses in self._losses]
+    def resized(self, n: int) -> Trace:
+        """Returns the course without the samples that a dataset of n samples does not have."""
+        here, result = self.samples < n, copy(self)
+        result.samples, result._named = self.samples[here], self._named[self._named < n]
+        result._visits = self._visits[here]
+        result._losses = [losses[here] for losses in self._losses]
+        return result
 
     def state_dict(self, next_epoch: int, *, opened: bool) -> dict[str, Any]:
         """Returns what recreates it.

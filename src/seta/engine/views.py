@@ -29,11 +29,10 @@ def sample_table(core: Core, classes: ArrayLike | None = None) -> tuple[SampleTa
         classes: Integers (n,), the class of each sample, for the column `suspicion`; None: the
             strata, if the policy looks at them.
     """
-    settings = core.settings
+    run, settings = core.collect(), core.settings
     compared: NDArray[Any] | None = settings.strata
     if classes is not None:
         compared = arguments.classes(classes, settings.n)
-    run = core.collect()
     if run.open is not None:
         curve, binning = run.open.curve, run.open.binning
     else:  # after the run, of one more epoch like the last
@@ -68,7 +67,7 @@ def suspects(core: Core, n: int, classes: ArrayLike | None) -> SampleTable:
 def explanation(core: Core, index: int) -> str:
     """Returns why a sample is kept or left out; see `Pruner.why`."""
     index = arguments.integer("index", index, 0, "samples count from 0")
-    settings, (table, curve) = core.settings, sample_table(core)
+    (table, curve), settings = sample_table(core), core.settings
     row = table.where(table["index"] == index)
     if not row.rows:
         held = core.table.held is not None and index < settings.n
