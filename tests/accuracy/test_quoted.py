@@ -194,6 +194,7 @@ def test_the_readme_claims_nothing_that_the_lines_do_not_show():
     long = {study.variant: study for study in figures.of("noise-long").studies}
     for wrong in ("wrong=0.1", "wrong=0.2", "wrong=0.4"):
         assert to_reference(long[wrong], "Learnable", 0.5, "Full").sign > 0, wrong
+        assert to_reference(long[wrong], "Learnable", 0.5, "Full at equal cost").mean > 0, wrong
     clean = [v for v in figures.rivalry if v.study is long["wrong=0"]]
     assert clean and not any(v.way.sign > 0 for v in clean)
     rare = [v for v in figures.rivalry if v.study.suite == "imbalance" and v.method == "RCAP"]
