@@ -65,7 +65,7 @@ def test_without_a_command_the_help_is_shown():
         (["--method", "seta", "--method", "magic"], "error: --method magic: is none of SeTa, "),
         (["--case", "Wrong", "--case", "hard"], "error: --case hard: is none of plain, wrong, "),
         (["--budget", 0.5, "--budget", 50], "error: --budget must lie in (0, 1), got 50: "),
-        (["--epochs", 1, "--budget", 0.001], "error: budgets must leave at least one batch"),
+        (["--epochs", 1, "--budget", 0.001], "budgets must leave at least one batch"),
         (["--epochs", 0], "error: --epochs must lie between 1 and 10,000, got 0"),
         (["--seeds", 0], "error: --seeds must lie between 1 and 1,000, got 0"),
         (["--limit", 5], "error: --test and --limit go with --data FILE"),

@@ -110,7 +110,9 @@ def test_a_changed_setting_is_told_and_nothing_is_lost(small):
     out = small[1] / "plain"
     before = (out / "runs.jsonl").read_bytes()
     told = demo(*SMALL[:-1], 5, "--out", small[1], code=2).stderr
-    assert told.startswith("error: out holds runs that were made otherwise: epochs was 4 and is 5")
+    assert told.startswith(
+        f"error: {out}: out holds runs that were made otherwise: epochs was 4 and is 5"
+    )
     assert (out / "runs.jsonl").read_bytes() == before
 
 
@@ -239,7 +241,7 @@ def test_half_of_one_image_is_refused(tmp_path):
     as_npz(tmp_path / "a.npz")
     told = demo("--data", tmp_path / "a.npz", "--limit", 1, "--out", tmp_path / "out", code=2)
     assert "1 image to train on" in told.stdout
-    assert "error: budget leaves epoch 0 without a sample, got 0.5 of 1 samples" in told.stderr
+    assert ": budget leaves epoch 0 without a sample, got 0.5 of 1 samples" in told.stderr
 
 
 def test_a_run_that_fails_makes_the_exit_code(tmp_path, monkeypatch):

@@ -62,7 +62,7 @@ def run_demo(settings: DemoSettings, console: Console) -> int:
             found, code = error.comparison, stopped()
             found = replace(found, notes=("Stopped before all runs were made.", *found.notes))
         except (ValueError, RuntimeError) as error:
-            raise DemoError(str(error)) from error
+            raise DemoError(f"{out}: {error}") from error
         made.append((found, out, data, curves))
         if code:
             break
