@@ -108,7 +108,7 @@ def test_a_plan_says_what_a_run_will_take():
         "1 599,982,080 9,155 60.0 %",
         "all 1,799,946,240 27,465 60.0 %",
         "rank, always 5.86 MB losses of its 976,800 samples, 6 bytes each",
-        "published way 4.8 GB received by a rank in 9,155 exchanges, one in every step",
+        "per-step gather 4.8 GB received by a rank in 9,155 exchanges, one in every step",
         "choosing 39.1 ms 20 ns per sample, timed here; 8 ranks on 64 cores",
         "training 19.5 min at 500 samples/s per rank",
         "visits saved 1,200,053,760 40.0 % of the 3,000,000,000 of full training",

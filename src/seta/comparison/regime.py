@@ -125,6 +125,11 @@ def sentences(regime: Mapping[str, float]) -> list[str]:
                 f"{told}, which tells nothing of labels: hardly any sample was learned by half of "
                 "the run."
             )
+        elif doubt >= DOUBTED and regime.get("imbalance", 1.0) >= UNEQUAL:
+            said.append(
+                f"{told}: they have wrong labels, or are of rare classes, which are learned late. "
+                "Pruner.suspects(), with classes, lists them."
+            )
         elif doubt >= DOUBTED:
             said.append(
                 f"{told}: wrong labels are likely. Methods that put hard samples first would train "

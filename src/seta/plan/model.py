@@ -218,7 +218,7 @@ def sharded_exchange(ranks: int, bins: int = MAX_BINS, columns: int = 0) -> Exch
 
 
 def published_exchange(ranks: int, batch_size: int, trained: int) -> Exchange:
-    """Returns an epoch's exchanges the published way, for comparison.
+    """Returns an epoch's exchanges with a gather in every step, for comparison.
 
     Every step all-gathers index and loss of the global batch, as two float32 per sample.
 

@@ -168,7 +168,7 @@ class Plan:
 
     @property
     def published(self) -> Exchange:
-        """In the steps of the average epoch, the published way."""
+        """In the steps of the average epoch, as the methods' published code makes them."""
         request = self.request
         return model.published_exchange(request.ranks, request.batch_size, self.average)
 

@@ -139,7 +139,7 @@ def _exchange(plan: Plan) -> Iterator[Line]:
     yield Line("rank, sends", in_bytes(ours.sent), what)
     yield Line("rank, receives", in_bytes(ours.received), f"{in_bytes(ours.network)} by all ranks")
     yield Line(
-        "published way",
+        "per-step gather",
         in_bytes(theirs.received),
         f"received by a rank in {theirs.collectives:,} exchanges, one in every step",
     )
