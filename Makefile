@@ -21,13 +21,14 @@ QUICK := -m "not slow and not statistics and not frameworks" --hypothesis-profil
 DEMO := $(VENV)/.demo-installed
 DEPENDENCIES := $(VENV)/.dependencies-installed
 FRAMEWORKS := $(VENV)/.frameworks-installed
+ENGINES := $(VENV)/.engines-installed
 PACKAGE := $(VENV)/.package-installed
 # Folders too: their times tell that a file was removed.
 SOURCES := $(shell find src -not -name '__pycache__' -not -name '*.pyc') README.md LICENSE hatch_build.py
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # all install into one environment
-.PHONY: help demo quick test slow-tests test-integrations test-page check lint types format docs bench dist clean
+.PHONY: help demo quick test slow-tests test-integrations test-engines test-page check lint types format docs bench dist clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -42,15 +43,19 @@ quick: $(DEPENDENCIES) ## a first answer in a minute: engine, methods and PyTorc
 
 test: $(DEPENDENCIES) $(PACKAGE) ## the tests and doctests against the installed wheel, in some minutes; no frameworks
 	@$(RUN) .ci/installed.py
-	$(TEST) --dist worksteal --ignore=tests/integrations $(QUICK)
+	$(TEST) --dist worksteal --ignore=tests/integrations --ignore=tests/engines $(QUICK)
 
 slow-tests: $(DEPENDENCIES) $(PACKAGE) ## what `make test` leaves out: slow tests, statistics, all examples of hypothesis
 	@$(RUN) .ci/installed.py
-	$(TEST) --dist worksteal --ignore=tests/integrations -m "slow or statistics or hypothesis"
+	$(TEST) --dist worksteal --ignore=tests/integrations --ignore=tests/engines -m "slow or statistics or hypothesis"
 
 test-integrations: $(FRAMEWORKS) $(PACKAGE) ## the tests of the frameworks and of their pages; installs every one first
 	@$(RUN) .ci/installed.py
-	$(TEST) --dist loadfile tests/integrations tests/test_docs.py tests/test_troubleshooting.py -m frameworks
+	$(TEST) --dist loadfile tests/integrations tests/engines tests/test_docs.py tests/test_troubleshooting.py -m frameworks
+
+test-engines: $(ENGINES) $(PACKAGE) ## the tests of the engines that are heavy to install, and installs them; not part of `check`
+	@$(RUN) .ci/installed.py
+	$(TEST) --dist loadfile tests/engines
 
 test-page: $(DEPENDENCIES) $(PACKAGE) ## the page of `seta inspect` in a real browser; needs Chromium, or SETA_CHROMIUM=its path
 	@command -v "$${SETA_CHROMIUM:-chromium}" >/dev/null || { echo "no Chromium: install one, or SETA_CHROMIUM=/path/to/it make test-page" >&2; exit 1; }
@@ -104,6 +109,11 @@ $(DEPENDENCIES): $(DEMO)
 $(FRAMEWORKS): $(DEPENDENCIES)
 	@echo "==> installing the frameworks (minutes, once)"
 	$(PIP) torch '.[integrations]' --no-build-isolation
+	@touch $@
+
+$(ENGINES): $(FRAMEWORKS)
+	@echo "==> installing the engines (minutes, once)"
+	$(PIP) torch '.[engines]' --no-build-isolation
 	@touch $@
 
 # The wheel itself is installed, never a link to src/: what is tested is what would be shipped.
