@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from seta.engine.curves.histogram import MAX_BINS
+from seta.engine.curves.histogram import MAX_BINS, bins_for
 from seta.engine.table.table import SHARDED_FROM, Sharding
 
 __all__ = [
@@ -32,7 +32,6 @@ SHARDS_BYTES = 48
 ROUND = 1 << 24
 """Records of all ranks together that are exchanged at a time."""
 
-_CELLS, _LEAST_BINS = 1 << 20, 1 << 8  # of all classes, and of each
 _BLOCK = 1 << 17  # samples that a thread works on at a time
 _WORK, _WORK_PER_THREAD = 6 << 20, 5 << 20  # at most, measured
 
@@ -151,8 +150,7 @@ def memory(
 
 def _cells(classes: int) -> int:
     """Returns the bins of all classes together, at most: losses fill half of them or more."""
-    share = 1 << max(0, (_CELLS // classes).bit_length() - 1)
-    return classes * max(_LEAST_BINS, min(MAX_BINS, share))
+    return classes * bins_for(classes)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ stratum, else a bin; the last cell (of each stratum) holds the unseen samples. D
 work on cells and need not know strata.
 
 Cost: one pass for the range, one for the counts. There are at most 2**17 bins for any number of
-samples, and fewer with many strata (2**20 cells, or 2**8 bins for each stratum).
+samples. Strata share them, so that their number costs nothing; each has 2**8 at least.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ from seta.engine import parallel
 from seta.engine.curves.sums import dot
 
 MAX_BINS = 1 << 17
-_MAX_CELLS = 1 << 20  # of all strata together, ...
-_LEAST_BINS = 1 << 8  # ... where each has at least so many bins
+_LEAST_BINS = 1 << 8  # of each stratum
 _SIGN = np.uint32(0x8000_0000)
 LEAST_KEY, LARGEST_KEY = 0x0080_0000, 0xFF7F_FFFF  # ordered bits of the finite float32
 
@@ -372,10 +371,9 @@ def codes_of(
     return result
 
 
-def bins_for(strata: int) -> int:
-    """Returns how many bins each of so many strata gets at most."""
-    share = 1 << (_MAX_CELLS // strata).bit_length() - 1 if strata <= _MAX_CELLS else 1
-    return max(_LEAST_BINS, min(MAX_BINS, share))
+def bins_for(strata: int, bins: int = MAX_BINS) -> int:
+    """Returns how many bins each of so many strata gets at most, of all bins together."""
+    return max(_LEAST_BINS, 1 << max(0, (bins // strata).bit_length() - 1))
 
 
 def _count(

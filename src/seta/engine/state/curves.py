@@ -12,6 +12,8 @@ from seta.engine.curves.curve import KeepCurve
 from seta.engine.curves.histogram import LARGEST_KEY, LEAST_KEY, MAX_BINS, Binning, bins_for
 from seta.engine.state.fields import Field
 
+_SAVED_CELLS = 1 << 20  # of all strata together: as many as states of earlier versions may hold
+
 
 def pack_curve(curve: KeepCurve, binning: Binning) -> dict[str, Any]:
     """Returns the curve as the few runs of equal values that it mostly consists of."""
@@ -57,7 +59,8 @@ def check_curve(saved: Field, strata: int) -> int | None:
     cells = binning.size + 1
     if saved["strata"].given:
         kinds = saved["strata"].integer(1, strata)
-        saved["binning"].require(binning.size <= bins_for(kinds), f"of {bins_for(kinds)} bins")
+        most = bins_for(kinds, _SAVED_CELLS)
+        saved["binning"].require(binning.size <= most, f"of {most} bins")
         cells *= kinds
     _check_runs(saved["keep"], cells, 1)
     if not saved["weight"].given:
