@@ -2,7 +2,7 @@
 
     pip install "seta[accelerate]" scikit-learn
     python examples/accelerate_digits.py                  # some 97 % right, 10 s on two CPU cores
-    python examples/accelerate_digits.py --policy Full --budget 1         # the same on all samples
+    python examples/accelerate_digits.py --method Full --budget 1         # the same on all samples
     python examples/accelerate_digits.py --folder run --stop-after 250    # stop in mid-epoch ...
     python examples/accelerate_digits.py --folder run                     # ... and go on
     torchrun --nproc-per-node 2 examples/accelerate_digits.py --batch-size 14    # shared by two
@@ -52,7 +52,7 @@ def train(arguments: argparse.Namespace) -> None:
     loader = PrunedAccelerateLoader(
         accelerator,
         train_set,
-        arguments.policy,
+        arguments.method,
         epochs=arguments.epochs,
         budget=arguments.budget,
         batch_size=arguments.batch_size,
@@ -103,7 +103,7 @@ def accuracy(accelerator: Accelerator, model: nn.Module, loader: DataLoader) -> 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("--policy", default="SeTa")
+    parser.add_argument("--method", default="SeTa")
     parser.add_argument("--budget", type=float, default=0.6)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--batch-size", type=int, default=28)

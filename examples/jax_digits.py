@@ -2,7 +2,7 @@
 
     pip install jax flax optax scikit-learn
     python examples/jax_digits.py                        # some 98 % right, in 5 s on two CPU cores
-    python examples/jax_digits.py --policy Full --budget 1                # the same on all samples
+    python examples/jax_digits.py --method Full --budget 1                # the same on all samples
     python examples/jax_digits.py --checkpoint digits.seta --stop-after 250        # stop, and go on
     python examples/jax_digits.py --checkpoint digits.seta
 
@@ -36,11 +36,11 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
 
 
 def train(
-    policy: str, budget: float, epochs: int, checkpoint: Path | None, stop_after: int | None
+    method: str, budget: float, epochs: int, checkpoint: Path | None, stop_after: int | None
 ) -> None:
     """Trains, and says how it went."""
     images, labels = digits()
-    pruner = seta.Pruner(TRAIN, policy, epochs=epochs, seed=0, budget=budget, batch_size=BATCH)
+    pruner = seta.Pruner(TRAIN, method, epochs=epochs, seed=0, budget=budget, batch_size=BATCH)
     steps = sum(map(pruner.sizes.batches, pruner.lengths))
     net = nn.Sequential([nn.Dense(64), nn.relu, nn.Dense(10)])
     optimizer = optax.adam(optax.cosine_decay_schedule(0.01, steps))
@@ -93,7 +93,7 @@ def train(
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("--policy", default="SeTa")
+    parser.add_argument("--method", default="SeTa")
     parser.add_argument("--budget", type=float, default=0.6)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--checkpoint", type=Path)

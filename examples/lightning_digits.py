@@ -2,7 +2,7 @@
 
     pip install "seta[lightning]" scikit-learn
     python examples/lightning_digits.py                           # 98 % right in 900 steps
-    python examples/lightning_digits.py --policy Full --budget 1  # the same in 1,500
+    python examples/lightning_digits.py --method Full --budget 1  # the same in 1,500
     python examples/lightning_digits.py --processes 2             # shared by two processes
     python examples/lightning_digits.py --folder run              # stop it, and start it again
 
@@ -83,7 +83,7 @@ class Net(L.LightningModule):
 def main() -> None:
     """Trains, and says how it went."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--policy", default="SeTa")
+    parser.add_argument("--method", default="SeTa")
     parser.add_argument("--budget", type=float, default=0.6)
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--processes", type=int, default=1)
@@ -93,7 +93,7 @@ def main() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     torch.set_num_threads(1)  # it is a small net
     torch.manual_seed(0)
-    pruning = PruningCallback(arguments.policy, budget=arguments.budget)
+    pruning = PruningCallback(arguments.method, budget=arguments.budget)
     callbacks: list[L.Callback] = [pruning]
     if arguments.folder:
         callbacks.append(ModelCheckpoint(arguments.folder, save_last=True, every_n_train_steps=50))

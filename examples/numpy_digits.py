@@ -1,7 +1,7 @@
 """A two-layer net by hand on 60 % of the sample visits: numpy alone, no framework.
 
     python examples/numpy_digits.py                           # some 98 % right, in seconds
-    python examples/numpy_digits.py --policy Full --budget 1  # the same on all samples
+    python examples/numpy_digits.py --method Full --budget 1  # the same on all samples
 
 Needs scikit-learn, for its digits. Saves to `--checkpoint FILE`, and goes on from what is there.
 """
@@ -16,7 +16,7 @@ import seta
 from seta.engine.batches import batches
 
 parser = argparse.ArgumentParser()
-parser.add_argument("--policy", default="SeTa")
+parser.add_argument("--method", default="SeTa")
 parser.add_argument("--budget", type=float, default=0.6)
 parser.add_argument("--epochs", type=int, default=30)
 parser.add_argument("--checkpoint", type=Path)
@@ -30,7 +30,7 @@ first = generator.normal(scale=64**-0.5, size=(64, 48))
 second = generator.normal(scale=48**-0.5, size=(48, 10))
 
 batch = 28  # every batch is full, and with a budget the number of steps is known
-pruner = seta.Pruner(1400, args.policy, epochs=args.epochs, budget=args.budget, batch_size=batch)
+pruner = seta.Pruner(1400, args.method, epochs=args.epochs, budget=args.budget, batch_size=batch)
 steps = sum(map(pruner.sizes.batches, pruner.lengths))
 step = 0
 if args.checkpoint and args.checkpoint.exists():

@@ -2,7 +2,7 @@
 
     pip install "seta[ray]" scikit-learn
     python examples/ray_digits.py                           # half a minute on two CPU cores
-    python examples/ray_digits.py --policy Full --budget 1  # the same on all samples
+    python examples/ray_digits.py --method Full --budget 1  # the same on all samples
 
 Starts a Ray on this machine, or uses the one that RAY_ADDRESS names. A worker that fails makes Ray
 start all of them again, from the last checkpoint. The last line is
@@ -40,7 +40,7 @@ def train(config: dict[str, Any]) -> None:
     model = ray.train.torch.prepare_model(model)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.2, momentum=0.9)
     loader = PrunedRayLoader(
-        dataset, config["policy"], epochs=epochs, budget=config["budget"], batch_size=25
+        dataset, config["method"], epochs=epochs, budget=config["budget"], batch_size=25
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.2, total_steps=loader.total_steps)
     parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
@@ -88,14 +88,14 @@ def main(settings: dict[str, Any]) -> None:
         )
         got = trainer.fit().metrics
     print(
-        f"{settings['policy']}: {got['saved']:.0%} of the sample visits saved, "
+        f"{settings['method']}: {got['saved']:.0%} of the sample visits saved, "
         f"{got['accuracy']:.1%} of the test images right"
     )
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--policy", default="SeTa")
+    parser.add_argument("--method", default="SeTa")
     parser.add_argument("--budget", type=float, default=0.6)
     parser.add_argument("--epochs", type=int, default=20)
     main(vars(parser.parse_args()))

@@ -1,7 +1,7 @@
 """Fine-tuning by TRL's `SFTTrainer`, without padding, with 60 % of the sample visits.
 
     python examples/sft.py                           # held-out loss 2.55 in 299 steps
-    python examples/sft.py --policy Full --budget 1  # 2.12 in 504, on all samples
+    python examples/sft.py --method Full --budget 1  # 2.12 in 504, on all samples
     torchrun --nproc-per-node 2 examples/sft.py      # on two processes
 
 Under a minute on two cores. Needs `pip install "seta[trl]"` and nothing else: the prompts are lines
@@ -22,7 +22,7 @@ from trl import SFTConfig
 from seta.integrations.trl import PrunedSFTTrainer, PruningArguments
 
 parser = argparse.ArgumentParser()
-parser.add_argument("--policy", default="SeTa")
+parser.add_argument("--method", default="SeTa")
 parser.add_argument("--budget", type=float, default=0.6)
 parser.add_argument("--epochs", type=int, default=8)
 parser.add_argument("--folder", default="sft")
@@ -79,7 +79,7 @@ trainer = PrunedSFTTrainer(
     train_dataset=table["train"],
     eval_dataset=table["test"],
     processing_class=tokenizer,
-    pruning=PruningArguments(options.policy, budget=options.budget),
+    pruning=PruningArguments(options.method, budget=options.budget),
 )
 trainer.train()
 loss = trainer.evaluate()["eval_loss"]

@@ -2,7 +2,7 @@
 
     pip install "seta[datasets]" scikit-learn
     python examples/stream_digits.py                           # seconds, on two CPU cores
-    python examples/stream_digits.py --policy Full --budget 1  # the same on all samples
+    python examples/stream_digits.py --method Full --budget 1  # the same on all samples
 
 Images come as PNG files, as streams of images do. All of them are read in each epoch; those that
 are pruned are dropped before they are decoded, in the worker. Two lines are printed,
@@ -62,7 +62,7 @@ def net() -> nn.Sequential:
     )
 
 
-def main(policy: str, budget: float, epochs: int) -> None:
+def main(method: str, budget: float, epochs: int) -> None:
     """Trains, and says how it went."""
     digits = load_digits()
     order = np.random.default_rng(0).permutation(len(digits.target))
@@ -72,7 +72,7 @@ def main(policy: str, budget: float, epochs: int) -> None:
     rows = stream_of(images[:TRAIN], labels[:TRAIN]).shuffle(seed=0, buffer_size=256)
     stream = PrunedStream(
         rows.filter(keep, input_columns=["id"]),
-        policy,
+        method,
         keep=keep,
         epochs=epochs,
         budget=budget,
@@ -99,14 +99,14 @@ def main(policy: str, budget: float, epochs: int) -> None:
         right = model(test).argmax(1) == torch.from_numpy(labels[TRAIN:])
     print(f"decoded {decoded} images of {epochs * TRAIN} that were read")
     print(
-        f"{policy}: {stream.pruner.saved:.0%} of the sample visits saved, "
+        f"{method}: {stream.pruner.saved:.0%} of the sample visits saved, "
         f"{right.float().mean():.1%} of the test images right"
     )
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--policy", default="SeTa")
+    parser.add_argument("--method", default="SeTa")
     parser.add_argument("--budget", type=float, default=0.6)
     parser.add_argument("--epochs", type=int, default=10)
     main(**vars(parser.parse_args()))

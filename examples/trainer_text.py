@@ -1,7 +1,7 @@
 """A language model on the Python reference, by `Trainer`, with 60 % of the sample visits.
 
     python examples/trainer_text.py                           # held-out loss 1.96 in 750 steps
-    python examples/trainer_text.py --policy Full --budget 1  # 1.90 in 1,260, on all samples
+    python examples/trainer_text.py --method Full --budget 1  # 1.90 in 1,260, on all samples
     torchrun --nproc-per-node 2 examples/trainer_text.py      # on two processes
 
 Under a minute on two cores. Needs `pip install "seta[transformers]"` and nothing else: the text is
@@ -18,7 +18,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, TrainingArguments
 from seta.integrations.transformers import PrunedTrainer, PruningArguments
 
 parser = argparse.ArgumentParser()
-parser.add_argument("--policy", default="SeTa")
+parser.add_argument("--method", default="SeTa")
 parser.add_argument("--budget", type=float, default=0.6)
 parser.add_argument("--epochs", type=int, default=20)
 parser.add_argument("--folder", default="trainer_text")
@@ -60,7 +60,7 @@ trainer = PrunedTrainer(
     ),
     train_dataset=train,
     eval_dataset=test,
-    pruning=PruningArguments(options.policy, budget=options.budget),
+    pruning=PruningArguments(options.method, budget=options.budget),
 )
 trainer.train(resume_from_checkpoint=options.resume or None)
 loss = trainer.evaluate()["eval_loss"]

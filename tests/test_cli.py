@@ -145,7 +145,7 @@ def test_a_plan_of_a_tiny_run_says_that_choosing_costs_more_than_it_spares():
 
 @pytest.mark.usefixtures("timed")
 def test_a_plan_without_a_budget_says_that_it_is_an_estimate():
-    output = call(*PLAN, "--policy", "infobatch").output
+    output = call(*PLAN, "--method", "infobatch").output
     assert "These lengths are an estimate: InfoBatch asked about made-up losses" in output
     assert "~ 3,000,000,000" not in output.split("all")[0]
     assert "give --throughput, the samples per second of a rank" in output
@@ -185,14 +185,14 @@ def test_a_plan_fits_the_terminal_and_no_figure_is_cut(columns):
 @pytest.mark.parametrize("policy", policies.REGISTRY)
 @pytest.mark.parametrize("options", [[], ["--budget", 0.5]])
 def test_a_run_of_every_method_can_be_planned(policy, options):
-    found = call("plan", "--samples", 2000, "--epochs", 3, "--policy", policy, *options, "--json")
+    found = call("plan", "--samples", 2000, "--epochs", 3, "--method", policy, *options, "--json")
     assert found.exit_code == 0
     assert json.loads(found.output)["run"]["policy"] == policy
 
 
 @pytest.mark.usefixtures("timed")
 def test_a_plan_of_a_method_that_looks_at_classes_says_which():
-    options = ["--samples", 2000, "--epochs", 3, "--policy", "rcap"]
+    options = ["--samples", 2000, "--epochs", 3, "--method", "rcap"]
     output = " ".join(call("plan", *options).output.split())
     assert "RCAP looks at classes: 10 of equal size and with equal losses here; --classes" in output
     assert "losses and classes of all samples, 7 bytes each" in output

@@ -69,7 +69,7 @@ REFUSED = [
         "--batch-size 2000: 1,000 ranks make that a global batch of 2,000,000, more than the "
         "1,000,000 samples; give at most 1000, or fewer --ranks",
     ),
-    ({"policy": "magic"}, "--policy magic: is not known; give one of SeTa, Learnable, InfoBatch"),
+    ({"method": "magic"}, "--method magic: is not known; give one of SeTa, Learnable, InfoBatch"),
     ({"budget": "0"}, "--budget 0: must lie above 0 and be at most 1"),
     ({"budget": "lots"}, "give 0.6 for 60 %, or leave it out"),
     ({"budget": "60"}, "--budget 60: must lie above 0 and be at most 1, the share of full"),
@@ -85,12 +85,12 @@ REFUSED = [
     ({"bandwidth": "1e-20"}, "--bandwidth 1e-20: must be a number between"),
     ({"bandwidth": "fast"}, "--bandwidth fast: must be a number between 0.000001 and"),
     ({"budget": "1e-400"}, "--budget 1e-400: must lie above 0"),
-    ({"policy": "rcap", "classes": "0"}, "--classes 0: must lie between 1 and 100,000; give the"),
+    ({"method": "rcap", "classes": "0"}, "--classes 0: must lie between 1 and 100,000; give the"),
     ({"classes": "5"}, "--classes 5: SeTa does not look at classes; leave it out"),
     (
-        {"policy": "rcap", "ranks": "2", "sharding": "sharded"},
-        "--policy RCAP: looks at the losses class by class, which sharded losses do not allow; "
-        "give --sharding replicated, or another --policy",
+        {"method": "rcap", "ranks": "2", "sharding": "sharded"},
+        "--method RCAP: looks at the losses class by class, which sharded losses do not allow; "
+        "give --sharding replicated, or another --method",
     ),
     ({"ranks-per-node": "0"}, "--ranks-per-node 0: must lie between 1 and"),
     ({"sharding": "half"}, "--sharding half: is not known; give one of replicated, sharded"),
@@ -118,7 +118,7 @@ def test_epochs_too_short_for_the_ranks_are_refused():
     # 1,000 of 2,000 samples are a global batch, but a rank that owns 2 of 240 shards has 8 of them.
     message = r"--ranks 100: an epoch of about 1,000 samples leaves a rank without a batch of 10"
     with pytest.raises(PlanError, match=message):
-        _ = plan(samples=2000, ranks=100, batch_size=10, policy="random", sharding="sharded").epochs
+        _ = plan(samples=2000, ranks=100, batch_size=10, method="random", sharding="sharded").epochs
 
 
 @pytest.mark.parametrize(
@@ -158,14 +158,14 @@ def test_steps_are_those_of_the_loader(drop_last, batch_size):
 
 
 def test_estimated_lengths_are_whole_global_batches():
-    run = plan(samples=1000, epochs=8, policy="random", batch_size=16, ranks=2)
+    run = plan(samples=1000, epochs=8, method="random", batch_size=16, ranks=2)
     # 700 expected: 22 batches of 16 on each of 2 ranks are the nearest.
     assert {(epoch.chosen, epoch.share, epoch.steps) for epoch in run.epochs} == {(704, 352, 22)}
     assert not run.exact
 
 
 def test_without_a_budget_an_incomplete_batch_is_a_step_unless_it_is_dropped():
-    shares = {"samples": 1000, "policy": "full", "batch_size": 64, "ranks": 3}  # 333 for each rank
+    shares = {"samples": 1000, "method": "full", "batch_size": 64, "ranks": 3}  # 333 for each rank
     assert [epoch.steps for epoch in plan(**shares).epochs] == [6, 6, 6]
     dropped = plan(**shares, drop_last=True)
     assert [(epoch.share, epoch.steps) for epoch in dropped.epochs] == [(320, 5)] * 3
@@ -186,7 +186,7 @@ def test_estimated_lengths_are_what_the_policy_keeps_of_such_losses(policy):
     # Where a loss counts beside its batch, what was pruned changes the batches: not estimated.
     within = 0.07 if policy in ("BLS", "RePB") else 0.03
     assert expected_shares(pruner.policy, epochs, n) == pytest.approx(kept, abs=within)
-    assert not plan(policy=policy).exact
+    assert not plan(method=policy).exact
 
 
 def test_sharded_ranks_train_what_the_rank_with_the_fewest_shards_has():
@@ -253,7 +253,7 @@ def test_weighted_methods_are_recognised():
 def test_memory_is_what_an_epoch_start_takes(policy, sharding):
     n, threads = 4_000_000, 2
     losses = gamma_losses(n)
-    run = plan(samples=n, epochs=20, policy=policy, budget=0.6, sharding=sharding)
+    run = plan(samples=n, epochs=20, method=policy, budget=0.6, sharding=sharding)
     computed = model.memory(
         n,
         run.rows,
@@ -285,7 +285,7 @@ def test_memory_is_what_an_epoch_start_takes(policy, sharding):
 def test_memory_with_classes_is_what_an_epoch_start_takes(classes):
     n, threads = 4_000_000, 2
     losses, strata = gamma_losses(n), np.arange(n, dtype=np.uint16) % classes
-    run = plan(samples=n, epochs=20, policy="rcap", classes=classes)
+    run = plan(samples=n, epochs=20, method="rcap", classes=classes)
     computed = model.memory(n, n, epochs=20, classes=run.request.classes, threads=threads)
     tracemalloc.start()
     try:
@@ -486,4 +486,4 @@ def test_quantities_are_written_for_a_person(shown, text):
 
 def test_classes_may_be_told_of_a_method_that_takes_them_where_they_are_given():
     for given in ({}, {"classes": 3}):
-        assert plan(policy="Learnable", **given).request.policy == "Learnable"
+        assert plan(method="Learnable", **given).request.policy == "Learnable"

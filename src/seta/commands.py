@@ -54,7 +54,7 @@ def _root(
     """Train on the samples that are worth it."""
 
 
-@app.command()
+@app.command(short_help="List the methods.")
 def methods() -> None:
     """List the methods, with their settings and where they come from."""
     console = console_of()
@@ -78,7 +78,7 @@ def _described(method: Any) -> list[str]:
     return [first, f"{source[0]}."] if source else [first]
 
 
-@app.command()
+@app.command(short_help="Compare methods on real images.")
 def demo(
     data: Annotated[
         Path | None,
@@ -171,7 +171,7 @@ def demo(
     raise typer.Exit(code)
 
 
-@app.command()
+@app.command(short_help="Say what a run will take.")
 def plan(
     samples: Annotated[
         str | None, typer.Option(metavar="N", help="Samples of the dataset: 1e9.")
@@ -181,7 +181,7 @@ def plan(
         str, typer.Option(metavar="N", help="Training processes, one for each GPU.")
     ] = "1",
     batch_size: Annotated[str, typer.Option(metavar="N", help="Samples per step and rank.")] = "1",
-    policy: Annotated[
+    method: Annotated[
         str, typer.Option(metavar="NAME", help="Method: see `seta methods`.")
     ] = "SeTa",
     classes: Annotated[
@@ -246,7 +246,7 @@ def plan(
             "epochs": epochs,
             "ranks": ranks,
             "batch-size": batch_size,
-            "policy": policy,
+            "method": method,
             "classes": classes,
             "budget": budget,
             "throughput": throughput,
@@ -265,7 +265,7 @@ def plan(
             print_plan(planned, calibration, console)
 
 
-@app.command()
+@app.command(short_help="Compare methods on your training.")
 def compare(
     run: Annotated[
         str,
@@ -349,7 +349,7 @@ def compare(
     raise typer.Exit(code)
 
 
-@app.command()
+@app.command(short_help="Write a page on a run.")
 def inspect(
     run: Annotated[
         list[Path],

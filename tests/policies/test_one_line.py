@@ -36,7 +36,7 @@ def shown(*arguments):
 told = io.StringIO()
 with contextlib.redirect_stderr(told), contextlib.suppress(SystemExit):
     comparison.options("A program.", comparison.Settings(9, 1, 1), ["--method", "nobody"])
-asked = shown("plan", "--samples", "1000", "--epochs", "2", "--policy", "hardhalf", "--json")
+asked = shown("plan", "--samples", "1000", "--epochs", "2", "--method", "hardhalf", "--json")
 jobs = plan.jobs(suites.SUITES["digits"], plan.Choice(budgets=(0.5,)))
 print(json.dumps({
     "seta": seta.__all__,

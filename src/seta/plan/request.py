@@ -95,8 +95,8 @@ class Request:
     def _check_shards(self) -> None:
         if self.classes is not None:
             raise PlanError(
-                f"--policy {self.policy}: looks at the losses class by class, which sharded losses "
-                "do not allow; give --sharding replicated, or another --policy"
+                f"--method {self.policy}: looks at the losses class by class, which sharded losses "
+                "do not allow; give --sharding replicated, or another --method"
             )
         if self.ranks > shards_of(self.samples):
             raise PlanError(
@@ -139,7 +139,7 @@ def read(options: Mapping[str, str | None], *, drop_last: bool = False) -> Reque
     samples = _whole(given, "samples", None, _MOST_SAMPLES, "the samples of the dataset")
     ranks = _whole(given, "ranks", 1, _MOST_RANKS, "the training processes")
     bandwidth = _rate(given, "bandwidth", "the gigabytes per second of a rank, such as 10")
-    policy = _name(given.get("policy", "SeTa"), "policy", tuple(REGISTRY))
+    policy = _name(given.get("method", "SeTa"), "method", tuple(REGISTRY))
     return Request(
         samples=samples,
         epochs=_whole(given, "epochs", None, _MOST_EPOCHS, "the epochs of the whole run"),

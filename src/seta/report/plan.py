@@ -49,6 +49,8 @@ def _head(plan: Plan) -> Iterator[str]:
     where = f"{many(run.ranks, 'rank')} on {many(run.nodes, 'node')}"
     dropped = ", incomplete ones dropped" if run.drop_last else ""
     batches = f"batches of {many(run.batch_size, 'sample')} per rank"
+    if run.batch_size == 1:
+        batches += " (--batch-size)"
     yield f"{many(run.samples, 'sample')}, {where}, {batches}{dropped}"
 
 
