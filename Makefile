@@ -57,10 +57,10 @@ test-engines: $(ENGINES) $(PACKAGE) ## the tests of the engines that are heavy t
 	@$(RUN) .ci/installed.py
 	$(TEST) --dist loadfile tests/engines
 
-test-page: $(DEPENDENCIES) $(PACKAGE) ## the page of `seta inspect` in a real browser; needs Chromium, or SETA_CHROMIUM=its path
+test-page: $(DEPENDENCIES) $(PACKAGE) ## the page of `seta inspect` and the site in a real browser; needs Chromium, or SETA_CHROMIUM=its path
 	@command -v "$${SETA_CHROMIUM:-chromium}" >/dev/null || { echo "no Chromium: install one, or SETA_CHROMIUM=/path/to/it make test-page" >&2; exit 1; }
 	@$(RUN) .ci/installed.py
-	$(TEST) --dist loadfile tests/report/test_page_browser.py
+	$(TEST) --dist loadfile tests/report/test_page_browser.py tests/test_site_browser.py
 
 check: lint types test slow-tests test-integrations ## all of it: lint, format, strict types, all tests
 

@@ -1,34 +1,14 @@
 """The page of a run in a real browser: `make test-page`; skipped where there is no Chromium."""
 
-import os
-import shutil
-
 import numpy as np
 import pytest
 
 from seta.report import page
+from tests.browser import browser, in_a_browser  # noqa: F401 (a fixture)
 from tests.report.runs import HOSTILE, Hostile, Images, N, loss_of, pruner_of, train
 
-CHROMIUM = shutil.which(os.environ.get("SETA_CHROMIUM", "chromium"))
-WHY = "there is no Chromium: install one, or give its path in SETA_CHROMIUM"
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason=WHY),
-    pytest.mark.processes,
-    pytest.mark.slow,
-]
+pytestmark = in_a_browser
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 400, "height": 800}
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as started:
-        root = hasattr(os, "geteuid") and os.geteuid() == 0
-        options = ["--no-sandbox"] if root else []
-        found = started.chromium.launch(executable_path=CHROMIUM, args=options)
-        yield found
-        found.close()
 
 
 @pytest.fixture

@@ -1,0 +1,26 @@
+"""A real browser for tests; they are skipped where there is no Chromium."""
+
+import os
+import shutil
+
+import pytest
+
+CHROMIUM = shutil.which(os.environ.get("SETA_CHROMIUM", "chromium"))
+WHY = "there is no Chromium: install one, or give its path in SETA_CHROMIUM"
+in_a_browser = [
+    pytest.mark.skipif(CHROMIUM is None, reason=WHY),
+    pytest.mark.processes,
+    pytest.mark.slow,
+]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as started:
+        root = hasattr(os, "geteuid") and os.geteuid() == 0
+        options = ["--no-sandbox"] if root else []
+        found = started.chromium.launch(executable_path=CHROMIUM, args=options)
+        yield found
+        found.close()
