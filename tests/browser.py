@@ -12,15 +12,3 @@ in_a_browser = [
     pytest.mark.processes,
     pytest.mark.slow,
 ]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as started:
-        root = hasattr(os, "geteuid") and os.geteuid() == 0
-        options = ["--no-sandbox"] if root else []
-        found = started.chromium.launch(executable_path=CHROMIUM, args=options)
-        yield found
-        found.close()

@@ -23,3 +23,18 @@ def no_jax_in_this_process():
     """Once it is imported no worker may be forked, and every test that does would fail after it."""
     yield
     assert "jax" not in sys.modules, "import jax in a process of its own, as tests/integrations do"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A Chromium, for tests that are marked `in_a_browser`."""
+    from playwright.sync_api import sync_playwright
+
+    from tests.browser import CHROMIUM
+
+    with sync_playwright() as started:
+        root = hasattr(os, "geteuid") and os.geteuid() == 0
+        options = ["--no-sandbox"] if root else []
+        found = started.chromium.launch(executable_path=CHROMIUM, args=options)
+        yield found
+        found.close()

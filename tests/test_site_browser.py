@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser import browser, in_a_browser  # noqa: F401 (a fixture)
+from tests.browser import in_a_browser
 
 pytestmark = in_a_browser
 ROOT = Path(__file__).resolve().parent.parent
@@ -49,7 +49,7 @@ def site(tmp_path_factory):
     ],
 )
 @pytest.mark.parametrize("width", [1280, 400])
-def test_the_search_finds(site, browser, asked, page, width):  # noqa: F811
+def test_the_search_finds(site, browser, asked, page, width):
     tab = browser.new_page(viewport={"width": width, "height": 900})
     heard = []
     tab.on("pageerror", lambda error: heard.append(str(error)))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from seta.report import page
-from tests.browser import browser, in_a_browser  # noqa: F401 (a fixture)
+from tests.browser import in_a_browser
 from tests.report.runs import HOSTILE, Hostile, Images, N, loss_of, pruner_of, train
 
 pytestmark = in_a_browser
