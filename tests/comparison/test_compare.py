@@ -405,6 +405,8 @@ def test_frames_pages_and_pictures(tmp_path):
     page = found._repr_html_()
     assert "<table>" in page and "data:image/png;base64," in page and "<script" not in page
     assert found.verdict[0] in page and found.verdict[0] in found.to_markdown()
+    rules = re.findall(r"([^{}]+){[^{}]*}", re.search("<style>(.*?)</style>", page)[1])
+    assert rules and all(rule.startswith(".seta ") for rule in rules)  # a notebook's stay
     assert str(found).count("Full at equal cost 0.5") == 2  # a table for each figure
 
 

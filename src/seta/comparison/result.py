@@ -96,6 +96,14 @@ class Comparison:
         Args:
             picture: Source of the picture; None: drawn, and put into the page.
         """
+        return (
+            f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" '
+            f'content="width=device-width"><title>{escape(self.title)}'
+            f"</title><style>{_PAGE}</style><h1>{escape(self.title)}</h1>{self._body(picture)}"
+        )
+
+    def _body(self, picture: str | None = None) -> str:
+        """Returns all but the title, with a style that concerns nothing around it."""
         source = _embedded(self.figure()) if picture is None else escape(picture, quote=True)
         said = "".join(
             f"<h2>{escape(heading)}</h2><ul>{''.join(f'<li>{escape(t)}</li>' for t in texts)}</ul>"
@@ -103,10 +111,9 @@ class Comparison:
         )
         alt = "Figure against cost; the same figures are in the table."
         return (
-            f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" '
-            f'content="width=device-width"><title>{escape(self.title)}'
-            f"</title><style>{_STYLE}</style><h1>{escape(self.title)}</h1>{said}"
+            f'<div class="seta"><style>{_STYLE}</style>{said}'
             f'<div class="wide">{tables.for_html(self.cells)}</div><img src="{source}" alt="{alt}">'
+            "</div>"
         )
 
     def figure(self, measure: str | None = None) -> Figure:
@@ -161,7 +168,7 @@ class Comparison:
         return "\n\n".join([self.title, tables.for_text(self.cells), self.said()])
 
     def _repr_html_(self) -> str:
-        return self.to_html()
+        return f"<h3>{escape(self.title)}</h3>{self._body()}"
 
     @property
     def _judged(self) -> str:
@@ -181,12 +188,17 @@ class Comparison:
         return [(heading, texts) for heading, texts in found if texts]
 
 
-_STYLE = (
+_PAGE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:76rem;margin:2rem auto;padding:0 1rem;"
-    "color:#1a1a1a;background:#fff}table{border-collapse:collapse;font-size:.9rem}"
-    "th,td{padding:.25rem .7rem;border-bottom:1px solid #ddd;text-align:right;white-space:nowrap}"
-    "th[scope=row],th:first-child,caption{text-align:left}.wide{overflow-x:auto}img{max-width:100%}"
-    "caption{font-weight:600;padding:1rem .7rem .3rem}"
+    "color:#1a1a1a;background:#fff}@media(prefers-color-scheme:dark){body{color:#ddd;"
+    "background:#161616}}"
+)
+_STYLE = (  # the picture stays dark on white
+    ".seta table{border-collapse:collapse;font-size:.9rem}.seta th,.seta td{padding:.25rem .7rem;"
+    "border-bottom:1px solid #8886;text-align:right;white-space:nowrap}"
+    ".seta th[scope=row],.seta th:first-child,.seta caption{text-align:left}"
+    ".seta .wide{overflow-x:auto}.seta img{max-width:100%}"
+    ".seta caption{font-weight:600;padding:1rem .7rem .3rem}"
 )
 
 
