@@ -17,7 +17,7 @@ def python_of(name):
 
 def run_page(name, folder, before="", **environment):
     """Runs a page in a folder and returns what it printed; `before` is run ahead of it."""
-    script = folder / f"{name}.py"
+    script = folder / f"{name}_page.py"  # not named as the engine, which it imports
     script.write_text(before + python_of(name))
     done = subprocess.run(
         [sys.executable, script],
