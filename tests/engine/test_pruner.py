@@ -489,3 +489,13 @@ def test_an_order_of_floats_is_refused():
 def test_what_has_changed_is_a_list(changed):
     with pytest.raises(TypeError, match="changed must be a list of names"):
         in_mid_epoch().load_state_dict(in_mid_epoch().state_dict(), changed=changed)
+
+
+@pytest.mark.parametrize("n", [1, 8, 203])
+def test_a_sample_is_selected_if_the_selection_has_it(n):
+    pruner = Pruner(n, "Random", epochs=2, seed=3)
+    chosen = set(pruner.begin_epoch())
+    assert np.flatnonzero(pruner.selects(np.arange(n))).tolist() == sorted(chosen)
+    pruner.end_epoch()
+    with pytest.raises(RuntimeError, match="no epoch is open"):
+        pruner.selects(np.arange(1))

@@ -182,6 +182,18 @@ def test_losses_recorded_elsewhere_reach_the_rank_that_holds_them():
     assert results[0][2] == results[1][2] and sum(results[0][2]) == N
 
 
+def test_with_a_sharded_table_a_rank_knows_its_own_samples_alone_as_selected():
+    def selected(ranks):
+        pruner = maker(sharding="sharded", budget=0.5)(ranks)
+        plan = pruner.begin_epoch()
+        return np.flatnonzero(pruner.selects(np.arange(N))), np.sort(plan.indices), pruner.held
+
+    results, _ = on_ranks(2, selected)
+    for found, plan, held in results:
+        np.testing.assert_array_equal(found, plan)
+        assert np.isin(found, held).all() and 0 < len(found) < N // 2
+
+
 def test_the_merged_histogram_is_that_of_all_losses():
     def epochs(ranks):
         pruner = maker(sharding="sharded")(ranks)

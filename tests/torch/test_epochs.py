@@ -550,3 +550,36 @@ def test_a_look_at_the_pruner_between_two_updates_ends_nothing():
 def test_a_loader_says_in_a_line_what_it_is():
     assert repr(make()).startswith("PrunedDataLoader(batches of ")
     assert "Pruner(" in repr(make()) and "to come" in repr(make())
+
+
+def test_a_pass_left_with_a_batch_in_hand_is_warned_of_once(caplog):
+    loader = make(policy="Full")
+    for _ in range(3):
+        for batch, _ in zip(loader, range(2), strict=False):  # takes a third
+            answer(loader, batch)
+    loader.end_epoch()
+    (record,) = caplog.records
+    assert "the pass over epoch 0 was left after 3 batches, the last of which" in record.message
+    assert [row["trained"] for row in loader.pruner.history] == [8, 8, 8]
+
+
+@pytest.mark.parametrize("left", ["by a break", "before any was answered"])
+def test_a_pass_left_with_no_batch_in_hand_is_not_warned_of(left, caplog):
+    loader = make(policy="Full")
+    for batch in loader:
+        if left == "by a break":
+            answer(loader, batch)
+        break
+    walk(loader)
+    assert not caplog.records
+
+
+def test_a_dataset_that_grew_is_refused_until_the_pruner_knows():
+    rows = [Tuples(12)[index] for index in range(8)]
+    loader = PrunedDataLoader(rows, "Full", epochs=2, batch_size=4)
+    assert len(walk(loader)) == 8
+    rows.extend(Tuples(12)[index] for index in range(8, 12))
+    with pytest.raises(RuntimeError, match=r"dataset has 12 samples, and had 8 before: .*resize"):
+        iter(loader)
+    loader.pruner.resize(12)
+    assert sorted(walk(loader)) == list(range(12))

@@ -260,3 +260,12 @@ def test_a_batch_without_any_element_has_the_loss_0():
 def test_counts_that_are_not_one_for_each_loss_are_refused():
     with pytest.raises(ValueError, match=r"counts must have one entry for each of the 3 losses"):
         weighted_mean(torch.rand(3), None, torch.ones(2))
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.01])
+def test_with_class_weights_for_counts_the_loss_is_torchs_weighted_mean(scale):
+    logits, labels = torch.randn(9, 3), torch.arange(9) % 3
+    weight = scale * torch.tensor([1.0, 0.1, 4.0])
+    losses = cross_entropy(logits, labels, reduction="none")
+    stock = cross_entropy(logits, labels, weight=weight)
+    torch.testing.assert_close(weighted_mean(losses, None, weight[labels]), stock)

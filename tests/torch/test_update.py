@@ -482,6 +482,8 @@ def test_losses_of_tokens_that_were_flattened_are_told_so():
     next(iter(loader))
     with pytest.raises(ValueError, match=r"12 = 4 x 3: reshape losses of tokens .* to \(4, 3\)"):
         loader.update(torch.rand(12))
+    with pytest.raises(ValueError, match=r"losses\.view\(3, 4\)\.mean\(0\) if the views follow"):
+        loader.update(torch.rand(12))
     with pytest.raises(ValueError, match=r"a batch of 4: compute them with reduction='none'"):
         loader.update(torch.rand(13))
 
@@ -519,3 +521,15 @@ def test_a_late_answer_names_its_batch_among_many_that_wait():
     assert [loader.pruner.losses[given[at]].tolist() for at in range(100)] == [
         [at] * 4 for at in range(100)
     ]
+
+
+def test_losses_of_samples_that_the_epoch_left_out_are_refused():
+    loader = PrunedDataLoader(Tuples(12), "Random", epochs=2, batch_size=4)
+    batch = next(iter(loader))
+    (other, *_) = set(range(12)) - set(loader.pruner.selection)
+    with pytest.raises(
+        ValueError, match=rf"1 that epoch 0 left out, such as {other}: give positions"
+    ):
+        loader.update(torch.rand(4), indices=[*batch[0][:3].tolist(), other])
+    assert np.isnan(loader.pruner.losses).all()
+    loader.update(torch.rand(4))

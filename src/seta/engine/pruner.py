@@ -55,7 +55,7 @@ class Pruner:
     - Epochs: `begin_epoch`, `share`, `weights_of`, `record`, `end_epoch`; for authors of loaders
       also `check_epoch`, `forget_epoch`, `share_size`, `walked` and `attach`.
     - Progress: `epoch`, `next_epoch`, `begun`, `done`, `resumed`, `history`, `saved`.
-    - The open epoch: `selection`, `kept`, `curve`, `histogram`.
+    - The open epoch: `selection`, `selects`, `kept`, `curve`, `histogram`.
     - Samples: `losses`, `held`, `left_out`, `kept_counts`, `table`, `suspects`, `trajectories`,
       `why`, `plot`.
     - Saving: `state_dict`, `load_state_dict`, `resize`.
@@ -348,6 +348,25 @@ class Pruner:
     def share_size(self, kept: int) -> int:
         """Returns the number of samples per rank in an epoch that keeps `kept` samples."""
         return self.sizes.whole(self._core.table.share_size(kept), kept)
+
+    def selects(self, indices: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
+        """Returns whether samples are in the selection of the open epoch.
+
+        Args:
+            indices: Integers (B,) in 0..n-1.
+
+        Returns:
+            bool (B,); False for samples of a sharded table that other processes hold.
+
+        Raises:
+            RuntimeError: No epoch is open.
+        """
+        opened = self._core.settle().open
+        if opened is None:
+            raise RuntimeError("no epoch is open: call begin_epoch() first")
+        rows = self._core.table.rows_of(indices).astype(np.int64)
+        kept: NDArray[np.bool_] = (rows >= 0) & (opened.mask[rows >> 3] << (rows & 7) & 0x80 > 0)
+        return kept
 
     def weights_of(self, indices: NDArray[np.integer[Any]]) -> NDArray[np.float32] | None:
         """Returns the loss weights of samples in the open epoch; they are fixed when it begins.

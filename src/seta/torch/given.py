@@ -65,7 +65,9 @@ class Given:
             tokens = (
                 f"{count} = {len(indices)} x {parts}: reshape losses of tokens or pixels to "
                 f"({len(indices)}, {parts}), with mask= if some do not count (or use "
-                "seta.token_losses for one loss per sequence); else "
+                "seta.token_losses for one loss per sequence); average those of several views of "
+                f"each sample, losses.view({parts}, {len(indices)}).mean(0) if the views follow "
+                "one another (torch.cat); else "
             )
             raise ValueError(
                 f"losses must have one entry for each sample of the batch, got {count} losses for "

@@ -286,11 +286,19 @@ class PrunedDataLoader(Loop, DataLoader[Any]):
         """Begins a pass over the open epoch if none of its batches was answered, else the next.
 
         Raises:
-            RuntimeError: All epochs are over, the last pass was trained without `update`, or the
-                loader was made before torch.distributed was initialised.
+            RuntimeError: All epochs are over, the last pass was trained without `update`, the
+                dataset has another length than before, or the loader was made before
+                torch.distributed was initialised.
         """
         if self._made_alone:
             refuse_late_group("PrunedDataLoader")
+        n = self._pruner.n
+        if len(self.dataset) != n:
+            raise RuntimeError(
+                f"dataset has {len(self.dataset)} samples, and had {n} before: for one that grows "
+                "or shrinks at its end, call loader.pruner.resize(len(dataset)) between two "
+                "epochs, and loader.close() if its workers are persistent, as they hold copies"
+            )
         return super().__iter__()
 
     def set_epoch(self, epoch: int) -> None:

@@ -75,6 +75,7 @@ class Loop(ABC):
         )
         self._latest = Given(None)  # of the latest pass
         self._again = False  # set_epoch has named the open epoch: the next pass walks it
+        self._warned = False  # of a pass that was left with a batch in hand
 
     def __repr__(self) -> str:
         batch = self._pruner.sizes.batch_size
@@ -274,6 +275,8 @@ class Loop(ABC):
             pruner.end_epoch()
         else:
             pruner.forget_epoch()
+        if given.unanswered and given.answered and not given.whole and not self._with_indices:
+            self._warn_of_leaving(given)
         if given.whole and given.unanswered:
             logger.warning(
                 "%d of %d batches of epoch %d were given out and neither answered by update() nor "
@@ -281,6 +284,18 @@ class Loop(ABC):
                 given.unanswered, given.count, given.epoch,
             )  # fmt: skip
         self._turn()
+
+    def _warn_of_leaving(self, given: Given) -> None:
+        """Warns, once, of a pass that was left with a batch in hand; called as its epoch ends."""
+        if not self._warned:
+            logger.warning(
+                "the pass over epoch %d was left after %d batches, the last of which was neither "
+                "answered by update() nor left out by skip(): the epoch ends there. If another "
+                "loader came to its end (zip), put this one first and make the other endless. It "
+                "is logged once",
+                given.epoch, given.count,
+            )  # fmt: skip
+        self._warned = True
 
     @property
     def _has_begun(self) -> bool:
@@ -330,6 +345,19 @@ class Loop(ABC):
 
     # The losses of a batch.
 
+    def _check_selected(self, samples: Indices) -> None:
+        """Raises if losses are named for samples that the open epoch does not train."""
+        if self._pruner.sharding == "sharded":
+            return  # samples that other processes hold are not known here
+        others = samples[~self._pruner.selects(samples)]
+        if len(others):
+            raise ValueError(
+                f"indices must be samples of this epoch, got {len(others)} that epoch {self.epoch} "
+                f"left out, such as {others[0]}: give positions in the loader's dataset, counted "
+                "from 0, no ids or positions in the dataset that a Subset is made of; the loader "
+                "yields them with with_indices=True"
+            )
+
     @eager
     def update(
         self,
@@ -347,9 +375,10 @@ class Loop(ABC):
                 answered. Preferably on the CPU, as reading them from a device waits for it.
             mask: Bool or numbers, same shape as `losses` (B, ...): elements that are 0 or False do
                 not count.
-            counts: Integers (B,), the number of terms that each loss is the mean of, on the device
+            counts: Numbers (B,), the number of terms that each loss is the mean of, on the device
                 of the losses, such as `seta.token_counts(labels)`; the result is then the mean over
-                all terms of the batch. None: the mean over samples.
+                all terms of the batch. Or class weights, `weight[targets]`, for torch's weighted
+                mean; the losses are recorded without them. None: the mean over samples.
 
         Returns:
             Scalar, sum(weight x loss) / B; exactly `losses.mean()` if all weights are 1. With
@@ -366,6 +395,7 @@ class Loop(ABC):
             raise RuntimeError("update needs an open epoch, and there is none: take a batch first")
         else:
             samples = sample_indices(indices, len(losses), self._pruner.n)
+            self._check_selected(samples)
         loss = weighted_mean(losses, self._pruner.weights_of(samples), counts)
         self._buffer.add(samples, losses)
         self._given.answer(samples)

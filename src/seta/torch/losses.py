@@ -121,9 +121,9 @@ def weighted_mean(
     Args:
         losses: Floats (B,).
         weights: float32 (B,). None: all weights are 1.
-        counts: Integers (B,), the number of terms that each loss is the mean of, such as tokens.
-            The result is then sum(weight x count x loss) / sum(count): the mean over all terms if
-            all weights are 1, and 0 without terms.
+        counts: Numbers (B,), the number of terms that each loss is the mean of, such as tokens, or
+            the weight of its class. The result is then sum(weight x count x loss) / sum(count): the
+            mean over all terms if all weights are 1, and 0 without terms.
 
     Returns:
         Scalar, same dtype as `losses`; exactly `losses.mean()` without weights and counts. Does not
@@ -138,10 +138,12 @@ def weighted_mean(
     if counts.shape != losses.shape:
         raise ValueError(
             f"counts must have one entry for each of the {len(losses)} losses, got the shape "
-            f"{tuple(counts.shape)}: the number of elements that each loss is the mean of"
+            f"{tuple(counts.shape)}: the number of elements that each loss is the mean of, or the "
+            "weight of its class"
         )
     counts = counts.to(losses.device, torch.promote_types(losses.dtype, torch.float32))
-    return (weighted * (counts / counts.sum().clamp(min=1))).sum().to(losses.dtype)
+    total = counts.sum()
+    return (weighted * (counts / (total + (total == 0)))).sum().to(losses.dtype)
 
 
 def _factors(weights: NDArray[np.float32], losses: Tensor) -> Tensor:
