@@ -292,12 +292,12 @@ class PrunedDataLoader(Loop, DataLoader[Any]):
         """
         if self._made_alone:
             refuse_late_group("PrunedDataLoader")
-        n = self._pruner.n
-        if len(self.dataset) != n:
+        n = check_dataset(self.dataset)
+        if n != self._pruner.n:
             raise RuntimeError(
-                f"dataset has {len(self.dataset)} samples, and had {n} before: for one that grows "
-                "or shrinks at its end, call loader.pruner.resize(len(dataset)) between two "
-                "epochs, and loader.close() if its workers are persistent, as they hold copies"
+                f"dataset has {n} samples, and had {self._pruner.n} before: for one that grows or "
+                f"shrinks at its end, call loader.pruner.resize({n}) between two epochs, and "
+                "loader.close() if its workers are persistent, as they hold copies"
             )
         return super().__iter__()
 
