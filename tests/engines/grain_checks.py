@@ -190,6 +190,29 @@ def check_a_resumed_run_is_the_same_bit_for_bit():
         refused(ValueError, "in checkpoint does not match", lambda: run(file, loader_of))
 
 
+def check_orbax_saves_the_iterator_beside_the_pruner():
+    import orbax.checkpoint as ocp
+
+    pruner, seen = pruner_of(), []
+    iterator = iter(pipeline_of(pruner))
+    with tempfile.TemporaryDirectory() as folder, ocp.CheckpointManager(folder) as manager:
+        for at, (indices, _, batch) in enumerate(batches(pruner, iterator)):
+            pruner.record(indices, batch["x"])
+            seen.append(indices.tolist())
+            if at == 1:
+                saving = grain.checkpoint.CheckpointSave(iterator)
+                manager.save(0, args=ocp.args.Composite(data=saving))
+                manager.wait_until_finished()
+                seta.save(pruner.state_dict(), Path(folder) / "0" / "pruner.seta")
+        again = pruner_of()
+        again.load_state_dict(seta.load(Path(folder) / "0" / "pruner.seta"))
+        iterator = iter(pipeline_of(again))
+        loading = grain.checkpoint.CheckpointRestore(iterator)
+        manager.restore(0, args=ocp.args.Composite(data=loading))
+        rest = [indices.tolist() for indices, _, _ in batches(again, iterator)]
+    assert rest == seen[2:] and rest
+
+
 def refused(kind, text, call):
     try:
         call()
