@@ -6,7 +6,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, default_collate
 
 import seta
 from tests.engines.pages import python_of
@@ -84,6 +84,40 @@ def test_indices_of_something_else_are_refused(data, shift):
     with pytest.raises((IndexError, ValueError), match="indices must (lie|be samples of this ep)"):
         for indices, values in loader:
             loader.update(values, indices=(indices + shift) % N)
+
+
+def test_rows_that_are_left_out_of_a_batch_leave_the_others_with_their_samples():
+    class Broken(Numbered):
+        def __getitem__(self, index):
+            return None if index % 7 == 0 else super().__getitem__(index)
+
+    def present(rows):
+        return default_collate([row for row in rows if row is not None])
+
+    loader = loader_of(Broken(), "Full", collate_fn=present)
+    for _ in range(3):
+        for indices, values in loader:
+            loader.update(values, indices=indices)
+    losses = loader.pruner.losses
+    assert np.isnan(losses[::7]).all() and len(loader.pruner.history) == 3
+    seen = np.flatnonzero(np.arange(N) % 7)
+    assert (losses[seen] == seen).all()
+
+
+def test_a_sample_in_place_of_another_is_not_recorded_for_it():
+    class Repaired(Numbered):
+        def __getitem__(self, index):
+            return super().__getitem__(index if index % 7 else index + 1)
+
+    loader = loader_of(Repaired(), with_indices=True)
+    for _ in range(3):
+        for indices, (found, values) in loader:
+            right = found == indices
+            loader.update(values[right], indices=indices[right])
+    losses = loader.pruner.losses
+    assert np.isnan(losses[::7]).all()
+    seen = np.flatnonzero(~np.isnan(losses))
+    assert len(seen) > N // 3 and (losses[seen] == seen).all()
 
 
 def test_samples_that_a_collate_function_merges_have_a_loss_each(page):
