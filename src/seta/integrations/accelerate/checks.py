@@ -8,11 +8,11 @@ from seta.torch.ranks import ProcessRanks, ranks_of
 
 
 def check(accelerator: Accelerator) -> None:
-    """Refuses an object that is not an accelerator, or one with stateful data loaders.
+    """Refuses an object that is not an accelerator, or one with settings that do not fit a loader.
 
     Raises:
         TypeError: It is not an `Accelerator`.
-        ValueError: It has `use_stateful_dataloader`.
+        ValueError: It has `use_stateful_dataloader`, or DeepSpeed accumulates other batches.
     """
     if not isinstance(accelerator, Accelerator):
         raise TypeError(
@@ -24,6 +24,15 @@ def check(accelerator: Accelerator) -> None:
             "use_stateful_dataloader must be False, got True: PrunedAccelerateLoader saves its own "
             "position, and after load_state batches would be skipped twice. Leave it out of the "
             "DataLoaderConfiguration; num_workers= and the rest stay as they are"
+        )
+    plugin = accelerator.state.deepspeed_plugin
+    configured = plugin.deepspeed_config.get("gradient_accumulation_steps") if plugin else None
+    if configured not in (None, "auto", accelerator.gradient_accumulation_steps):
+        raise ValueError(
+            "gradient_accumulation_steps must be the same in the accelerator and in DeepSpeed's "
+            f"configuration, got {accelerator.gradient_accumulation_steps} and {configured}: the "
+            "latter applies from prepare() on, after total_steps and schedule_steps are read. Give "
+            f'Accelerator(gradient_accumulation_steps={configured}), or "auto" in the configuration'
         )
 
 

@@ -113,6 +113,13 @@ def check_trainer(trainer: Trainer, pruning: PruningArguments) -> None:
             f"max_steps needs a budget, got max_steps={args.max_steps} with budget=None: without "
             "one the number of epochs is not known. Give budget=, or num_train_epochs"
         )
+    deepspeed: Any = getattr(args, "hf_deepspeed_config", None)
+    if deepspeed is not None and "scheduler" in deepspeed.config:
+        raise ValueError(
+            "the scheduler of DeepSpeed's configuration needs a budget, got "
+            f"{deepspeed.config['scheduler'].get('type')!r} with budget=None: it counts steps, "
+            "whose number is not known. Give budget=, or leave it out for lr_scheduler_type"
+        )
     if args.num_train_epochs != int(args.num_train_epochs):
         raise ValueError(
             f"num_train_epochs must be whole with budget=None, got {args.num_train_epochs}: the "
