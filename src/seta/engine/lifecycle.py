@@ -118,7 +118,8 @@ def end(core: Core) -> Row:
     if run.open is None:
         raise RuntimeError("no epoch is open: call begin_epoch() before end_epoch()")
     table, trace, ranks = core.table, core.trace, core.settings.ranks
-    if ranks is not None and run.tally.given:
+    skipped = run.resumed and not run.done  # a framework has skipped what was trained before
+    if ranks is not None and run.tally.given and not skipped:
         refuse_dealt_again(run.tally.came, run.tally.given, run.tally.largest, ranks.size)
     nonfinite, visits, over = table.exchange(run.open.epoch, digests(core, run.open))
     row, after = run.close(run.open.row, visits, nonfinite, core.settings.sizes.most)

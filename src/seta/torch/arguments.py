@@ -96,6 +96,11 @@ def check_dataset(dataset: Any) -> int:
         )
     remedy = "samples are chosen by their index: give a map-style dataset (a list is one)"
     if isinstance(dataset, IterableDataset):
+        if any(base.__name__ == "StreamingDataset" for base in type(dataset).mro()):
+            remedy = (  # mosaicml-streaming, litdata
+                "give RandomAccess(dataset), from seta.integrations.shards, or see the "
+                "documentation on streams"
+            )
         raise TypeError(f"dataset must not be iterable-style, got {kind}: {remedy}")
     try:
         n = len(dataset)

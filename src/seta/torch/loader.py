@@ -256,6 +256,7 @@ class PrunedDataLoader(Loop, DataLoader[Any]):
         n, kind = check_dataset(loader.dataset), type(loader.sampler)
         sampler: Any = loader.sampler
         plain = kind in (RandomSampler, SequentialSampler, DistributedSampler)
+        plain |= kind.__module__ == "torchdata.stateful_dataloader.sampler"  # its RandomSampler
         partial = getattr(sampler, "replacement", False) or (
             plain and kind is not DistributedSampler and len(sampler) != n
         )

@@ -1,7 +1,8 @@
 """Checks of a source of rows before it is read.
 
-Looks at Hugging Face `IterableDataset`s, webdataset pipelines and Ray Data iterators by the shape
-of their parts, without importing them; what it does not know it lets pass. Costs nothing.
+Looks at Hugging Face `IterableDataset`s, webdataset pipelines, Ray Data iterators and datasets of
+mosaicml-streaming by the shape of their parts, without importing them; what it does not know it
+lets pass. Costs nothing.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def check_source(source: Source, id_column: str, ranks: int, workers: int) -> No
             f"source must be iterable, or a function that returns something iterable, got {kind}"
             + (": pass its iter_rows" if hasattr(source, "iter_rows") else "")
         )
-    if isinstance(source, Iterator):
+    if isinstance(source, Iterator) and not hasattr(source, "set_epoch"):  # litdata's begins anew
         raise TypeError(
             f"source must be one that can be read again in each epoch, got an iterator ({kind}): "
             "pass what made it, the dataset or the function"
@@ -61,6 +62,17 @@ def check_source(source: Source, id_column: str, ranks: int, workers: int) -> No
             "begin a pass: give TorchTrainer dataset_config=DataConfig(datasets_to_split=[]), and "
             "PrunedStream split=False"
         )
+    if ranks > 1 and _is_mosaic(owner):
+        raise ValueError(
+            "source must not be a StreamingDataset of mosaicml-streaming on several ranks, which "
+            "wait for each other whenever one begins to read: one that has to read again would "
+            "wait forever. Give PrunedDataLoader RandomAccess(dataset), of seta.integrations.shards"
+        )
+
+
+def _is_mosaic(source: Any) -> bool:
+    made_of = {(kind.__module__.partition(".")[0], kind.__name__) for kind in type(source).mro()}
+    return ("streaming", "StreamingDataset") in made_of
 
 
 def _refuse_ray(rows: Any, workers: int) -> None:
