@@ -1,7 +1,6 @@
 """torchdata's StatefulDataLoader over our sampler: training, and resuming in mid-epoch."""
 
 import io
-from functools import partial
 
 import numpy as np
 import pytest

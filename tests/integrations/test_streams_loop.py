@@ -380,9 +380,9 @@ def train_in_fours(part_of):
         reader = Reader(Rows(part_of(ranks.rank)), keep, 4, IndexedCollate(default_collate))
         loader = DataLoader(reader, batch_size=None, collate_fn=as_it_is)
         known = []
-        for _ in range(2):
+        for epoch in range(2):
             plan = pruner.begin_epoch().indices
-            for packed, batch in batches_of(reader, loader, ledger):
+            for packed, batch in batches_of(reader, loader, ledger, epoch):
                 pruner.record(indices_of(packed), batch["value"].float().numpy())
             row = pruner.end_epoch()
             known.append((set(plan.tolist()), ledger.figures[-1], row["trained"]))

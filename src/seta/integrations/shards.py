@@ -11,6 +11,7 @@ Neither package is imported here. Cost: that of `dataset[index]`; `by_shard` sor
 from __future__ import annotations
 
 import copy
+import logging
 import os
 from typing import Any
 
@@ -22,6 +23,8 @@ from seta.extras import require
 require("seta.integrations.shards", "torch", extra="torch")
 
 from torch.utils.data import Dataset  # noqa: E402
+
+logger = logging.getLogger(__name__)
 
 
 class RandomAccess(Dataset[Any]):
@@ -95,6 +98,11 @@ def _shard_sizes(dataset: Any) -> NDArray[np.int64]:
         _check_settings(dataset)
         return np.asarray(dataset.samples_per_shard, np.int64)
     if hasattr(dataset, "region_of_interest"):  # litdata: where a chunk begins and ends
+        if dataset.batch_decode not in (0, 1):
+            logger.warning(
+                "litdata decodes up to 256 samples of a chunk to read one of them, unless they are "
+                "images: make StreamingDataset(..., batch_decode=1)"
+            )
         return np.array([end - start for start, end in dataset.region_of_interest], np.int64)
     raise TypeError(
         "dataset must be a StreamingDataset of mosaicml-streaming or litdata, got "

@@ -53,8 +53,10 @@ class Reader(IterableDataset[Chunk]):
         self._head = torch.zeros(1, dtype=torch.int64)  # in shared memory, as the keep set
         self._head.share_memory_()  # type: ignore[no-untyped-call]
 
-    def begin_with(self, rows: int) -> None:
-        """Makes each worker send so many rows before its first batch."""
+    def begin(self, epoch: int, rows: int) -> None:
+        """Prepares a reading in an epoch: each worker sends so many rows before its first batch."""
+        if hasattr(self.source, "set_epoch"):
+            self.source.set_epoch(epoch)
         self._head.fill_(rows)
 
     def __iter__(self) -> Iterator[Chunk]:
@@ -106,7 +108,7 @@ def _identity(row: Any, column: str) -> Any:
 
 
 def batches_of(
-    reader: Reader, loader: Iterable[Chunk], ledger: Ledger
+    reader: Reader, loader: Iterable[Chunk], ledger: Ledger, epoch: int
 ) -> Iterator[tuple[bytes, Any]]:
     """Yields the batches of one rank's epoch, each after its indices; all that are wanted.
 
@@ -114,6 +116,7 @@ def batches_of(
         reader: Of the stream.
         loader: Its chunks, from the workers, anew each time.
         ledger: Says how many samples are wanted, and rewrites the keep set.
+        epoch: The same for all readings: a source may give each rank another part in each epoch.
 
     Raises:
         RuntimeError: The stream holds nothing.
@@ -125,7 +128,7 @@ def batches_of(
         if kind == "fill":
             wanted += -wanted % full  # a batch that has to be filled up is a full one
         came = 0
-        reader.begin_with(full - len(rows) if rows else 0)
+        reader.begin(epoch, full - len(rows) if rows else 0)
         chunks = iter(loader)
         for packed, content, collated in chunks:
             arrived = indices_of(packed)

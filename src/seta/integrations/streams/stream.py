@@ -83,7 +83,7 @@ class PrunedStream(Loop):
     Args:
         source: Rows that are mappings with an id: a Hugging Face `IterableDataset`, a webdataset
             pipeline, any iterable that can be iterated again; or a function that returns one, such
-            as `iter_rows` of Ray Data. Its `set_epoch`, if any, is called before each pass.
+            as `iter_rows` of Ray Data. Its `set_epoch`, if any, is called before each reading.
         policy: The method: an object such as `seta.SeTa()`, a name such as "SeTa" (with default
             arguments, or under a budget with those for it), or a function
             `(histogram, epoch, epochs) -> KeepCurve`.
@@ -235,12 +235,10 @@ class PrunedStream(Loop):
 
     def walk(self) -> Iterator[tuple[bytes, Any]]:
         """Returns the batches of the open epoch; see `Loop.walk`."""
-        if hasattr(self.source, "set_epoch"):
-            self.source.set_epoch(self.epoch)
         ranks = self._pruner.ranks
         seed = worker_seed(self._pruner, None if ranks is None else ranks.rank)
         self._own_generator.manual_seed(seed)
-        return batches_of(self._reader, self._loader, self._ledger)
+        return batches_of(self._reader, self._loader, self._ledger, self.epoch)
 
     def walk_length(self) -> int:
         """Returns the number of batches that `walk` yields."""
