@@ -9,7 +9,7 @@ import torch
 import seta
 from seta.integrations.shards import RandomAccess
 from seta.integrations.streams import KeepSet, PrunedStream
-from tests.engines.data_runs import BATCH, EPOCHS, N, Run
+from tests.engines.data_runs import BATCH, EPOCHS, N, Run, flat
 from tests.engines.pages import run_page
 from tests.torch.processes import run_ranks
 
@@ -61,7 +61,7 @@ def test_each_epoch_is_its_plan_and_losses_are_those_of_its_samples(folder, make
         plan = run.loader.pruner.begin_epoch().indices.tolist()
         seen = run.train(epochs=1)
         assert {len(batch) for batch in seen} == {BATCH}
-        assert sorted(sum(seen, [])) == sorted(plan)
+        assert sorted(flat(seen)) == sorted(plan)
     run.check_losses()
     assert sum(run.loader.pruner.lengths) == run.loader.total_steps * BATCH
 
@@ -77,7 +77,7 @@ def test_a_run_cut_in_mid_epoch_continues(folder, make, workers):
     resumed = before + tail.train()
     first, second = (length // BATCH for length in whole.loader.pruner.lengths[:2])
     rest = slice(first, first + second)
-    assert sorted(sum(resumed[rest], [])) == sorted(sum(seen[rest], []))
+    assert sorted(flat(resumed[rest])) == sorted(flat(seen[rest]))
     if make is as_stream and workers:  # which begin again, each with a part of its own
         return
     assert resumed == seen
@@ -95,7 +95,7 @@ def test_an_epoch_by_shard_reads_few_chunks_at_a_time(folder):
             two = set(chunks[: 1 + max(i for i, c in enumerate(chunks) if c == chunks[0])])
             assert len(two) <= 2
             chunks = [chunk for chunk in chunks if chunk not in two]
-        assert sum(run.train(epochs=1), []) == plan
+        assert flat(run.train(epochs=1)) == plan
     run.check_losses()
 
 
@@ -116,7 +116,7 @@ def test_two_processes_train_equally_many_batches_of_all_samples(folder, make, t
     assert one["length"] == N / 2 // 1 != N  # what litdata says
     assert [len(epoch) for epoch in one["seen"]] == [len(epoch) for epoch in other["seen"]]
     for epoch, plan in enumerate(one["plans"]):
-        taken = sum(one["seen"][epoch] + other["seen"][epoch], [])
+        taken = flat(one["seen"][epoch] + other["seen"][epoch])
         assert len(set(taken)) == len(taken) == len(plan)
         if make is by_index:
             assert sorted(taken) == sorted(plan)

@@ -19,6 +19,7 @@ from seta.torch import (
     ranks_of,
     weighted_mean,
 )
+from tests.engines.data_runs import flat
 from tests.engines.pages import run_page
 from tests.torch.processes import run_ranks
 
@@ -147,7 +148,7 @@ def test_two_processes_train_their_shares_and_resume(tmp_path):
     assert resumed == [(seen, weights, losses), other]
     for epoch in range(EPOCHS):
         part = slice(epoch * len(seen) // EPOCHS, (epoch + 1) * len(seen) // EPOCHS)
-        taken = sum(seen[part] + other[0][part], [])
+        taken = flat(seen[part] + other[0][part])
         assert len(taken) == len(set(taken))
     assert losses == other[2]
 

@@ -12,7 +12,7 @@ import seta
 from seta.integrations.shards import RandomAccess
 from seta.integrations.streams import KeepSet, PrunedStream
 from tests.engines import vision_operators
-from tests.engines.data_runs import BATCH, EPOCHS, N, Run
+from tests.engines.data_runs import BATCH, EPOCHS, N, Run, flat
 from tests.engines.pages import run_page
 from tests.torch.processes import run_ranks
 
@@ -76,7 +76,7 @@ def test_each_epoch_is_its_plan_and_losses_are_those_of_its_samples(folder, make
         plan = run.loader.pruner.begin_epoch().indices.tolist()
         seen = run.train(epochs=1)
         assert {len(batch) for batch in seen} == {BATCH}
-        assert sorted(sum(seen, [])) == sorted(plan)
+        assert sorted(flat(seen)) == sorted(plan)
     run.check_losses()
     assert sum(run.loader.pruner.lengths) == run.loader.total_steps * BATCH
 
@@ -102,7 +102,7 @@ def test_a_stream_cut_in_mid_epoch_trains_the_rest_of_the_samples(folder, worker
     before = head.train(stop=(1, 5))
     tail = as_stream(folder, num_workers=workers).load(head.save())
     plan = tail.loader.pruner.begin_epoch().indices.tolist()
-    seen = sum(before, [])[head.loader.pruner.lengths[0] :] + sum(tail.train(epochs=1), [])
+    seen = flat(before)[head.loader.pruner.lengths[0] :] + flat(tail.train(epochs=1))
     assert sorted(seen) == sorted(plan)
     tail.train()
     assert [row["trained"] for row in tail.loader.pruner.history] == list(
@@ -119,7 +119,7 @@ def test_shards_without_kept_samples_are_not_downloaded(folder, tmp_path):
     plan = run.loader.pruner.begin_epoch().indices.tolist()
     ends = np.cumsum(dataset.samples_per_shard)
     needed = set(np.searchsorted(ends, plan, side="right").tolist())
-    assert sum(run.train(), []) == plan
+    assert flat(run.train()) == plan
     there = {name for name in os.listdir(tmp_path / "local") if name.startswith("shard")}
     assert len(there) == len(needed) < shards
 
@@ -134,7 +134,7 @@ def test_an_epoch_by_shard_reads_two_shards_at_a_time(folder):
     groups = [order.index(shard) // 2 for shard in shards]
     assert groups == sorted(groups)
     assert shards[:SHARD] != sorted(shards[:SHARD], key=shards.index)  # mixed
-    assert sum(run.train(epochs=1), []) == plan.tolist()
+    assert flat(run.train(epochs=1)) == plan.tolist()
 
 
 @pytest.mark.processes
@@ -143,7 +143,7 @@ def test_two_processes_train_all_samples(folder, tmp_path):
     assert one["length"] == -(-N // 2)  # what streaming says
     for mine, yours, plan in zip(one["seen"], other["seen"], one["plans"], strict=True):
         assert len(mine) == len(yours)
-        assert sorted(sum(mine + yours, [])) == sorted(plan)
+        assert sorted(flat(mine + yours)) == sorted(plan)
     recorded = one["recorded"] | other["recorded"]
     assert max(recorded) > N / 2
     assert one["losses"] == other["losses"]
