@@ -105,6 +105,8 @@ def test_a_part_of_a_dataset_has_its_own_samples(folder):
         rows = RandomAccess(part)
         ids = [rows[i]["id"] for i in range(len(rows))]
         assert len(set(ids)) == len(ids) == len(part)
+        two = torch.utils.data.ConcatDataset([rows, rows])
+        assert [two[i]["id"] for i in range(len(two))] == ids * 2
         order = rows.by_shard(np.random.default_rng(0).permutation(len(rows)))
         assert sorted(order.tolist()) == list(range(len(rows)))
 

@@ -57,11 +57,10 @@ def by_index(folder, *, by_shard=False, dataset=None, **options):
     return Run(seta.PrunedDataLoader(rows, "InfoBatch", reorder=reorder, **options))
 
 
-def as_stream(folder, *, keep=None, shuffle=True, split=None, shuffle_algo="py1e", **options):
-    dataset = dataset_of(folder, shuffle=shuffle, shuffle_algo=shuffle_algo)
-    keep = KeepSet("id", n=N) if keep is None else keep
+def as_stream(folder, *, order=None, **options):
+    dataset = dataset_of(folder, shuffle=True, **(order or {}))
     options = {"epochs": EPOCHS, "budget": 0.6, "batch_size": BATCH} | options
-    return Run(PrunedStream(dataset, "InfoBatch", keep=keep, split=split, **options))
+    return Run(PrunedStream(dataset, "InfoBatch", keep=KeepSet("id", n=N), **options))
 
 
 BOTH = pytest.mark.parametrize("make", [by_index, as_stream])
@@ -213,9 +212,12 @@ def test_a_dataset_that_is_not_wrapped_is_refused(folder):
 
 
 def test_a_stream_that_repeats_samples_is_refused(folder):
-    run = as_stream(folder, shuffle_algo="py1s")  # 64 canonical nodes
+    run = as_stream(folder, order={"shuffle_algo": "py1s"})  # 64 canonical nodes
     with pytest.raises(RuntimeError, match="came twice from one reading of the stream"):
         run.train()
+    run = as_stream(folder, order={"shuffle_algo": "py1s", "num_canonical_nodes": 1})
+    run.train()
+    run.check_losses()
 
 
 def test_evaluation_in_between_changes_nothing(folder):

@@ -67,7 +67,7 @@ class RandomAccess(Dataset[Any]):
             # litdata keeps a chunk open. A forked worker must not share the position in that file.
             if getattr(self.dataset, "cache", None) is not None:
                 self.dataset = copy.deepcopy(self.dataset)
-        return self.dataset[index]
+        return self.dataset[int(index)]  # litdata takes no other integers
 
     def by_shard(self, indices: NDArray[Any]) -> NDArray[Any]:
         """Orders an epoch so that it reads a few shards at a time; for `reorder=`.
