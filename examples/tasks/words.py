@@ -236,4 +236,9 @@ def _share(ink: Image.Image) -> NDArray[np.float32]:
 @cache
 def _font(name: str) -> ImageFont.FreeTypeFont:
     path = Path(matplotlib.get_data_path(), "fonts", "ttf", f"{name}.ttf")
+    if not path.exists():
+        raise FileNotFoundError(
+            f"matplotlib {matplotlib.__version__} has no font {name}: the words are set in fonts "
+            "of matplotlib 3.11 and newer, which needs Python 3.11: pip install 'matplotlib>=3.11'"
+        )
     return ImageFont.truetype(path, _SIZE, layout_engine=ImageFont.Layout.BASIC)

@@ -31,7 +31,7 @@ def test_a_loss_of_another_sample_would_be_noticed(tmp_path, monkeypatch):
     update = seta.PrunedDataLoader.update
     monkeypatch.setattr(seta.PrunedDataLoader, "update", lambda self, x: update(self, x.roll(1)))
     with pytest.raises(AssertionError):
-        checks.losses_land_on_the_right_samples("scene_text", tmp_path, monkeypatch)
+        checks.losses_land_on_the_right_samples("geo_localization", tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

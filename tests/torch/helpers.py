@@ -3,11 +3,18 @@
 In a module of their own: workers that are spawned import it.
 """
 
+import inspect
+
 import numpy as np
+import pytest
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from seta.torch import LossBuffer
+
+needs_in_order = pytest.mark.skipif(
+    "in_order" not in inspect.signature(DataLoader).parameters, reason="this torch has no in_order"
+)
 
 
 class Tuples(Dataset):

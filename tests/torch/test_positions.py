@@ -16,7 +16,7 @@ from seta import Pruner
 from seta.engine.state.formats import name_of
 from seta.torch import PrunedDataLoader
 from tests.combinations import WORKERS, some_of
-from tests.torch.helpers import Tuples, loss_of, samples_of
+from tests.torch.helpers import Tuples, loss_of, needs_in_order, samples_of
 from tests.virtual_ranks import on_ranks
 
 N, BATCH = 80, 8
@@ -224,6 +224,7 @@ def test_a_timeout_that_is_gone_on_from_costs_no_batch():
     assert loader.position == 3
 
 
+@needs_in_order
 def test_batches_out_of_order_are_not_copied_in_mid_epoch():
     loader = seta.PrunedDataLoader(
         Tuples(N), "Full", epochs=2, batch_size=BATCH, num_workers=1, in_order=False

@@ -16,7 +16,7 @@ import torch
 
 import seta
 from tests.torch import train_script
-from tests.torch.helpers import looked_at
+from tests.torch.helpers import looked_at, needs_in_order
 
 SCRIPT = Path(__file__).with_name("train_script.py")
 
@@ -113,6 +113,7 @@ def test_a_batch_left_out_on_purpose_is_not_given_out_again():
     assert next(iter(other)).tolist() == next(walk).tolist()
 
 
+@needs_in_order
 def test_batches_out_of_order_have_no_position_to_save():
     loader = seta.PrunedDataLoader(
         torch.arange(40), "Full", epochs=1, batch_size=4, num_workers=1, in_order=False

@@ -1,16 +1,14 @@
 """The right loss reaches the right sample, however batches are loaded."""
 
-import inspect
 import random
 
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
 
 from seta.torch import PrunedDataLoader
 from tests.combinations import WORKERS, some_of
-from tests.torch.helpers import DATASETS, Tuples, loss_of, samples_of
+from tests.torch.helpers import DATASETS, Tuples, loss_of, needs_in_order, samples_of
 
 N = 101
 
@@ -86,9 +84,7 @@ def test_forkserver():
 
 
 @pytest.mark.processes
-@pytest.mark.skipif(
-    "in_order" not in inspect.signature(DataLoader).parameters, reason="this torch has no in_order"
-)
+@needs_in_order
 def test_batches_out_of_order():
     check(num_workers=2, in_order=False)
 
