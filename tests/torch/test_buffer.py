@@ -172,3 +172,28 @@ def test_an_interrupt_at_any_line_puts_no_loss_on_a_wrong_sample():
         assert all(index == loss for index, loss in table.losses.items()), number
         assert len(table.losses) >= 9
     assert len(lines) < number
+
+
+@pytest.mark.parametrize("kind", [LossBuffer, DeviceBuffer])
+def test_the_mean_of_a_batch_for_all_its_samples_is_told_once(kind, caplog):
+    buffer = kind(Table(), 4)
+    for at in range(20):
+        buffer.add(np.arange(4), torch.tensor(0.5 + at).expand(4))
+        assert len(caplog.records) == (at - (kind is DeviceBuffer) >= 7)
+    assert "the first 8 batches had one loss for all its samples, the last one 7.5" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "losses",
+    [
+        lambda at: torch.ones(4),  # one number, and the same in each batch: a toy
+        lambda at: torch.full((1,), float(at)),
+        lambda at: torch.full((4,), float(at)) + torch.arange(4) * (at == 7),
+        lambda at: torch.full((4,), torch.nan),
+    ],
+)
+def test_other_losses_are_not_taken_for_means(losses, caplog):
+    buffer = LossBuffer(Table())
+    for at in range(20):
+        buffer.add(np.arange(len(losses(at))), losses(at))
+    assert not caplog.records

@@ -12,6 +12,7 @@ ROCm; on other devices a full buffer waits for its copy, once in 65,536 samples.
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from typing import Any, NamedTuple
 
@@ -21,6 +22,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seta.engine import Pruner
+
+logger = logging.getLogger(__name__)
+
+_LOOKS = 8
+"""Batches of a run, the first ones, whose losses may all be means of their batch."""
 
 
 class _Batch(NamedTuple):
@@ -68,6 +74,7 @@ class LossBuffer:
         self._stream: torch.cuda.Stream | None = None  # of the last write to it
         self._batches: deque[_Batch] = deque()  # of what it holds; an interrupt finds one or not
         self._transfers: deque[_Transfer] = deque()
+        self._means: set[float] | None = set()  # of batches with one loss for all; None: looked
         pruner.attach(self)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -96,7 +103,7 @@ class LossBuffer:
             return
         if self._used or self._transfers:
             self.drain()
-        self._pruner.record(indices, losses.float().numpy())
+        self._record(indices, losses.float().numpy())
 
     def drain(self) -> None:
         """Records all losses, waiting for the device if needed."""
@@ -167,9 +174,27 @@ class LossBuffer:
             losses = transfer.losses.numpy()
             while transfer.batches:
                 batch = transfer.batches[0]
-                self._pruner.record(batch.indices, losses[batch.start : batch.stop])
+                self._record(batch.indices, losses[batch.start : batch.stop])
                 _drop(transfer.batches, batch)
             _drop(self._transfers, transfer)
+
+    def _record(self, indices: NDArray[np.integer[Any]], losses: NDArray[np.float32]) -> None:
+        """Records a batch; warns, once, if the first batches had one loss for all their samples."""
+        self._pruner.record(indices, losses)
+        if self._means is None or len(losses) < 2:
+            return
+        if losses.min() != losses.max():
+            self._means = None
+            return
+        self._means.add(float(losses[0]))
+        if len(self._means) == _LOOKS:
+            self._means = None
+            logger.warning(
+                "each of the first %d batches had one loss for all its samples, the last one %g: "
+                "the mean of a batch, repeated, says nothing of a sample. Compute one loss per "
+                'sample, with reduction="none"',
+                _LOOKS, losses[0],
+            )  # fmt: skip
 
 
 def _drop(queue: deque[Any], first: Any) -> None:
