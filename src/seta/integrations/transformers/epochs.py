@@ -81,11 +81,15 @@ class PrunedEpochs(_Base):
         self.train_dataset = IndexedDataset(rows)
         self.data_collator = IndexedBatch(collator, self.pruning.index_key, strip)
         try:
-            loader: Any = super().get_train_dataloader()
+            loader = self._stock_train_dataloader()
         finally:
             self.train_dataset, self.data_collator = dataset, collator
         loader.base_dataloader.worker_init_fn = WorkerInit(loader.worker_init_fn)
         return loader  # type: ignore[no-any-return]
+
+    def _stock_train_dataloader(self) -> Any:
+        """Returns the trainer's own loader over `train_dataset`, as it is now."""
+        return super().get_train_dataloader()
 
     def _get_collator_with_removed_columns(
         self, data_collator: Callable[..., Any], description: str | None = None
