@@ -108,12 +108,17 @@ def test_with_weights_of_1_training_is_the_stock_one_bit_for_bit(tmp_path, case)
     assert torch.equal(results[0][0], results[1][0]) and results[0][1] == results[1][1]
 
 
-def test_all_losses_of_dpo_are_means_of_those_of_the_pairs(tmp_path):
+ALL = [
+    *("sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard"),
+    *("apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm"),
+]
+
+
+@pytest.mark.parametrize(
+    ("types", "options"), [(ALL, {}), (ALL[:1], {"use_weighting": True, "ld_alpha": 0.5})]
+)
+def test_all_losses_of_dpo_are_means_of_those_of_the_pairs(tmp_path, types, options):
     """Each of the first batches is checked to add up; so is one with weights."""
-    types = [
-        *("sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard"),
-        *("apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm"),
-    ]
     trainer = trainer_of(
         tmp_path,
         "dpo",
@@ -123,7 +128,7 @@ def test_all_losses_of_dpo_are_means_of_those_of_the_pairs(tmp_path):
         loss_type=types,
         loss_weights=[1.0 + at / 10 for at in range(len(types))],
         label_smoothing=0.1,
-        use_weighting=True,
+        **options,
     )
     trainer.train()
     assert len(set(trainer.pruner.losses.round(3))) > 20

@@ -46,6 +46,17 @@ class Plan(PrunedSampler):
         """Does nothing: a loader that is only inspected has another number of epochs."""
 
 
+class _Unpadded(IndexedDataset):
+    """A dataset whose last batches Accelerate does not take for padded.
+
+    It cuts off what is gathered from the last batch of a loader at the remainder of this length
+    (`gather_for_metrics`). Here the batches of an epoch are not those of the whole dataset, and no
+    process repeats a sample.
+    """
+
+    total_dataset_length = 0
+
+
 class PrunedEpochs(_Base):
     """The part of `PrunedTrainerMixin` that plans, saves and resumes."""
 
@@ -78,7 +89,7 @@ class PrunedEpochs(_Base):
             rows = self._remove_unused_columns(dataset, description="training")
         else:
             strip = self._get_collator_with_removed_columns(unchanged, description="training")
-        self.train_dataset = IndexedDataset(rows)
+        self.train_dataset = _Unpadded(rows)
         self.data_collator = IndexedBatch(collator, self.pruning.index_key, strip)
         try:
             loader = self._stock_train_dataloader()
