@@ -179,5 +179,6 @@ def _sft_losses(outputs: Any, batch: dict[str, Any]) -> Tensor:
         batch: With `completion_mask` (2B, T + 1).
     """
     mask = batch["completion_mask"][..., 1:].chunk(2)[0]
-    terms: Tensor = -outputs.log_probs[:, -mask.shape[1] :].chunk(2)[0] * mask
-    return terms.sum(1) * len(mask) / mask.sum()
+    terms = -outputs.log_probs[:, -mask.shape[1] :].chunk(2)[0] * mask
+    shares: Tensor = terms.sum(1) * len(mask) / mask.sum()
+    return shares
