@@ -17,7 +17,7 @@ from collections.abc import Mapping
 import numpy as np
 from torch import Tensor
 
-from seta.integrations.transformers.losses import OVERRIDE, Shares, scales_of
+from seta.integrations.transformers.losses import Shares, scales_of
 
 _FIRST = 8  # batches looked at one after another
 _ENOUGH = 8  # batches that agreed, and whose losses differ
@@ -30,16 +30,16 @@ class LossCheck:
         readings: Whether a token's logits are for the label of the next one: all that is possible,
             the likeliest first.
         half: Whether the loss may be rounded to half precision.
-        given: Whether the terms are the user's `sample_losses`.
+        why: What a refusal says of the reason and the way out.
 
     Attributes:
         readings: What is still possible; the first is the best.
     """
 
-    def __init__(self, readings: tuple[bool, ...], *, half: bool, given: bool) -> None:
+    def __init__(self, readings: tuple[bool, ...], *, half: bool, why: str) -> None:
         self.readings = readings
         self._tolerance = 3e-2 if half else 1e-3
-        self._given = given
+        self._why = why
         self._batches = self._agreed = 0
 
     def due(self) -> bool:
@@ -82,15 +82,7 @@ class LossCheck:
         self.readings = tuple(left)
 
     def _refuse(self, value: float, sums: list[float]) -> None:
-        why = (
-            "the policy gives weights other than 1, so sample_losses has to return the very terms "
-            "that the loss is the mean of. Return them, or take a policy without weights (SeTa, "
-            "Random); a loss of your own is given by update() in compute_loss"
-            if self._given
-            else "this model's loss, compute_loss or compute_loss_func is not the cross-entropy or "
-            f"squared error of logits and labels. {OVERRIDE[0].upper()}{OVERRIDE[1:]}"
-        )
         raise ValueError(
             f"the loss of a batch is {value:.6g}, but the losses of its samples add "
-            f"up to {' or '.join(dict.fromkeys(f'{one:.6g}' for one in sums))}: {why}"
+            f"up to {' or '.join(dict.fromkeys(f'{one:.6g}' for one in sums))}: {self._why}"
         )

@@ -46,6 +46,17 @@ class Plan(PrunedSampler):
         """Does nothing: a loader that is only inspected has another number of epochs."""
 
 
+class _Unpadded(IndexedDataset):
+    """A dataset whose last batches Accelerate does not take for padded.
+
+    It cuts off what is gathered from the last batch of a loader at the remainder of this length
+    (`gather_for_metrics`). Here the batches of an epoch are not those of the whole dataset, and no
+    process repeats a sample.
+    """
+
+    total_dataset_length = 0
+
+
 class PrunedEpochs(_Base):
     """The part of `PrunedTrainerMixin` that plans, saves and resumes."""
 
@@ -78,14 +89,18 @@ class PrunedEpochs(_Base):
             rows = self._remove_unused_columns(dataset, description="training")
         else:
             strip = self._get_collator_with_removed_columns(unchanged, description="training")
-        self.train_dataset = IndexedDataset(rows)
+        self.train_dataset = _Unpadded(rows)
         self.data_collator = IndexedBatch(collator, self.pruning.index_key, strip)
         try:
-            loader: Any = super().get_train_dataloader()
+            loader = self._stock_train_dataloader()
         finally:
             self.train_dataset, self.data_collator = dataset, collator
         loader.base_dataloader.worker_init_fn = WorkerInit(loader.worker_init_fn)
         return loader  # type: ignore[no-any-return]
+
+    def _stock_train_dataloader(self) -> Any:
+        """Returns the trainer's own loader over `train_dataset`, as it is now."""
+        return super().get_train_dataloader()
 
     def _get_collator_with_removed_columns(
         self, data_collator: Callable[..., Any], description: str | None = None

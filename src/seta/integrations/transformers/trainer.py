@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -29,6 +29,7 @@ from seta.integrations.transformers.batches import TrainedBatch, taken
 from seta.integrations.transformers.check import LossCheck
 from seta.integrations.transformers.epochs import PrunedEpochs
 from seta.integrations.transformers.losses import (
+    OVERRIDE,
     Shares,
     given_terms,
     output_terms,
@@ -42,6 +43,16 @@ from seta.torch.eager import eager
 from seta.torch.losses import per_sample, weighted_mean
 
 logger = logging.getLogger(__name__)
+
+GIVEN = (
+    "the policy gives weights other than 1, so sample_losses has to return the very terms that the "
+    "loss is the mean of. Return them, or take a policy without weights (SeTa, Random); a loss of "
+    "your own is given by update() in compute_loss"
+)
+_OTHER = (
+    "this model's loss, compute_loss or compute_loss_func is not the cross-entropy or squared "
+    f"error of logits and labels. {OVERRIDE[0].upper()}{OVERRIDE[1:]}"
+)
 
 LOGGED = ("kept", "kept_share", "saved", "unseen", "nonfinite", "longest_left_out", "never_trained")
 
@@ -123,7 +134,7 @@ class PrunedTrainerMixin(PrunedEpochs):
             batch, inputs = taken(inputs)
         given = dict(inputs)  # the trainer may take labels out
         batch.answered = False
-        with _watched(model) as outputs:
+        with self._watch(model, len(batch.indices)) as outputs:
             result: Any = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         if batch.answered:  # by update() or skip()
             return result
@@ -207,7 +218,7 @@ class PrunedTrainerMixin(PrunedEpochs):
 
         if run.check is None:
             run.check = self._new_check()
-        own = self.pruning.sample_losses is not None and weights is None  # need not add up
+        own = self._any_score() and weights is None  # need not add up
         extra = getattr(outputs, "aux_loss", None) is not None  # is in the loss as well
         if not own and not extra and run.check.due():
             with torch.no_grad():
@@ -220,6 +231,14 @@ class PrunedTrainerMixin(PrunedEpochs):
         if weights is not None:
             loss = weighted(loss, parts, weights, scales_of(parts, items, processes))
         return batch.answer(loss, weights)
+
+    def _watch(self, model: nn.Module, count: int) -> AbstractContextManager[list[Any]]:
+        """Collects what `_sample_terms` needs of the loss of a batch with so many samples."""
+        return _watched(model)
+
+    def _any_score(self) -> bool:
+        """Whether per-sample losses are any score, and add up to the loss only by chance."""
+        return self.pruning.sample_losses is not None
 
     def _sample_terms(
         self, outputs: Any, batch: dict[str, Any], shift: bool
@@ -240,9 +259,9 @@ class PrunedTrainerMixin(PrunedEpochs):
         kind = getattr(model, "loss_type", None) or "ForCausalLM"  # as `PreTrainedModel` has it
         decoder = getattr(getattr(model, "config", None), "is_encoder_decoder", False)
         shift = LOSS_MAPPING.get(kind) is ForCausalLMLoss and not decoder
-        given = self.pruning.sample_losses is not None
-        readings = (False,) if given else (shift, not shift)
-        return LossCheck(readings, half=self._in_half(), given=given)
+        if self.pruning.sample_losses is not None:
+            return LossCheck((False,), half=self._in_half(), why=GIVEN)
+        return LossCheck((shift, not shift), half=self._in_half(), why=_OTHER)
 
     def _plain_model(self) -> Any:
         """Returns the model without what wraps it."""

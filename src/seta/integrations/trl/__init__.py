@@ -1,6 +1,7 @@
-"""TRL: `SFTTrainer` and `GRPOTrainer` with pruning of samples and prompts.
+"""TRL: trainers with pruning of samples, preferences and prompts.
 
     trainer = PrunedSFTTrainer(model, args=..., pruning=PruningArguments(budget=0.6), ...)
+    trainer = PrunedDPOTrainer(model, args=..., pruning=PruningArguments(budget=0.6), ...)
     trainer = PrunedGRPOTrainer(model, args=..., pruning=RolloutArguments(budget=0.6), ...)
     trainer.train()
 
@@ -19,12 +20,26 @@ from seta.integrations.transformers.arguments import PruningArguments  # noqa: E
 
 if TYPE_CHECKING:
     from seta.integrations.trl.grpo import PrunedGRPOMixin, PrunedGRPOTrainer
+    from seta.integrations.trl.preferences import (
+        PrunedDPOMixin,
+        PrunedDPOTrainer,
+        PrunedKTOMixin,
+        PrunedKTOTrainer,
+        PrunedRewardMixin,
+        PrunedRewardTrainer,
+    )
     from seta.integrations.trl.rollouts import RolloutArguments
     from seta.integrations.trl.sft import PrunedSFTMixin, PrunedSFTTrainer
 
 __all__ = [
+    "PrunedDPOMixin",
+    "PrunedDPOTrainer",
     "PrunedGRPOMixin",
     "PrunedGRPOTrainer",
+    "PrunedKTOMixin",
+    "PrunedKTOTrainer",
+    "PrunedRewardMixin",
+    "PrunedRewardTrainer",
     "PrunedSFTMixin",
     "PrunedSFTTrainer",
     "PruningArguments",
@@ -32,8 +47,14 @@ __all__ = [
 ]
 
 _PLACES = {
+    "PrunedDPOMixin": "preferences",
+    "PrunedDPOTrainer": "preferences",
     "PrunedGRPOMixin": "grpo",
     "PrunedGRPOTrainer": "grpo",
+    "PrunedKTOMixin": "preferences",
+    "PrunedKTOTrainer": "preferences",
+    "PrunedRewardMixin": "preferences",
+    "PrunedRewardTrainer": "preferences",
     "PrunedSFTMixin": "sft",
     "PrunedSFTTrainer": "sft",
     "RolloutArguments": "rollouts",
