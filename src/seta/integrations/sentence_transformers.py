@@ -19,17 +19,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from importlib.util import find_spec
 from typing import Any
 
-from seta.extras import MissingExtra, require
+from seta.extras import require
 
-require("seta.integrations.sentence_transformers", "torch", "transformers", extra="transformers")
-if find_spec("sentence_transformers") is None:
-    raise MissingExtra(
-        "seta.integrations.sentence_transformers needs sentence-transformers, which is not "
-        'installed: pip install "sentence-transformers[train]>=6.2,<7"'
-    )
+require(
+    "seta.integrations.sentence_transformers",
+    "torch",
+    "sentence_transformers",
+    extra="sentence-transformers",
+)
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
