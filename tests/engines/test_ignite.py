@@ -161,6 +161,15 @@ def test_an_interrupted_run_goes_on_where_it_was():
     same_end(run.train(), Run().train())
 
 
+def test_an_epoch_that_was_terminated_counts():
+    from ignite.engine import Events
+
+    run = Run()
+    run.trainer.add_event_handler(Events.ITERATION_COMPLETED(once=9), run.trainer.terminate)
+    run.train()
+    assert run.train().trained == [60, 30, 60, 60]
+
+
 @pytest.mark.filterwarnings("ignore:Run completed without loss diverging")
 def test_the_learning_rate_finder_gives_the_epochs_back():
     from ignite.handlers import FastaiLRFinder

@@ -211,15 +211,27 @@ def files(folder):
     return {key: str(folder / name) for key, name in names.items()}
 
 
-def test_a_run_resumed_in_mid_epoch_ends_as_one_that_was_not(net_of, skorch, tmp_path):
+def stop(skorch, before=lambda net: None):
     class Stop(skorch.callbacks.Callback):
         def on_batch_end(self, net, training=None, **_):
             if len(net.history) == 2 and len(net.history[-1, "batches"]) == 3:
-                net.save_params(**files(tmp_path))
-                raise KeyboardInterrupt
+                before(net)
+                raise KeyboardInterrupt  # skorch ends the training
 
+    return [Stop()]
+
+
+def test_an_interrupted_epoch_counts(net_of, skorch):
+    net = net_of(callbacks=stop(skorch)).fit(X, Y)
+    with pytest.raises(ValueError, match="of which 2 are left, and 3 to train"):
+        net.partial_fit(X, Y, epochs=3)
+    assert trained(net.set_params(callbacks=[]).partial_fit(X, Y, epochs=2)) == [60, 30, 60, 60]
+
+
+def test_a_run_resumed_in_mid_epoch_ends_as_one_that_was_not(net_of, skorch, tmp_path):
     momentum = {"optimizer__momentum": 0.9}
-    net_of(callbacks=[Stop()], **momentum).fit(X, Y)
+    saved = stop(skorch, lambda net: net.save_params(**files(tmp_path)))
+    net_of(callbacks=saved, **momentum).fit(X, Y)
     net = net_of(**momentum).initialize()
     net.load_params(**files(tmp_path))
     net.partial_fit(X, Y, epochs=3)

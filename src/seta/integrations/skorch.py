@@ -36,7 +36,7 @@ class RunOfNet:
 
     def __init__(self) -> None:
         self.loader: PrunedDataLoader | None = None
-        self._state: dict[str, Any] = {}  # for the loader to come
+        self._state: dict[str, Any] = {}  # loaded, for the next training
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the state of the loader, for skorch's `Checkpoint(f_loader=...)`."""
@@ -48,10 +48,9 @@ class RunOfNet:
         Raises:
             ValueError: It is the state of another run.
         """
-        if self.loader is None:
-            self._state = state
-        else:
+        if self.loader is not None:
             self.loader.load_state_dict(state)
+        self._state = state
 
     def keep(self, loader: PrunedDataLoader, dataset: Any, epochs: int) -> PrunedDataLoader:
         """Returns the loader of the run: the one that it has, or this one if it has none.
@@ -87,7 +86,9 @@ class RunOfNet:
                 "that draws needs a random_state: ValidSplit(0.2, random_state=0)"
             )
         if self._state:
-            loader.load_state_dict(self._state)
+            kept.load_state_dict(self._state)
+        elif kept.position:  # a Ctrl-C, which ends a training of skorch without an error
+            kept.end_epoch()
         self.loader, self._state = kept, {}
         left = kept.epochs - kept.pruner.next_epoch
         if epochs > left:
