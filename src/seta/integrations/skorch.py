@@ -70,10 +70,10 @@ class RunOfNet:
                 f"{type(loader).__name__}: pass iterator_train=seta.PrunedDataLoader, "
                 "iterator_train__policy= and iterator_train__epochs="
             )
-        if len(loader.dataset) != len(dataset):
+        if loader.pruner.n != len(dataset):
             raise ValueError(
                 f"iterator_train must make a loader of the dataset that it gets, got one of "
-                f"{len(loader.dataset)} samples for {len(dataset)}, which trains on samples that "
+                f"{loader.pruner.n} samples for {len(dataset)}, which trains on samples that "
                 "train_split or a search keeps for validation: pass "
                 "iterator_train=seta.PrunedDataLoader"
             )
@@ -81,8 +81,8 @@ class RunOfNet:
         if not _same(kept.dataset, loader.dataset):
             raise ValueError(
                 "partial_fit and warm starts continue the run of the net, and must get the same "
-                f"samples in the same order: got {len(loader.dataset)} others after "
-                f"{len(kept.dataset)}. Call fit without warm_start for other data. A train_split "
+                f"samples in the same order: got {loader.pruner.n} others after "
+                f"{kept.pruner.n}. Call fit without warm_start for other data. A train_split "
                 "that draws needs a random_state: ValidSplit(0.2, random_state=0)"
             )
         if self._state:
