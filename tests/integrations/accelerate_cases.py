@@ -259,7 +259,7 @@ def repeated_reads(folder):
     again = loader.end_epoch()
     trained = [row["trained"] for row in loader.pruner.history]
     try:
-        iter(loader)
+        next(iter(loader))
     except RuntimeError as error:
         over = str(error)
     return {

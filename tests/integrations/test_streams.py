@@ -246,7 +246,7 @@ def test_the_loop_is_that_of_the_loader():
     assert 3 in flat(indices.tolist() for indices, batch in looked_at(stream))
     assert stream.progress == 1.0 and len(stream) == 7
     with pytest.raises(RuntimeError, match="all 3 epochs of this run are over"):
-        iter(stream)
+        next(iter(stream))
 
 
 def test_the_global_random_state_is_left_alone():

@@ -54,14 +54,14 @@ def test_after_the_run_a_pass_is_refused():
     loader = make(epochs=1)
     walk(loader)
     with pytest.raises(RuntimeError, match=r"all 1 epochs .*epochs=1.*more epochs"):
-        iter(loader)
+        next(iter(loader))
 
 
 def test_a_broken_last_epoch_ends_at_the_next_pass_which_is_refused():
     loader = make(epochs=1)
     answer(loader, next(iter(loader)))
     with pytest.raises(RuntimeError, match="are over"):
-        iter(loader)
+        next(iter(loader))
     assert loader.pruner.history[0]["trained"] == 4
 
 
@@ -471,6 +471,38 @@ def test_where_answers_may_come_late_the_error_comes_with_the_next_epoch(go_on):
         loader.update(indices.float(), indices=indices)
     loader.end_epoch()
     assert loader.pruner.history[0]["trained"] == 16
+
+
+def by_count(loader):
+    """Takes all batches of an epoch, without asking for its end, as Keras and ignite do."""
+    batches = iter(loader)
+    return [next(batches) for _ in range(len(loader))]
+
+
+@pytest.mark.parametrize("num_workers", WORKERS)
+def test_batches_taken_by_count_are_missed_too_and_cost_no_epoch(num_workers):
+    loader = make(num_workers=num_workers)
+    for epoch in range(4):
+        by_count(loader)
+        with pytest.raises(RuntimeError, match=f"none of the 4 batches of epoch {epoch} was ans"):
+            iter(loader)
+        walk(loader)
+    assert epochs_of(loader) == [0, 1, 2, 3]
+
+
+def test_the_one_batch_of_a_small_dataset_may_be_looked_at():
+    loader = make(n=4)
+    for _ in range(2):
+        by_count(loader)
+    assert len(walk(loader)) == 4
+
+
+def test_an_iterator_after_the_run_may_be_made_but_not_used():
+    loader = make(epochs=1)
+    walk(loader)
+    over = iter(loader)
+    with pytest.raises(RuntimeError, match="are over"):
+        next(over)
 
 
 def test_skipped_batches_are_answered():

@@ -126,7 +126,7 @@ def test_a_run_may_be_as_long_as_a_number_of_batches(drop_last):
     assert {len(batch) for epoch in epochs for batch in epoch} == {8}
     assert loader.progress == 1
     with pytest.raises(RuntimeError, match="are over"):
-        iter(loader)
+        next(iter(loader))
 
 
 def test_a_number_of_batches_says_no_number_of_epochs_without_a_budget():

@@ -287,9 +287,9 @@ class PrunedDataLoader(Loop, DataLoader[Any]):
         """Begins a pass over the open epoch if none of its batches was answered, else the next.
 
         Raises:
-            RuntimeError: All epochs are over, the last pass was trained without `update`, the
-                dataset has another length than before, or the loader was made before
-                torch.distributed was initialised.
+            RuntimeError: The last pass was trained without `update`, the dataset has another length
+                than before, or the loader was made before torch.distributed was initialised. If
+                all epochs are over, the first batch raises.
         """
         if self._made_alone:
             refuse_late_group("PrunedDataLoader")

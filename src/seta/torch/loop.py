@@ -205,23 +205,30 @@ class Loop(ABC):
         """Begins a pass over the open epoch if none of its batches was answered, else the next.
 
         Raises:
-            RuntimeError: All epochs are over, or the last pass was trained without `update`.
+            RuntimeError: The last pass was trained without `update`. If all epochs are over, the
+                first batch raises.
         """
         pruner, given = self._pruner, self._given
-        if pruner.epoch is not None and not self._again and (given.answered or given.whole):
+        if pruner.epoch is not None and not self._again and (given.answered or self._all_out):
             self._close()
         if pruner.epoch is None and pruner.next_epoch >= pruner.epochs:
-            raise RuntimeError(
-                f"all {pruner.epochs} epochs of this run are over (epochs={pruner.epochs}): "
-                "construct the loader with more epochs (or steps), or iterate over the dataset "
-                "with a plain DataLoader. After load_state_dict, start the loop at "
-                "loader.pruner.next_epoch. A pass that was left by a break, after an answered "
-                "batch, counts as an epoch. Frameworks that take the number of batches from the "
-                "first epoch (ignite's epoch_length) need epochs of one length: give budget="
-            )
+            return self._over()
         pruner.begin_epoch()
         self._turn()
         return Pass(self, self.walk(), self.walk_length())
+
+    def _over(self) -> Iterator[NoReturn]:
+        """Raises when a batch is asked for: Keras makes one more iterator and does not use it."""
+        epochs = self._pruner.epochs
+        raise RuntimeError(
+            f"all {epochs} epochs of this run are over (epochs={epochs}): "
+            "construct the loader with more epochs (or steps), or iterate over the dataset "
+            "with a plain DataLoader. After load_state_dict, start the loop at "
+            "loader.pruner.next_epoch. A pass that was left by a break, after an answered "
+            "batch, counts as an epoch. Frameworks that take the number of batches from the "
+            "first epoch (ignite's epoch_length) need epochs of one length: give budget="
+        )
+        yield
 
     def set_epoch(self, epoch: int) -> None:
         """Sets the epoch of the next pass.
@@ -268,7 +275,7 @@ class Loop(ABC):
     def _close(self) -> None:
         """Ends the open epoch, or forgets it if it has not begun."""
         pruner, given = self._pruner, self._given
-        if given.whole and not given.answered and not self._pruner.begun:
+        if self._all_out and not given.answered and not self._pruner.begun:
             self._refuse_forgotten()
         if self._has_begun:
             pruner.walked(0)  # batches are counted here: workers walk ahead, batches are skipped
@@ -296,6 +303,16 @@ class Loop(ABC):
                 given.epoch, given.count,
             )  # fmt: skip
         self._warned = True
+
+    @property
+    def _all_out(self) -> bool:
+        """Whether the latest pass gave out all its batches.
+
+        Keras and ignite count batches, and do not ask for the end of a pass. One batch may be a
+        look at the data.
+        """
+        given = self._given
+        return given.whole or given.count == self.walk_length() > 1
 
     @property
     def _has_begun(self) -> bool:
