@@ -20,8 +20,6 @@ from tests.engines.torchvision_operators import DECLARE
 pytest.importorskip("mmengine")
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # mmengine imports what is installed, such as deepspeed
-    import mmengine.runner
-
     from tests.engines.mmengine_cases import (
         Counted,
         Known,
@@ -40,12 +38,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*pkg_resources:UserWarning"),
     pytest.mark.filterwarnings("ignore:Environment variable TORCH_FORCE:UserWarning"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def no_pause(monkeypatch):
-    """mmengine waits two seconds between the epochs of a run by iterations."""
-    monkeypatch.setattr(mmengine.runner.loops.time, "sleep", lambda _: pytest.fail("waited"))
 
 
 def assert_known(pruner):
