@@ -39,6 +39,12 @@ pytestmark = [
 N = 60
 
 
+@pytest.fixture(autouse=True)
+def in_a_folder(tmp_path, monkeypatch):
+    """Runs in a folder of its own, as `lr_find` saves the model."""
+    monkeypatch.chdir(tmp_path)
+
+
 def value_of(index):
     """The loss of a sample."""
     return 1 + index / 100
@@ -368,6 +374,20 @@ def test_an_interrupted_fit_leaves_the_learner_usable():
     assert isinstance(learn.loss_func, Known)
     assert learn.loss_func.reduction == "mean"
     assert_known(pruning.pruner)
+
+
+def test_a_fit_after_an_interrupted_lr_find_is_pruned():
+    class Stop(Callback):
+        def before_step(self):
+            if hasattr(self.learn, "lr_finder"):
+                raise KeyboardInterrupt
+
+    pruning = PruningCallback("SeTa", budget=0.5)
+    learn = learner(own(0), pruning, cbs=[Stop()])
+    with pytest.raises(KeyboardInterrupt):
+        learn.lr_find(show_plot=False)
+    learn.fit(2, 0.1)
+    assert [row["trained"] for row in pruning.pruner.history] == [30, 30]
 
 
 def test_items_that_are_skipped_shift_no_losses():

@@ -20,6 +20,7 @@ from tests.engines.torchvision_operators import DECLARE
 pytest.importorskip("mmengine")
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # mmengine imports what is installed, such as deepspeed
+    from seta.integrations.mmengine import update
     from tests.engines.mmengine_cases import (
         Counted,
         Known,
@@ -179,6 +180,19 @@ def test_a_model_that_records_no_losses_is_refused(tmp_path):
 
     with pytest.raises(RuntimeError, match="none of the 3 batches of epoch 0 was answered"):
         runner(tmp_path, "mean", epochs(), model=Mean()).train()
+
+
+def test_losses_of_a_head_are_recorded_in_parse_losses(tmp_path):
+    class Headed(Known):
+        def forward(self, inputs, index, mode):
+            return {"loss": value_of(inputs[:, 0]) + 0 * self.weight, "part_of_it": inputs}
+
+        def parse_losses(self, losses):
+            return super().parse_losses({**losses, "loss": update(losses["loss"])})
+
+    run = runner(tmp_path, "headed", epochs(), model=Headed())
+    run.train()
+    assert_known(run.train_loop.pruner)
 
 
 def test_other_samplers_are_refused(tmp_path):

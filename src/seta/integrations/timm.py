@@ -48,7 +48,7 @@ class PrefetchedLoader(PrunedDataLoader):
         self._over = False  # whether the prefetcher knows that no batch follows
         super().__init__(dataset, policy, with_indices=True, **options)
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Any:
         """Begins a pass, see `PrunedDataLoader`; yields batches without their indices."""
         self._taken.clear()
         self._over = False

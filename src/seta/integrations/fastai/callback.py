@@ -39,6 +39,7 @@ class PruningCallback(Callback):  # type: ignore[misc]
     _stateattrs = ("_loop", "_saved")  # not in learn.export
     _loop: Loop | None = None
     _saved: tuple[Any, Iterable[str]] | None = None
+    _active = False  # whether the fit is pruned
     _pruning = False  # whether a pruned pass is running
 
     def __init__(
@@ -85,8 +86,8 @@ class PruningCallback(Callback):  # type: ignore[misc]
         if isinstance(learn.loss_func, PerSample):  # the last fit was interrupted
             learn.loss_func = learn.loss_func.function
         self._pruning = False
-        self.run = not hasattr(learn, "lr_finder")  # fastai sets it again when the fit is over
-        if not self.run:
+        self._active = not hasattr(learn, "lr_finder")
+        if not self._active:
             return
         if hasattr(learn, "distributed_trainer") or ranks_of() is not None:
             raise RuntimeError(
@@ -99,6 +100,8 @@ class PruningCallback(Callback):  # type: ignore[misc]
 
     def before_train(self) -> None:
         """Begins the epoch."""
+        if not self._active:
+            return
         loop, learn = self._begun("training"), self.learn
         following = loop.pruner.next_epoch if loop.pruner.epoch is None else loop.pruner.epoch
         if learn.epoch < following:
@@ -114,6 +117,8 @@ class PruningCallback(Callback):  # type: ignore[misc]
 
     def after_loss(self) -> None:
         """Records the losses of the batch, and trains on their weighted mean."""
+        if not self._pruning:
+            return
         learn = self.learn
         losses: Tensor = learn.loss_grad
         rows = find_bs(learn.yb)
@@ -124,12 +129,13 @@ class PruningCallback(Callback):  # type: ignore[misc]
 
     def after_cancel_batch(self) -> None:
         """Leaves a batch out that another callback cancelled before its loss."""
-        loop = self._begun("the batch")
-        if self._pruning and loop._given.unanswered:
+        if self._pruning and (loop := self._begun("the batch"))._given.unanswered:
             loop.skip()
 
     def after_train(self) -> None:
         """Ends the epoch, also one that was cut short."""
+        if not self._pruning:
+            return
         loop = self._begun("training")
         self._pruning = False
         if loop.pruner.epoch is not None and loop.position:
