@@ -376,6 +376,7 @@ def test_an_interrupted_fit_leaves_the_learner_usable():
     assert_known(pruning.pruner)
 
 
+@pytest.mark.filterwarnings("ignore:Implicitly cleaning up:ResourceWarning")  # of lr_find
 def test_a_fit_after_an_interrupted_lr_find_is_pruned():
     class Stop(Callback):
         def before_step(self):
