@@ -62,13 +62,31 @@ REFERENCE = {
         "Transformers and TRL",
         "seta.integrations.transformers: PrunedTrainer PrunedTrainerMixin PruningArguments",
         "seta.integrations.trl: PrunedSFTTrainer PrunedSFTMixin PrunedGRPOTrainer PrunedGRPOMixin "
-        "RolloutArguments",
+        "RolloutArguments PrunedDPOTrainer PrunedDPOMixin PrunedKTOTrainer PrunedKTOMixin "
+        "PrunedRewardTrainer PrunedRewardMixin",
+    ),
+    "sentence-transformers": (
+        "sentence-transformers",
+        "seta.integrations.sentence_transformers: PrunedSentenceTransformerTrainer "
+        "PrunedSentenceTransformerMixin PrunedCrossEncoderTrainer",
     ),
     "lightning": ("Lightning", "seta.integrations.lightning: PruningCallback PrunedBatches"),
     "ray": ("Ray Train", "seta.integrations.ray: PrunedRayLoader"),
     "datasets": ("Datasets", "seta.integrations.datasets: losses_by_id"),
     "streams": ("Streams", "seta.integrations.streams: PrunedStream KeepSet"),
-    "jax": ("JAX", "seta.integrations.jax: ProcessRanks ranks_of local_rows"),
+    "fit": (
+        "fastai, mmengine, skorch, timm",
+        "seta.integrations.fastai: PruningCallback FastaiLoop",
+        "seta.integrations.mmengine: PrunedTrainLoop PrunedIterTrainLoop update",
+        "seta.integrations.skorch: PrunedNetMixin RunOfNet",
+        "seta.integrations.timm: PrefetchedLoader",
+    ),
+    "shards": ("litdata and streaming", "seta.integrations.shards: RandomAccess"),
+    "jax": (
+        "JAX and Grain",
+        "seta.integrations.jax: ProcessRanks ranks_of local_rows",
+        "seta.integrations.grain: Kept batches",
+    ),
 }
 """The pages of the reference: title, and public names by module."""
 

@@ -14,8 +14,8 @@ import torch
 from torch.utils.data import DataLoader
 
 import seta
+from tests.engines import vision_operators
 from tests.engines.pages import run_page
-from tests.engines.torchvision_operators import DECLARE
 
 pytest.importorskip("mmengine")
 with warnings.catch_warnings():
@@ -248,4 +248,4 @@ def test_two_processes(tmp_path):
 
 
 def test_the_page(tmp_path):
-    run_page("mmengine", tmp_path, before=DECLARE)
+    run_page("mmengine", tmp_path, before=Path(vision_operators.__file__).read_text())

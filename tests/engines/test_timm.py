@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
+from tests.engines import vision_operators
 from tests.engines.pages import run_page
-from tests.engines.torchvision_operators import DECLARE
 
 pytest.importorskip("timm")
 with warnings.catch_warnings():
@@ -268,4 +268,4 @@ def test_two_processes(folder):
 
 
 def test_the_page(tmp_path):
-    run_page("timm", tmp_path, before=DECLARE)
+    run_page("timm", tmp_path, before=Path(vision_operators.__file__).read_text())

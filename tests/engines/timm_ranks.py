@@ -4,7 +4,7 @@ import json
 import sys
 from pathlib import Path
 
-import tests.engines.torchvision_operators  # noqa: F401
+import tests.engines.vision_operators  # noqa: F401
 
 # isort: split
 import torch.distributed as dist
