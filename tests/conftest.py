@@ -13,7 +13,8 @@ import pytest
 from hypothesis import settings
 
 # A shared machine has no deadlines; what lands is judged on the same examples each time.
-settings.register_profile("seta", deadline=None, derandomize=bool(os.environ.get("CI")))
+CI = bool(os.environ.get("CI"))
+settings.register_profile("seta", deadline=None, derandomize=CI, max_examples=50 if CI else 100)
 settings.register_profile("quick", settings.get_profile("seta"), max_examples=10)
 settings.load_profile("seta")
 

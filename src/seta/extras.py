@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 
 __all__ = ["MissingExtra", "blank_figure", "require"]
 
-_DISTRIBUTIONS = {"sklearn": "scikit-learn", "PIL": "pillow", "vl_convert": "vl-convert-python"}
+_DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "sentence_transformers": "sentence-transformers",
+    "sklearn": "scikit-learn",
+    "vl_convert": "vl-convert-python",
+}
 
 
 class MissingExtra(ImportError):

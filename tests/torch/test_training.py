@@ -15,6 +15,8 @@ from tests.combinations import WORKERS
 from tests.torch.helpers import looked_at
 
 N, CLASSES = 512, 4
+# torch warns of a fault of that version of Python, at every compilation.
+on_python_3_13_0 = pytest.mark.filterwarnings("ignore:Guards may run slower:RuntimeWarning")
 
 
 @pytest.fixture
@@ -111,6 +113,7 @@ def test_models_of_half_precision(model, data, dtype):
 
 
 @pytest.mark.slow
+@on_python_3_13_0
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
 def test_a_compiled_model(model, data):
     before = full_loss(model, data)
@@ -119,6 +122,7 @@ def test_a_compiled_model(model, data):
     assert np.isfinite(loader.pruner.losses).all()
 
 
+@on_python_3_13_0
 def test_a_compiled_step_that_returns_losses(model, data):
     @torch.compile(backend="aot_eager", dynamic=True)
     def losses_of(inputs, labels):
@@ -131,6 +135,7 @@ def test_a_compiled_step_that_returns_losses(model, data):
         loss.backward()
 
 
+@on_python_3_13_0
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 def test_update_may_be_called_from_a_compiled_step(data, model):
     trained = []
