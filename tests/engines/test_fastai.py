@@ -26,7 +26,7 @@ with warnings.catch_warnings():
     from fastai.callback.fp16 import MixedPrecision
     from fastai.data.core import DataLoaders, Datasets, TfmdDL
     from fastai.data.load import DataLoader, SkipItemException
-    from fastai.learner import Learner
+    from fastai.learner import Learner, load_learner
     from fastai.losses import BaseLoss, CrossEntropyLossFlat
     from fastai.optimizer import SGD, OptimWrapper
 
@@ -439,6 +439,19 @@ def test_tables():
     assert_known(pruning.pruner)
 
 
+def test_predictions_begin_no_run():
+    pruning = PruningCallback("SeTa", budget=0.5)
+    learn = learner(own(0), pruning)
+    learn.fit(2, 0.1)
+    history = pruning.pruner.history
+    learn.get_preds()
+    assert pruning.pruner.history == history and len(history) == 2
+    pruning.load_state_dict(pruning.state_dict())
+    learn.validate()  # does not use up the state
+    with pytest.raises(ValueError, match=r"resumes in epoch 2 and the fit in 0|epochs"):
+        learn.fit(2, 0.1)
+
+
 def test_the_exported_learner_holds_no_data(tmp_path):
     names = [f"secret-{i}" for i in range(N)]
     targets = [lambda name: torch.tensor(float(name.split("-")[1]))]
@@ -449,6 +462,11 @@ def test_the_exported_learner_holds_no_data(tmp_path):
     learn.fit(1, 0.1)
     learn.export("all.pkl")
     assert b"secret" not in (tmp_path / "all.pkl").read_bytes()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of pickle, which fastai uses
+        again = load_learner(tmp_path / "all.pkl")
+    rows = again.dls.test_dl(["x-7", "x-9"])
+    assert again.get_preds(dl=rows)[0].flatten().tolist() == [7.0, 9.0]
 
 
 def test_making_the_data_leaves_global_random_state_alone():

@@ -615,3 +615,23 @@ def test_a_dataset_that_grew_is_refused_until_the_pruner_knows():
         iter(loader)
     loader.pruner.resize(12)
     assert sorted(walk(loader)) == list(range(12))
+
+
+def test_an_engine_that_takes_the_first_length_for_all_is_warned_of_once(caplog):
+    loader = make(budget=[0.6, 1.0, 1.0, 1.0])
+    for _ in range(4):
+        for _, batch in zip(range(3), loader, strict=False):  # the length of the first epoch
+            answer(loader, batch)
+    loader.end_epoch()
+    (record,) = [one for one in caplog.records if "as many as the first pass" in one.message]
+    assert "the pass over epoch 1 was left after 3 batches" in record.message
+
+
+@pytest.mark.parametrize("taken", [2, 3, 5])
+def test_no_length_is_taken_for_a_cut_where_the_loop_has_its_own(caplog, taken):
+    loader = make(budget=[1.0, 0.6, 1.0, 0.6])
+    for _ in range(4):
+        for _, batch in zip(range(taken), loader, strict=False):
+            answer(loader, batch)
+    loader.end_epoch()
+    assert not [one for one in caplog.records if "as many as the first pass" in one.message]

@@ -76,6 +76,7 @@ class Loop(ABC):
         self._latest = Given(None)  # of the latest pass
         self._again = False  # set_epoch has named the open epoch: the next pass walks it
         self._warned = False  # of a pass that was left with a batch in hand
+        self._first: int | None = None  # batches of the first pass, 0 if it was left before its end
 
     def __repr__(self) -> str:
         batch = self._pruner.sizes.batch_size
@@ -274,14 +275,15 @@ class Loop(ABC):
 
     def _close(self) -> None:
         """Ends the open epoch, or forgets it if it has not begun."""
-        pruner, given = self._pruner, self._given
-        if self._all_out and not given.answered and not self._pruner.begun:
+        pruner, given, all_out = self._pruner, self._given, self._all_out
+        if all_out and not given.answered and not self._pruner.begun:
             self._refuse_forgotten()
         if self._has_begun:
             pruner.walked(0)  # batches are counted here: workers walk ahead, batches are skipped
             pruner.end_epoch()
         else:
             pruner.forget_epoch()
+        self._look_for_a_cut(given, all_out)
         if given.unanswered and given.answered and not given.whole and not self._with_indices:
             self._warn_of_leaving(given)
         if given.whole and given.unanswered:
@@ -291,6 +293,20 @@ class Loop(ABC):
                 given.unanswered, given.count, given.epoch,
             )  # fmt: skip
         self._turn()
+
+    def _look_for_a_cut(self, given: Given, all_out: bool) -> None:
+        """Warns, once, of a pass left after as many batches as the first one had (Keras)."""
+        if self._first is None:
+            self._first = given.count if all_out else 0
+        elif not all_out and given.count == self._first and given.answered == given.count:
+            logger.warning(
+                "the pass over epoch %d was left after %d batches, as many as the first pass had, "
+                "and has more: an engine that takes the length of its first epoch for all cuts the "
+                "others. Give all epochs one length, "
+                "budget=Fraction(batches * batch_size, len(dataset)). It is logged once",
+                given.epoch, given.count,
+            )  # fmt: skip
+            self._first = 0
 
     def _warn_of_leaving(self, given: Given) -> None:
         """Warns, once, of a pass that was left with a batch in hand; called as its epoch ends."""

@@ -40,6 +40,7 @@ class PruningCallback(Callback):  # type: ignore[misc]
     _loop: Loop | None = None
     _saved: tuple[Any, Iterable[str]] | None = None
     _active = False  # whether the fit is pruned
+    _fresh = False  # whether its run has not begun
     _pruning = False  # whether a pruned pass is running
 
     def __init__(
@@ -81,14 +82,16 @@ class PruningCallback(Callback):  # type: ignore[misc]
     # fastai's events, in the order in which they come.
 
     def before_fit(self) -> None:
-        """Begins a run, except for `lr_find`."""
+        """Looks what begins: a fit, `lr_find`, or a validation, which asks for no training."""
         learn = self.learn
         if isinstance(learn.loss_func, PerSample):  # the last fit was interrupted
             learn.loss_func = learn.loss_func.function
         self._pruning = False
-        self._active = not hasattr(learn, "lr_finder")
-        if not self._active:
-            return
+        self._active = self._fresh = not hasattr(learn, "lr_finder")
+
+    def _begin(self) -> None:
+        """Begins the run of a fit."""
+        learn, self._fresh = self.learn, False
         if hasattr(learn, "distributed_trainer") or ranks_of() is not None:
             raise RuntimeError(
                 "PruningCallback trains in one process, and fastai's DistributedTrainer would "
@@ -102,6 +105,8 @@ class PruningCallback(Callback):  # type: ignore[misc]
         """Begins the epoch."""
         if not self._active:
             return
+        if self._fresh:
+            self._begin()
         loop, learn = self._begun("training"), self.learn
         following = loop.pruner.next_epoch if loop.pruner.epoch is None else loop.pruner.epoch
         if learn.epoch < following:
