@@ -86,7 +86,8 @@ def _check(loader: Any) -> None:
         raise ValueError(
             f"dls.train must leave the choice of samples to the policy, and {type(loader).__name__}"
             " makes its own: use dl_type=TfmdDL (TabDataLoader for tables, and reorder= to batch "
-            "texts by length); in place of weighted_dataloaders use a policy that looks at classes (RCAP, with strata=)"
+            "texts by length); in place of weighted_dataloaders use a policy that looks at "
+            "classes (RCAP, with strata=)"
         )
 
 
