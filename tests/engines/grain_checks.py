@@ -190,6 +190,21 @@ def check_a_resumed_run_is_the_same_bit_for_bit():
         refused(ValueError, "in checkpoint does not match", lambda: run(file, loader_of))
 
 
+def check_a_state_from_after_the_last_batch_ends_the_epoch():
+    """Grain's iterator has no batch left then, and the pruner's state no position."""
+    pruner = pruner_of("SeTa", budget=0.6, losses=None)
+    pipeline = iter(pipeline_of(pruner))
+    for indices, _, _ in batches(pruner, pipeline):
+        pruner.record(indices, np.ones(len(indices), np.float32))
+        saved = pruner.state_dict(), pipeline.get_state()
+    resumed = pruner_of("SeTa", budget=0.6, losses=None)
+    resumed.load_state_dict(saved[0])
+    pipeline = iter(pipeline_of(resumed))
+    pipeline.set_state(saved[1])
+    assert not [*batches(resumed, pipeline)]
+    assert resumed.end_epoch()["trained"] == pruner.end_epoch()["trained"]
+
+
 def check_orbax_saves_the_iterator_beside_the_pruner():
     import orbax.checkpoint as ocp
 

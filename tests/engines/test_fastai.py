@@ -278,6 +278,13 @@ def test_two_fits_in_a_row_share_the_losses():
     assert_known(pruning.pruner)
 
 
+def test_another_learner_begins_without_the_losses_of_other_data():
+    pruning = PruningCallback("SeTa", budget=0.5)
+    learner(own(0), pruning).fit(3, 0.1)
+    learner(own(0), pruning).fit(1, 0.1)  # a dataset of the same length
+    assert np.isnan(pruning.pruner.losses).sum() == N - pruning.pruner.history[0]["trained"]
+
+
 class Classes(BaseLoss):
     """A loss of fastai's own kind: the target, as a class index that MixUp does not blend."""
 

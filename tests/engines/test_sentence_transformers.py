@@ -19,7 +19,7 @@ from sentence_transformers.base.sampler import BatchSamplers
 from sentence_transformers.sentence_transformer import losses
 
 from seta.integrations.sentence_transformers import PrunedSentenceTransformerTrainer
-from seta.integrations.transformers.means import Means
+from seta.integrations.transformers.means import Means, Seen
 from tests.engines.pages import run_page
 from tests.engines.sentence_cases import (
     CASES,
@@ -256,6 +256,16 @@ def test_means_of_something_else_are_not_noted():
     assert torch.equal(means.found[0].values, values[:, 0])
     torch.testing.assert_close(means.found[1].values, (values**2).mean(1))
     assert len(means.found) == 2
+
+
+def test_a_mean_of_as_many_means_as_there_are_rows_is_not_taken_for_theirs():
+    """MSELoss takes a mean for each text column, and the mean of those."""
+    values, targets = torch.ones(2, requires_grad=True), torch.tensor([1.0, 5.0])
+    with Means(2) as means:
+        columns = [torch.nn.functional.mse_loss(by * values, targets) for by in (1.0, 2.0)]
+        loss = torch.stack(columns).mean()
+    rows = ((targets - 1) ** 2 + (targets - 2) ** 2) / 2
+    torch.testing.assert_close(Seen([], means.found, loss).losses().detach(), rows)
 
 
 def test_two_processes(tmp_path):

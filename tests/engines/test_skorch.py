@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader, Subset
 
 import seta
-from seta.integrations.skorch import PrunedNetMixin
+from seta.integrations.skorch import PrunedNetMixin, RunOfNet
 from tests.engines.pages import run_page
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.:DeprecationWarning")  # torch_geometric
@@ -140,6 +140,20 @@ def test_other_data_cannot_continue_a_run(net_of, skorch):
     drawn = net_of(max_epochs=1, train_split=skorch.dataset.ValidSplit(0.2)).partial_fit(X, Y)
     with pytest.raises(ValueError, match="random_state=0"):
         drawn.partial_fit(X, Y)
+
+
+@pytest.mark.parametrize("made", [lambda x: {"x": x}, lambda x: [x, x], lambda x: (x, x)])
+def test_inputs_in_new_containers_are_the_same_data(made, skorch):
+    def loader_of(x):
+        data = skorch.dataset.Dataset(made(x), Y)
+        return seta.PrunedDataLoader(data, "SeTa", epochs=2, batch_size=20)
+
+    run, first, again = RunOfNet(), loader_of(X), loader_of(X.copy())
+    assert run.keep(first, first.dataset, 1) is first
+    assert run.keep(again, again.dataset, 1) is first
+    others = loader_of(X[::-1].copy())
+    with pytest.raises(ValueError, match="must get the same samples"):
+        run.keep(others, others.dataset, 1)
 
 
 def test_the_epochs_of_a_run_are_checked_before_they_are_trained(net_of):

@@ -230,6 +230,14 @@ def test_an_epoch_of_one_batch(folder):
     assert_known(pruned.pruner)
 
 
+def test_an_epoch_too_many_is_refused_by_name(folder):
+    loader, pruned = loader_of(folder, batch_size=60, budget=1.0, epochs=1)
+    for images, _ in loader:
+        pruned.update(value_of(index_of(images)))
+    with pytest.raises(RuntimeError, match="all 1 epochs of this run are over"):
+        next(iter(loader))
+
+
 @pytest.mark.processes
 def test_two_processes(folder):
     with socket.socket() as free:

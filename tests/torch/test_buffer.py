@@ -183,6 +183,13 @@ def test_the_mean_of_a_batch_for_all_its_samples_is_told_once(kind, caplog):
     assert "the first 8 batches had one loss for all its samples, the last one 7.5" in caplog.text
 
 
+def test_the_loss_of_a_pair_may_be_that_of_both(caplog):
+    buffer = LossBuffer(Table(), 4)
+    for at in range(20):
+        buffer.add(np.arange(2), torch.tensor(0.5 + at).expand(2))
+    assert not caplog.records
+
+
 @pytest.mark.parametrize(
     "losses",
     [

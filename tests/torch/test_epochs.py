@@ -636,3 +636,27 @@ def test_no_length_is_taken_for_a_cut_where_the_loop_has_its_own(caplog, taken):
             answer(loader, batch)
     loader.end_epoch()
     assert not [one for one in caplog.records if "as many as the first pass" in one.message]
+
+
+def test_a_log_of_the_pruner_ends_no_epoch_before_its_last_losses():
+    """One batch is taken ahead, and the pruner read between a batch and its losses."""
+    loader = make(epochs=2, with_indices=True, budget=0.6)
+    for _ in range(2):
+        batches = iter(loader)
+        held = next(batches)
+        while held is not None:
+            (indices, batch), held = held, next(batches, None)
+            assert 0 <= loader.pruner.saved <= 1
+            loader.update(loss_of(samples_of(batch), loader.epoch), indices=indices)
+    assert [row["trained"] for row in loader.pruner.history] == [12, 12]
+
+
+def test_a_log_of_the_pruner_between_parts_of_a_batch_ends_no_epoch():
+    loader = make(epochs=2, budget=0.6)
+    for epoch in range(2):
+        for batch in loader:
+            samples = samples_of(batch)
+            for part in (samples[:2], samples[2:]):
+                loader.update(loss_of(part, epoch), indices=part)
+                assert 0 <= loader.pruner.saved <= 1
+    assert [row["trained"] for row in loader.pruner.history] == [12, 12]

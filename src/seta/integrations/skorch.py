@@ -189,6 +189,12 @@ def _same(one: Any, other: Any) -> bool:
         if one.shape != other.shape:
             return False
         return bool(((one == other) | ((one != one) & (other != other))).all())
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(one, (str, bytes, int, float)):
+        return bool(one == other or (one != one and other != other))
     if isinstance(one, Subset):
         return _same(np.asarray(one.indices), np.asarray(other.indices)) and _same(
             one.dataset, other.dataset

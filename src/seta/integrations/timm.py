@@ -45,20 +45,20 @@ class PrefetchedLoader(PrunedDataLoader):
 
     def __init__(self, dataset: Any, policy: Policy | str, **options: Any) -> None:
         self._taken: deque[Tensor] = deque()  # the samples of batches without an answer, in order
-        self._over = False  # whether the prefetcher knows that no batch follows
+        self._ended = False  # whether the prefetcher knows that no batch follows
         super().__init__(dataset, policy, with_indices=True, **options)
 
     def __iter__(self) -> Any:
         """Begins a pass, see `PrunedDataLoader`; yields batches without their indices."""
         self._taken.clear()
-        self._over = False
+        self._ended = False
         return self._hand_on(super().__iter__())
 
     def _hand_on(self, batches: Iterator[Any]) -> Iterator[Any]:
         for indices, batch in batches:
             self._taken.append(indices)
             yield batch
-        self._over = True
+        self._ended = True
 
     @eager
     def update(
@@ -91,7 +91,7 @@ class PrefetchedLoader(PrunedDataLoader):
 
     def _current(self, call: str) -> Tensor:
         """Returns the samples of the batch that the prefetcher handed on last."""
-        expected = 1 if self._over else 2  # with the one that was taken ahead
+        expected = 1 if self._ended else 2  # with the one that was taken ahead
         if len(self._taken) != expected:
             raise RuntimeError(
                 f"{call} needs the batch that is trained and one that was taken ahead, and there "
@@ -103,5 +103,5 @@ class PrefetchedLoader(PrunedDataLoader):
 
     def _answered(self) -> None:
         self._taken.popleft()
-        if self._over:
+        if self._ended:
             self.end_epoch()

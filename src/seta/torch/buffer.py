@@ -181,7 +181,7 @@ class LossBuffer:
     def _record(self, indices: NDArray[np.integer[Any]], losses: NDArray[np.float32]) -> None:
         """Records a batch; warns, once, if the first batches had one loss for all their samples."""
         self._pruner.record(indices, losses)
-        if self._means is None or len(losses) < 2:
+        if self._means is None or len(losses) < 3:  # a symmetric loss of a pair is one for both
             return
         if losses.min() != losses.max():
             self._means = None

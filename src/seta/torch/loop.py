@@ -75,6 +75,7 @@ class Loop(ABC):
         )
         self._latest = Given(None)  # of the latest pass
         self._again = False  # set_epoch has named the open epoch: the next pass walks it
+        self._named = False  # whether samples were named in update
         self._warned = False  # of a pass that was left with a batch in hand
         self._first: int | None = None  # batches of the first pass, 0 if it was left before its end
 
@@ -114,9 +115,13 @@ class Loop(ABC):
         """The pruner, with `history`, `losses`, `table()`, `saved` and more."""
         pruner, given = self._pruner, self._given
         last = pruner.ranks is None and pruner.epoch == pruner.epochs - 1
-        every = given.answered and not given.unanswered and not self._with_indices
-        if last and (given.whole or (every and self.progress == 1)):
-            self._close()  # as many batches were taken as there are, and the end not asked for
+        late = self._with_indices or self._named  # losses may come late, and in parts
+        # Some engines take as many batches as there are, and do not ask for the end.
+        all_out = given.whole or (not late and self.progress == 1)
+        answered = given.answered and not given.unanswered
+        forgotten = given.whole and not given.answered and given.count > 1
+        if last and all_out and (answered or forgotten or (given.whole and not late)):
+            self._close()
         return pruner
 
     @property
@@ -313,9 +318,10 @@ class Loop(ABC):
         if not self._warned:
             logger.warning(
                 "the pass over epoch %d was left after %d batches, the last of which was neither "
-                "answered by update() nor left out by skip(): the epoch ends there. If another "
-                "loader came to its end (zip), put this one first and make the other endless. It "
-                "is logged once",
+                "answered by update() nor left out by skip(): the epoch ends there. For a limit on "
+                "the batches use itertools.islice(loader, limit), which takes no further one. If "
+                "another loader came to its end (zip), put this one first and make the other "
+                "endless. It is logged once",
                 given.epoch, given.count,
             )  # fmt: skip
         self._warned = True
@@ -429,6 +435,7 @@ class Loop(ABC):
         else:
             samples = sample_indices(indices, len(losses), self._pruner.n)
             self._check_selected(samples)
+            self._named = True
         loss = weighted_mean(losses, self._pruner.weights_of(samples), counts)
         self._buffer.add(samples, losses)
         self._given.answer(samples)

@@ -36,7 +36,8 @@ class PruningCallback(Callback):  # type: ignore[misc]
 
     order = -5  # after TrainEvalCallback, before MixUp, gradient accumulation and mixed precision
     run_valid = False
-    _stateattrs = ("_loop", "_saved")  # not in learn.export
+    _stateattrs = ("_dataset", "_loop", "_saved")  # not in learn.export
+    _dataset: Any = None  # of the latest fit
     _loop: Loop | None = None
     _saved: tuple[Any, Iterable[str]] | None = None
     _active = False  # whether the fit is pruned
@@ -160,8 +161,9 @@ class PruningCallback(Callback):  # type: ignore[misc]
             TypeError, ValueError: It cannot be pruned.
         """
         options = {"budget": self.budget, "seed": self.seed, **self.options}
-        if self._loop is not None and self._loop.pruner.n == len(loader.dataset):
+        if self._loop is not None and self._dataset is loader.dataset:
             options["losses"] = self._loop.pruner.losses
+        self._dataset = loader.dataset
         plain = isinstance(loader, torch.utils.data.DataLoader)
         make: Any = PrunedDataLoader.from_loader if plain else FastaiLoop
         loop: Loop = make(loader, self.policy, epochs=epochs, **options)

@@ -133,11 +133,25 @@ class Seen:
         parts = [
             factor * mean.values
             for factor, mean in zip(factors, self.means, strict=False)
-            if factor is not None
+            if factor is not None and not self._is_of_means(mean)
         ]
         if not parts:
             raise ValueError(f"the losses of the samples are not known: {_OTHER}")
         return torch.stack(parts).sum(0)
+
+    def _is_of_means(self, mean: Mean) -> bool:
+        """Returns whether a mean was taken of other means, such as one for each text column."""
+        edges = [one.result for one in self.means if one is not mean]
+        if not edges or not mean.values.requires_grad:
+            return False
+        made_of = torch.autograd.grad(
+            mean.values,
+            edges,
+            torch.ones_like(mean.values),
+            retain_graph=True,
+            allow_unused=True,
+        )
+        return any(part is not None for part in made_of)
 
 
 class PrunedMeansMixin(PrunedTrainerMixin):
