@@ -130,6 +130,22 @@ def test_a_resumed_run_ends_bitwise_the_same(tmp_path, loop, stop):
     runner(tmp_path, f"{name}-over", loop(), resume=True, **options).train()  # nothing to do
 
 
+@pytest.mark.parametrize("loop", [epochs, iterations])
+def test_a_runner_goes_back_to_a_checkpoint_of_its_own(tmp_path, loop):
+    """As in a notebook: Ctrl-C, then `resume` of an earlier checkpoint, in the same runner."""
+    save = {"checkpoint": {"type": "CheckpointHook", "by_epoch": False, "interval": 1}}
+    options = {"default_hooks": {**save, "logger": None}, "custom_hooks": [StopAfter(10)]}
+    run = runner(tmp_path, f"{loop.__name__}-back", loop(), **options)
+    with pytest.raises(KeyboardInterrupt):
+        run.train()
+    run.resume(str(tmp_path / "iter_5.pth"))
+    run.hooks[:] = [hook for hook in run.hooks if not isinstance(hook, StopAfter)]
+    run.train()
+    assert run.iter == 12
+    assert [row["trained"] for row in run.train_loop.pruner.history] == [30] * 4
+    assert_known(run.train_loop.pruner)
+
+
 def test_weights_alone_begin_a_new_run(tmp_path):
     save = {"checkpoint": {"type": "CheckpointHook", "interval": 1}, "logger": None}
     runner(tmp_path, "first", epochs(2), default_hooks=save).train()

@@ -200,6 +200,7 @@ class _Checkpoints(Hook):  # type: ignore[misc]
     def __init__(self, loader: PrunedDataLoader, changed: Iterable[str]) -> None:
         self._loader, self._changed = loader, list(changed)
         self._found: Any = None
+        self._at: int | None = None  # the iteration that the checkpoint is of
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Adds the state.
@@ -219,6 +220,7 @@ class _Checkpoints(Hook):  # type: ignore[misc]
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Keeps the state until it is known whether the run is resumed."""
         self._found = checkpoint.get("seta")
+        self._at = checkpoint.get("meta", {}).get("iter")
 
     def before_train(self, runner: Any) -> None:
         """Resumes from the state, unless only weights were loaded.
@@ -227,7 +229,8 @@ class _Checkpoints(Hook):  # type: ignore[misc]
             ValueError: The checkpoint has none.
         """
         found, self._found = self._found, None
-        if not runner.iter or self._loader.pruner.history:
+        again = found is None or self._at != runner.iter  # nothing, or weights alone, were loaded
+        if not runner.iter or (again and self._loader.pruner.history):
             return  # a new run, or another call of train
         if found is None:
             raise ValueError(
