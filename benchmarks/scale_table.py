@@ -29,7 +29,7 @@ PAGE = FOLDER.parent / "docs" / "scale.md"
 RESULTS = FOLDER / "results"
 MEASURED = ("scale", "ranks")
 
-DEFAULTS = {"epochs": 10, "ranks": 1, "batch-size": 64, "policy": "SeTa", "budget": 0.6}
+DEFAULTS = {"epochs": 10, "ranks": 1, "batch-size": 64, "method": "SeTa", "budget": 0.6}
 SAMPLES = (10**6, 10**7, 10**8, 10**9, 10**10)
 RANKS = (1, 8, 64, 512, 4096)
 BESIDE = ((10**7, 8), (10**7, 512), (10**8, 8), (10**8, 512), (10**9, 64), (10**9, 4096))

@@ -70,6 +70,7 @@ REFUSED = [
         "1,000,000 samples; give at most 1000, or fewer --ranks",
     ),
     ({"method": "magic"}, "--method magic: is not known; give one of SeTa, Learnable, InfoBatch"),
+    ({"policy": "SeTa"}, "--policy: is not known; give one of --bandwidth, --batch-size"),
     ({"budget": "0"}, "--budget 0: must lie above 0 and be at most 1"),
     ({"budget": "lots"}, "give 0.6 for 60 %, or leave it out"),
     ({"budget": "60"}, "--budget 60: must lie above 0 and be at most 1, the share of full"),

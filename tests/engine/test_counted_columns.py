@@ -342,7 +342,7 @@ def test_a_planned_exchange_has_a_histogram_for_each_column(monkeypatch):
     one, three = sharded_exchange(4, 99), sharded_exchange(4, 99, columns=2)
     assert three.own - one.own == 2 * (16 + 8 * 100)
     monkeypatch.setitem(REGISTRY, "Planned", Planned)
-    given = {"samples": "240000", "epochs": "3", "ranks": "4", "policy": "Planned"}
+    given = {"samples": "240000", "epochs": "3", "ranks": "4", "method": "Planned"}
     plan = Plan(read({**given, "sharding": "sharded"}))
     assert plan.exchange == sharded_exchange(4, columns=3)
     assert plan.epochs[0].chosen == 120_000

@@ -121,6 +121,12 @@ class Request:
         return -(-self.ranks // self.ranks_per_node)
 
 
+_OPTIONS = {
+    *("samples", "epochs", "ranks", "batch-size", "method", "classes", "budget", "throughput"),
+    *("ranks-per-node", "sharding", "bandwidth", "price"),
+}
+
+
 def read(options: Mapping[str, str | None], *, drop_last: bool = False) -> Request:
     """Returns the request that options ask for, as they are typed.
 
@@ -135,6 +141,8 @@ def read(options: Mapping[str, str | None], *, drop_last: bool = False) -> Reque
         >>> read({"samples": "1e6", "epochs": "3"}).samples
         1000000
     """
+    for name in options.keys() - _OPTIONS:
+        raise PlanError(f"--{name}: is not known; give one of --{', --'.join(sorted(_OPTIONS))}")
     given = {name: value for name, value in options.items() if value is not None}
     samples = _whole(given, "samples", None, _MOST_SAMPLES, "the samples of the dataset")
     ranks = _whole(given, "ranks", 1, _MOST_RANKS, "the training processes")
