@@ -145,6 +145,7 @@ def as_with_gpus():
     from accelerate.state import AcceleratorState, PartialState
     from accelerate.utils import DistributedType
 
+    AcceleratorState._reset_state(reset_partial_state=True)  # of tests before, which forked this
     begin = AcceleratorState.__init__
 
     def init(self, *args, fsdp_plugin=None, **options):
