@@ -161,9 +161,10 @@ class PruningCallback(Callback):  # type: ignore[misc]
             TypeError, ValueError: It cannot be pruned.
         """
         options = {"budget": self.budget, "seed": self.seed, **self.options}
-        if self._loop is not None and self._dataset is loader.dataset:
+        dataset = getattr(loader, "dataset", None)
+        if self._loop is not None and self._dataset is dataset:
             options["losses"] = self._loop.pruner.losses
-        self._dataset = loader.dataset
+        self._dataset = dataset
         plain = isinstance(loader, torch.utils.data.DataLoader)
         make: Any = PrunedDataLoader.from_loader if plain else FastaiLoop
         loop: Loop = make(loader, self.policy, epochs=epochs, **options)
