@@ -6,7 +6,23 @@ from itertools import chain
 import numpy as np
 import torch
 
+import seta
+from seta.integrations.streams import KeepSet, PrunedStream
+
 N, BATCH, EPOCHS = 83, 4, 3
+
+
+def by_index(rows, *, by_shard=False, **options):
+    """A run over `RandomAccess`."""
+    options = {"epochs": EPOCHS, "budget": 0.6, "batch_size": BATCH} | options
+    reorder = rows.by_shard if by_shard else None
+    return Run(seta.PrunedDataLoader(rows, "InfoBatch", reorder=reorder, **options))
+
+
+def as_stream(dataset, **options):
+    """A run over a stream of the dataset."""
+    options = {"epochs": EPOCHS, "budget": 0.6, "batch_size": BATCH} | options
+    return Run(PrunedStream(dataset, "InfoBatch", keep=KeepSet("id", n=N), **options))
 
 
 def flat(batches):
@@ -35,6 +51,16 @@ class Run:
                 if stop == (epoch, at):
                     return seen
         return seen
+
+    def check_epochs(self):
+        """Trains the run: each epoch is its plan, in full batches, and losses are the samples'."""
+        for _ in range(EPOCHS):
+            plan = self.loader.pruner.begin_epoch().indices.tolist()
+            seen = self.train(epochs=1)
+            assert {len(batch) for batch in seen} == {BATCH}
+            assert sorted(flat(seen)) == sorted(plan)
+        self.check_losses()
+        assert sum(self.loader.pruner.lengths) == self.loader.total_steps * BATCH
 
     def save(self):
         parts = (self.loader, self.optimizer)

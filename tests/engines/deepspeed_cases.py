@@ -17,6 +17,7 @@ import torch.distributed as dist
 from torch.optim.lr_scheduler import LinearLR
 
 import seta
+from tests.engines import shards
 from tests.engines.shards import EPOCHS, Rows, evaluate, losses_of, network, rows_of
 
 TIMEOUT = timedelta(seconds=200)
@@ -230,35 +231,9 @@ def accelerate_run(place, load=False):
     """A run under Accelerate, saved or loaded at its step after two batches of epoch 1."""
     accelerator = accelerator_of()
     loader = accelerate_loader(accelerator)
-    model = network(9 if load else 0)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.02)
-    schedule = LinearLR(optimizer, 1.0, 0.0, loader.schedule_steps)
-    model, optimizer, schedule = accelerator.prepare(model, optimizer, schedule)
-    log = []
-    if load:
-        accelerator.load_state(str(place))
-    for epoch in range(loader.pruner.next_epoch, EPOCHS):
-        for indices, inputs, targets in loader:
-            with accelerator.accumulate(model):
-                losses = losses_of(model, inputs, targets)
-                accelerator.backward(loader.update(losses))
-                optimizer.step()
-                schedule.step()
-                optimizer.zero_grad()
-            here = (epoch, loader.position)
-            log.append((here, indices.tolist(), losses.tolist()))
-            if here == (1, 2) and not load:
-                accelerator.save_state(str(place))
-    return {
-        "log": log,
-        "table": loader.pruner.losses,
-        "rows": rows_of(loader.pruner),
-        "weights": weights_of(model),
-        "rate": schedule.get_last_lr()[0],
-        "steps": model.global_steps,
-        "total": loader.total_steps,
-        "kind": str(accelerator.distributed_type.value),
-    }
+    where = {"load": place} if load else {"save": {(1, 2): place}}
+    run, model = shards.accelerate_run(accelerator, loader, weights_of, **where)
+    return run | {"steps": model.global_steps, "total": loader.total_steps}
 
 
 def case_accelerate(folder):

@@ -11,6 +11,7 @@ from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.optim.lr_scheduler import LinearLR
 
 import seta
+from tests.engines import shards
 from tests.engines.shards import EPOCHS, Rows, evaluate, losses_of, network, rows_of
 
 BATCH = 8  # samples of a global batch, whatever the number of ranks
@@ -175,33 +176,7 @@ def accelerate_run(save=(), load=None):
     loader = PrunedAccelerateLoader(
         accelerator, Rows(), "SeTa", epochs=EPOCHS, budget=0.6, seed=1, batch_size=BATCH // 2
     )
-    model = network(9 if load else 0)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.02)
-    schedule = LinearLR(optimizer, 1.0, 0.0, loader.schedule_steps)
-    model, optimizer, schedule = accelerator.prepare(model, optimizer, schedule)
-    log = []
-    if load:
-        accelerator.load_state(load)
-    for epoch in range(loader.pruner.next_epoch, EPOCHS):
-        for indices, inputs, targets in loader:
-            with accelerator.accumulate(model):
-                losses = losses_of(model, inputs, targets)
-                accelerator.backward(loader.update(losses))
-                optimizer.step()
-                schedule.step()
-                optimizer.zero_grad()
-            here = (epoch, loader.position)
-            log.append((here, indices.tolist(), losses.tolist()))
-            if here in save:
-                accelerator.save_state(save[here])
-    return {
-        "log": log,
-        "table": loader.pruner.losses,
-        "rows": rows_of(loader.pruner),
-        "weights": weights_of(model),
-        "rate": schedule.get_last_lr()[0],
-        "kind": str(accelerator.distributed_type.value),
-    }
+    return shards.accelerate_run(accelerator, loader, weights_of, save, load)[0]
 
 
 ACCELERATED = [(1, 2), (1, 8)]

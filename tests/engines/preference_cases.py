@@ -7,7 +7,7 @@ import torch
 from peft import LoraConfig
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from torch.nn.functional import cross_entropy, logsigmoid
-from transformers import LlamaConfig, LlamaForSequenceClassification
+from transformers import LlamaForSequenceClassification
 from trl import (
     DPOConfig,
     DPOTrainer,
@@ -27,7 +27,7 @@ from seta.integrations.trl import (
     PruningArguments,
 )
 from tests.integrations.sft_cases import tokenizer
-from tests.integrations.trainer_cases import BARE, VOCABULARY, llama
+from tests.integrations.trainer_cases import BARE, llama, llama_config
 
 
 def words():
@@ -69,21 +69,7 @@ def answers(n=41):
 
 def reward_model(dropout=0.0):
     torch.manual_seed(0)
-    return LlamaForSequenceClassification(
-        LlamaConfig(
-            vocab_size=VOCABULARY,
-            hidden_size=16,
-            intermediate_size=32,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            num_key_value_heads=2,
-            max_position_embeddings=64,
-            attention_dropout=dropout,
-            pad_token_id=0,
-            eos_token_id=63,
-            num_labels=1,
-        )
-    )
+    return LlamaForSequenceClassification(llama_config(dropout, num_labels=1))
 
 
 def lora():

@@ -6,13 +6,12 @@ from pathlib import Path
 
 os.environ |= {"HF_HUB_OFFLINE": "1", "CI": "1"}
 
-import numpy as np
 import torch
 import torch.distributed as dist
 
 from tests.engines.sentence_cases import trainer_of
 from tests.integrations.trainer_cases import rows_of, weights_of
-from tests.integrations.trainer_ranks import gathered, same_everywhere
+from tests.integrations.trainer_ranks import check_seen
 
 
 def trained(folder, checkpoint=None):
@@ -31,15 +30,8 @@ def trained(folder, checkpoint=None):
 def main(folder):
     torch.set_num_threads(1)
     trainer = trained(folder / "whole")
-    table, parts, at, last = trainer.pruner.losses, gathered(trainer.seen), 0, {}
-    same_everywhere((table.tobytes(), rows_of(trainer.pruner), weights_of(trainer.model).tolist()))
-    for size in trainer.pruner.lengths:
-        epoch = [seen for part in parts for seen in part[at : at + size // 2]]
-        assert len({index for _, index, _ in epoch}) == len(epoch) == size
-        last.update({index: loss for _, index, loss in epoch})
-        at += size // 2
-    assert at == len(parts[0]) == len(parts[1])
-    np.testing.assert_allclose(table[list(last)], list(last.values()), rtol=1e-4, atol=1e-6)
+    check_seen(trainer, rtol=1e-4, atol=1e-6)
+    assert [row["trained"] for row in trainer.pruner.history] == trainer.pruner.lengths
     rest = trained(folder / "rest", str(folder / "whole" / "checkpoint-2"))  # in the second
     assert torch.equal(weights_of(rest.model), weights_of(trainer.model))
     assert rows_of(rest.pruner) == rows_of(trainer.pruner)

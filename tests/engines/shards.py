@@ -6,6 +6,7 @@ the "rows" of the epochs, the "weights" of the whole model and the last learning
 
 import numpy as np
 import torch
+from torch.optim.lr_scheduler import LinearLR
 from torch.utils.data import DataLoader, Dataset
 
 from seta.engine.rows import CLOCKED
@@ -44,6 +45,38 @@ def evaluate(model):
 
 def rows_of(pruner):
     return [{k: v for k, v in row.items() if k not in CLOCKED} for row in pruner.history]
+
+
+def accelerate_run(accelerator, loader, weights_of, save=(), load=None):
+    """A run under Accelerate, which saves {(epoch, batches): folder}; and the prepared model."""
+    model = network(9 if load else 0)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.02)
+    schedule = LinearLR(optimizer, 1.0, 0.0, loader.schedule_steps)
+    model, optimizer, schedule = accelerator.prepare(model, optimizer, schedule)
+    log = []
+    if load:
+        accelerator.load_state(str(load))
+    for epoch in range(loader.pruner.next_epoch, EPOCHS):
+        for indices, inputs, targets in loader:
+            with accelerator.accumulate(model):
+                losses = losses_of(model, inputs, targets)
+                accelerator.backward(loader.update(losses))
+                optimizer.step()
+                schedule.step()
+                optimizer.zero_grad()
+            here = (epoch, loader.position)
+            log.append((here, indices.tolist(), losses.tolist()))
+            if here in save:
+                accelerator.save_state(str(save[here]))
+    run = {
+        "log": log,
+        "table": loader.pruner.losses,
+        "rows": rows_of(loader.pruner),
+        "weights": weights_of(model),
+        "rate": schedule.get_last_lr()[0],
+        "kind": str(accelerator.distributed_type.value),
+    }
+    return run, model
 
 
 def check_table(runs):

@@ -1,10 +1,6 @@
 """DeepSpeed on one and two processes: `deepspeed_cases` runs, this compares."""
 
-import os
 import pickle
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +8,11 @@ import pytest
 
 from tests.engines import shards
 from tests.engines.pages import python_of
+from tests.launch import torchrun
 
 pytestmark = pytest.mark.processes
 
 CASES = Path(__file__).with_name("deepspeed_cases.py")
-ROOT = Path(__file__).parents[2]
 ALONE = ["resume", "plain", "other_processes", "mistakes"]
 TOGETHER = [
     "resume",
@@ -27,35 +23,12 @@ TOGETHER = [
 ]
 
 
-def torchrun(processes, script, *arguments, folder, seconds=400):
-    """Runs a script in some processes; all of them end when it does, or the time is over."""
-    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    process = subprocess.Popen(
-        [*command, f"--nproc-per-node={processes}", str(script), *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "DS_ACCELERATOR": "cpu"},
-        start_new_session=True,
-    )
-    try:
-        output, _ = process.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        output, _ = process.communicate()
-        pytest.fail(f"not over after {seconds} s:\n{output[-3000:]}")
-    assert process.returncode == 0, output[-3000:]
-    return output
-
-
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     """By the number of processes: what each of them returned, by case."""
     folder = tmp_path_factory.mktemp("deepspeed")
-    torchrun(2, CASES, folder, *TOGETHER, folder=folder)
-    torchrun(1, CASES, folder, *ALONE, folder=folder)
+    torchrun(2, CASES, folder, *TOGETHER, folder=folder, DS_ACCELERATOR="cpu")
+    torchrun(1, CASES, folder, *ALONE, folder=folder, DS_ACCELERATOR="cpu")
     return {
         size: [pickle.loads((folder / f"{size}-{rank}.pkl").read_bytes()) for rank in range(size)]
         for size in (1, 2)
@@ -156,4 +129,6 @@ def test_a_schedule_of_deepspeed_needs_a_budget(case):
 
 def test_the_program_of_the_page_runs(tmp_path):
     (tmp_path / "train.py").write_text(python_of("deepspeed"))
-    assert "the resumed run is the same" in torchrun(2, "train.py", folder=tmp_path)
+    assert "the resumed run is the same" in torchrun(
+        2, "train.py", folder=tmp_path, DS_ACCELERATOR="cpu"
+    )

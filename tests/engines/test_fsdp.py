@@ -3,9 +3,6 @@
 `fsdp_cases` runs, in forked processes of a gloo group; this compares.
 """
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -14,6 +11,7 @@ from torch.distributed.checkpoint import FileSystemReader
 from tests.engines import fsdp_cases as cases
 from tests.engines.pages import python_of
 from tests.engines.shards import check_epochs, check_table, check_tail, check_trainer
+from tests.launch import torchrun
 from tests.torch.processes import run_ranks
 
 pytestmark = [
@@ -140,14 +138,4 @@ def test_trainer_trains_and_resumes(folder):
 
 def test_the_program_of_the_page_runs(tmp_path):
     (tmp_path / "train.py").write_text(python_of("fsdp"))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    done = subprocess.run(
-        [*command, "--nproc-per-node=2", "train.py"],
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        cwd=tmp_path,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "the resumed run is the same" in done.stdout
+    assert "the resumed run is the same" in torchrun(2, "train.py", folder=tmp_path)

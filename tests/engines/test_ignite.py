@@ -1,8 +1,6 @@
 """ignite: engines that train over a `PrunedDataLoader`, by its trainers, handlers and processes."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import seta
 from tests.engines.pages import run_page
+from tests.launch import torchrun
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.:DeprecationWarning")
 
@@ -231,13 +230,7 @@ def test_an_engine_that_rebuilds_loaders_is_refused():
 
 @pytest.mark.processes
 def test_two_processes_share_each_epoch_and_resume(tmp_path):
-    script = Path(__file__).parent / "ignite_ranks.py"
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    done = subprocess.run(
-        [*command, "--nproc-per-node", "2", str(script), str(tmp_path)],
-        capture_output=True, text=True, check=False, timeout=240,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
+    torchrun(2, Path(__file__).parent / "ignite_ranks.py", tmp_path)
     one, two = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
     for epoch in range(EPOCHS):
         shares = [set(seen[epoch]) for seen in (one["seen"], two["seen"])]

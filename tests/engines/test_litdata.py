@@ -8,8 +8,8 @@ import torch
 
 import seta
 from seta.integrations.shards import RandomAccess
-from seta.integrations.streams import KeepSet, PrunedStream
-from tests.engines.data_runs import BATCH, EPOCHS, N, Run, flat
+from tests.engines import data_runs
+from tests.engines.data_runs import BATCH, EPOCHS, N, flat
 from tests.engines.pages import run_page
 from tests.torch.processes import run_ranks
 
@@ -36,17 +36,14 @@ def folder(tmp_path_factory):
     return folder
 
 
-def by_index(folder, *, by_shard=False, **options):
-    rows = RandomAccess(litdata.StreamingDataset(folder, batch_decode=1), shards_at_once=2)
-    options = {"epochs": EPOCHS, "budget": 0.6, "batch_size": BATCH} | options
-    reorder = rows.by_shard if by_shard else None
-    return Run(seta.PrunedDataLoader(rows, "InfoBatch", reorder=reorder, **options))
+def by_index(folder, **options):
+    dataset = litdata.StreamingDataset(folder, batch_decode=1)
+    return data_runs.by_index(RandomAccess(dataset, shards_at_once=2), **options)
 
 
 def as_stream(folder, *, seed=42, drop_last=None, **options):
     dataset = litdata.StreamingDataset(folder, shuffle=True, seed=seed, drop_last=drop_last)
-    options = {"epochs": EPOCHS, "budget": 0.6, "batch_size": BATCH} | options
-    return Run(PrunedStream(dataset, "InfoBatch", keep=KeepSet("id", n=N), **options))
+    return data_runs.as_stream(dataset, **options)
 
 
 BOTH = pytest.mark.parametrize("make", [by_index, as_stream])
@@ -56,14 +53,7 @@ WORKERS = pytest.mark.parametrize("workers", [0, 2])
 @BOTH
 @WORKERS
 def test_each_epoch_is_its_plan_and_losses_are_those_of_its_samples(folder, make, workers):
-    run = make(folder, num_workers=workers)
-    for _ in range(EPOCHS):
-        plan = run.loader.pruner.begin_epoch().indices.tolist()
-        seen = run.train(epochs=1)
-        assert {len(batch) for batch in seen} == {BATCH}
-        assert sorted(flat(seen)) == sorted(plan)
-    run.check_losses()
-    assert sum(run.loader.pruner.lengths) == run.loader.total_steps * BATCH
+    make(folder, num_workers=workers).check_epochs()
 
 
 @BOTH

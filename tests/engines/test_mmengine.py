@@ -1,10 +1,6 @@
 """mmengine: real runs, in which the recorded loss of a sample is a function of its index alone."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 
@@ -16,6 +12,7 @@ from torch.utils.data import DataLoader
 import seta
 from tests.engines import vision_operators
 from tests.engines.pages import run_page
+from tests.launch import torchrun
 
 pytest.importorskip("mmengine")
 with warnings.catch_warnings():
@@ -221,33 +218,7 @@ def test_other_samplers_are_refused(tmp_path):
 
 @pytest.mark.processes
 def test_two_processes(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    script = Path(__file__).parent / "mmengine_ranks.py"
-    root = str(script.parent.parent.parent)
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
-    path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), root]))
-    started = [
-        subprocess.Popen(
-            [sys.executable, script, tmp_path],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env={
-                **os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank),
-                "PYTHONPATH": path,
-            },
-        )
-        for rank in range(2)
-    ]  # fmt: skip
-    try:
-        printed = [process.communicate(timeout=280)[0] for process in started]
-    finally:
-        for process in started:
-            process.kill()
-            process.wait()
-    assert [process.returncode for process in started] == [0, 0], "\n".join(printed)[-4000:]
+    torchrun(2, "-m", "tests.engines.mmengine_ranks", tmp_path)
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
     assert first["losses"] == second["losses"]
     assert first["weight"] == second["weight"] == first["again"]

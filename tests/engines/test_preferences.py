@@ -1,7 +1,5 @@
 """`seta.integrations.trl.preferences`: losses and resuming of DPO, KTO and reward models; LoRA."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -35,8 +33,8 @@ from tests.integrations.trainer_cases import (
     rows_of,
     weights_of,
 )
+from tests.launch import passes_on_two_ranks
 
-ROOT = Path(__file__).resolve().parents[2]
 LINES = Path(vision_operators.__file__).read_text() + "\n"
 
 pytestmark = [
@@ -234,14 +232,7 @@ def test_an_adapter_resumes_exactly(tmp_path):
 
 def test_two_processes(tmp_path):
     """The cases of `preference_ranks.py`, in one run of torchrun."""
-    command = [
-        *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
-        *("-m", "tests.engines.preference_ranks", str(tmp_path)),
-    ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr[-6000:]
-    for rank in (0, 1):
-        assert (tmp_path / f"passed-{rank}").read_text() == "all"
+    passes_on_two_ranks("tests.engines.preference_ranks", tmp_path, seconds=900)
 
 
 def test_the_page(tmp_path):

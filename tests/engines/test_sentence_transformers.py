@@ -38,8 +38,8 @@ from tests.integrations.trainer_cases import (
     rows_of,
     weights_of,
 )
+from tests.launch import passes_on_two_ranks
 
-ROOT = Path(__file__).resolve().parents[2]
 LINES = Path(vision_operators.__file__).read_text() + "\n"
 
 pytestmark = [
@@ -231,6 +231,46 @@ def test_a_loss_that_is_no_mean_over_the_rows_is_refused(tmp_path, loss):
         trainer_of(tmp_path, "contrastive", loss=loss).train()
 
 
+class Two(torch.nn.Module):
+    """A mean over the rows, some of which do not count, and one over the dimensions."""
+
+    def __init__(self, model, dimensions):
+        super().__init__()
+        self.model, self.dimensions = model, dimensions
+
+    def forward(self, features, labels):
+        first, second = (self.model(one)["sentence_embedding"] for one in features)
+        rows = 1 - torch.nn.functional.cosine_similarity(first, second)
+        rows = torch.where(labels < 0.5, rows, torch.nan)
+        loss = rows.nanmean()
+        return loss + torch.relu(1 - first.std(0)).mean() if self.dimensions else loss
+
+
+def test_rows_that_do_not_count_have_loss_0_and_no_weight(tmp_path):
+    class Finite(PrunedSentenceTransformerTrainer):
+        def compute_loss(self, *args, **kwargs):
+            loss = super().compute_loss(*args, **kwargs)
+            assert loss.isfinite()
+            return loss
+
+    trainer = trainer_of(
+        tmp_path, "cosine", halves, 1.0, Finite, loss=lambda model: Two(model, False)
+    )
+    trainer.train()
+    counted = np.arange(31) / 31 < 0.5
+    assert (trainer.pruner.losses[counted] > 0).all()
+    assert (trainer.pruner.losses[~counted] == 0).all()
+
+
+def test_dimensions_that_could_be_rows_are_refused(tmp_path):
+    options = {"loss": lambda model: Two(model, True), "per_device_train_batch_size": 16}
+    trainer = trainer_of(
+        tmp_path, "cosine", "SeTa", 1.0, PrunedSentenceTransformerTrainer, n=32, **options
+    )
+    with pytest.raises(ValueError, match="needs a batch size other than 16, the dimension"):
+        trainer.train()
+
+
 def test_sample_losses_of_ones_own_get_the_embeddings(tmp_path):
     plain = CASES["contrastive"][2]
     trainer = trainer_of(
@@ -270,14 +310,7 @@ def test_a_mean_of_as_many_means_as_there_are_rows_is_not_taken_for_theirs():
 
 def test_two_processes(tmp_path):
     """The cases of `sentence_ranks.py`, in one run of torchrun."""
-    command = [
-        *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
-        *("-m", "tests.engines.sentence_ranks", str(tmp_path)),
-    ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr[-6000:]
-    for rank in (0, 1):
-        assert (tmp_path / f"passed-{rank}").read_text() == "all"
+    passes_on_two_ranks("tests.engines.sentence_ranks", tmp_path, seconds=900)
 
 
 def test_the_page(tmp_path):

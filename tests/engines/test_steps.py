@@ -1,9 +1,6 @@
 """Loops by steps: `steps=`, batches taken ahead as nanoGPT does, a resume at any step."""
 
 import itertools
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +11,7 @@ from torch import nn
 import seta
 from tests.engines.pages import run_page
 from tests.engines.steps_script import BATCH, Chunks, N, endless, loader_of, loss_of
+from tests.launch import torchrun
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
 
@@ -174,16 +172,7 @@ def test_a_common_mistake_is_named(mistake, says):
 
 @pytest.mark.processes
 def test_two_processes_of_torchrun_train_save_and_go_on(tmp_path):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    done = subprocess.run(
-        [*command, str(SCRIPT), str(tmp_path)],
-        capture_output=True,
-        text=True,
-        timeout=250,
-        check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    torchrun(2, SCRIPT, tmp_path)
     whole, again = (
         torch.load(tmp_path / f"{run}-0.pt", weights_only=True) for run in ("whole", "again")
     )

@@ -1,10 +1,6 @@
 """timm: its loaders and its loop, over images that are their own indices."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 
@@ -14,6 +10,7 @@ import torch
 
 from tests.engines import vision_operators
 from tests.engines.pages import run_page
+from tests.launch import torchrun
 
 pytest.importorskip("timm")
 with warnings.catch_warnings():
@@ -240,31 +237,7 @@ def test_an_epoch_too_many_is_refused_by_name(folder):
 
 @pytest.mark.processes
 def test_two_processes(folder):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    script = Path(__file__).parent / "timm_ranks.py"
-    path = os.pathsep.join(
-        filter(None, [os.environ.get("PYTHONPATH"), str(script.parent.parent.parent)])
-    )
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
-    started = [
-        subprocess.Popen(
-            [sys.executable, script, folder],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env={**os.environ, **shared, "RANK": str(rank), "PYTHONPATH": path},
-        )
-        for rank in range(2)
-    ]
-    try:
-        printed = [process.communicate(timeout=280)[0] for process in started]
-    finally:
-        for process in started:
-            process.kill()
-            process.wait()
-    assert [process.returncode for process in started] == [0, 0], "\n".join(printed)[-4000:]
+    torchrun(2, "-m", "tests.engines.timm_ranks", folder)
     first, second = (json.loads((folder / f"{rank}.json").read_text()) for rank in range(2))
     assert first["losses"] == second["losses"]
     known = value_of(torch.arange(N)).tolist()

@@ -6,14 +6,13 @@ from pathlib import Path
 
 os.environ |= {"HF_HUB_DISABLE_TELEMETRY": "1", "CI": "1"}
 
-import numpy as np
 import torch
 import torch.distributed as dist
 
 from seta.integrations.trl import PruningArguments
 from tests.integrations.sft_cases import PrunedProbe, config, sequences, tokenizer
 from tests.integrations.trainer_cases import llama, rows_of, weights_of
-from tests.integrations.trainer_ranks import gathered, same_everywhere
+from tests.integrations.trainer_ranks import check_seen
 
 
 def trained(folder, checkpoint=None, **options):
@@ -39,15 +38,8 @@ def main(folder):
     torch.set_num_threads(1)
     for name, options in (("padded", {}), ("free", {"padding_free": True, "max_length": None})):
         trainer = trained(folder / name, **options)
-        table, parts, at, last = trainer.pruner.losses, gathered(trainer.seen), 0, {}
-        same_everywhere((table.tobytes(), rows_of(trainer.pruner)))
-        for size in trainer.pruner.lengths:
-            epoch = [seen for part in parts for seen in part[at : at + size // 2]]
-            assert len({row for _, row, _ in epoch}) == len(epoch) == size
-            last.update({row: loss for _, row, loss in epoch})
-            at += size // 2
-        assert at == len(parts[0]) == len(parts[1])
-        np.testing.assert_allclose(table[list(last)], list(last.values()), rtol=1e-4)
+        check_seen(trainer, rtol=1e-4)
+        assert [row["trained"] for row in trainer.pruner.history] == trainer.pruner.lengths
         assert trainer.lr_scheduler.get_last_lr()[0] == 0
         for step in (2, 8, 10):
             rest = trained(folder / "rest", str(folder / name / f"checkpoint-{step}"), **options)

@@ -4,11 +4,7 @@ import copy
 import inspect
 import math
 import multiprocessing
-import os
 import pickle
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -24,43 +20,19 @@ from accelerate.utils import find_executable_batch_size
 import seta
 from seta.integrations.accelerate import PrunedAccelerateLoader
 from tests.integrations import accelerate_cases as cases
+from tests.launch import python, torchrun
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 WORLDS = (1, 2)
 
 
-def run(command, seconds=400):
-    """Runs a command of some processes; all of them end when it does, or the time is over."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        [sys.executable, *map(str, command)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=environment,
-        start_new_session=True,
-    )
-    try:
-        output, _ = process.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        output, _ = process.communicate()
-        pytest.fail(f"not over after {seconds} s:\n{output[-3000:]}")
-    assert process.returncode == 0, output[-3000:]
-    return output
-
-
-def torchrun(processes):
-    return ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", processes]
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Where one process has run all cases, and then two."""
     folder = tmp_path_factory.mktemp("accelerate")
-    run([HERE / "accelerate_cases.py", folder])
-    run([*torchrun(2), HERE / "accelerate_cases.py", folder])
+    python(HERE / "accelerate_cases.py", folder)
+    torchrun(2, HERE / "accelerate_cases.py", folder)
     return folder
 
 
@@ -622,6 +594,6 @@ def test_batches_can_be_skipped_or_answered_by_name(alone):
 
 
 def test_the_example_trains_in_two_processes():
-    output = run([*torchrun(2), ROOT / "examples/accelerate_digits.py", "--epochs", "3", "--cpu"])
+    output = torchrun(2, ROOT / "examples/accelerate_digits.py", "--epochs", "3", "--cpu")
     assert output.count("epoch 2") == 1
     assert "of the sample visits saved" in output

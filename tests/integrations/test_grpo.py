@@ -35,6 +35,7 @@ from tests.integrations.trainer_cases import (
     rows_of,
     weights_of,
 )
+from tests.launch import passes_on_two_ranks
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CI": "1"}  # CI: TRL sends no telemetry
@@ -373,16 +374,7 @@ def test_rewards_that_are_not_seen_are_an_error(tmp_path):
 
 def test_two_processes(tmp_path):
     """The cases of `grpo_ranks.py`, in one run of torchrun."""
-    command = [
-        *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
-        *("-m", "tests.integrations.grpo_ranks", str(tmp_path)),
-    ]
-    done = subprocess.run(
-        command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=900
-    )
-    assert done.returncode == 0, done.stderr[-6000:]
-    for rank in (0, 1):
-        assert (tmp_path / f"passed-{rank}").read_text() == "all"
+    passes_on_two_ranks("tests.integrations.grpo_ranks", tmp_path, seconds=900)
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,7 @@ from tests.integrations.trainer_cases import (
     weighted_loss,
     weights_of,
 )
+from tests.launch import passes_on_two_ranks
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}  # threads that wait for each other's cores
@@ -855,14 +856,7 @@ def test_a_loader_made_elsewhere_is_refused(tmp_path):
 
 def test_two_processes(tmp_path):
     """The cases of `trainer_ranks.py`, in one run of torchrun."""
-    command = [
-        *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
-        *("-m", "tests.integrations.trainer_ranks", str(tmp_path)),
-    ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
-    assert done.returncode == 0, done.stderr[-6000:]
-    for rank in (0, 1):
-        assert (tmp_path / f"passed-{rank}").read_text() == "all"
+    passes_on_two_ranks("tests.integrations.trainer_ranks", tmp_path, seconds=900)
 
 
 def test_the_example_trains(tmp_path):

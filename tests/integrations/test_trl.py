@@ -24,6 +24,7 @@ from tests.integrations.trainer_cases import (
     rows_of,
     weights_of,
 )
+from tests.launch import passes_on_two_ranks
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CI": "1"}  # CI: TRL sends no telemetry
@@ -200,14 +201,7 @@ def test_trl_is_named_if_it_is_not_installed():
 
 def test_two_processes(tmp_path):
     """The cases of `sft_ranks.py`, in one run of torchrun."""
-    command = [
-        *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
-        *("-m", "tests.integrations.sft_ranks", str(tmp_path)),
-    ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
-    assert done.returncode == 0, done.stderr[-6000:]
-    for rank in (0, 1):
-        assert (tmp_path / f"passed-{rank}").read_text() == "all"
+    passes_on_two_ranks("tests.integrations.sft_ranks", tmp_path, seconds=900)
 
 
 def test_the_example_trains(tmp_path):

@@ -25,9 +25,8 @@ from seta.integrations.transformers import PrunedTrainerMixin, PruningArguments
 VOCABULARY = 64
 
 
-def llama(dropout=0.0):
-    torch.manual_seed(0)
-    config = LlamaConfig(
+def llama_config(dropout=0.0, **options):
+    return LlamaConfig(
         vocab_size=VOCABULARY,
         hidden_size=16,
         intermediate_size=32,
@@ -38,8 +37,13 @@ def llama(dropout=0.0):
         attention_dropout=dropout,
         pad_token_id=0,
         eos_token_id=63,
+        **options,
     )
-    return LlamaForCausalLM(config)
+
+
+def llama(dropout=0.0):
+    torch.manual_seed(0)
+    return LlamaForCausalLM(llama_config(dropout))
 
 
 def bert(labels=4, **options):

@@ -35,28 +35,37 @@ def same_everywhere(value):
     assert first == second
 
 
-def trap_2_and_4_each_sample_is_trained_once(folder, budget, policy, **options):
-    """Not sharded twice, nothing filled up; and each loss on its sample, on both ranks."""
-    trainer = trainer_of(folder, budget, policy, **options)
-    trainer.train()
-    table = trainer.pruner.losses
+def check_seen(trainer, **tolerance):
+    """Each epoch trains its samples once, and the tables hold the losses that were seen last.
+
+    Args:
+        trainer: Has `seen`: (step, index, loss) of each sample that its rank trained.
+        **tolerance: Of `assert_allclose`, for the losses.
+    """
+    table, parts, at, last = trainer.pruner.losses, gathered(trainer.seen), 0, {}
     same_everywhere((table.tobytes(), rows_of(trainer.pruner), weights_of(trainer.model).tolist()))
-    parts = gathered(trainer.seen)
-    assert [step for step, _, _ in parts[0]] == [step for step, _, _ in parts[1]]
-    sizes = [row["trained"] for row in trainer.pruner.history]
-    if budget is not None:
-        assert sizes == trainer.pruner.lengths
-    accumulation = options.get("gradient_accumulation_steps", 1)
-    at, last = 0, {}
-    for size in sizes:
-        assert size % (4 * accumulation) == 0
+    for size in [row["trained"] for row in trainer.pruner.history]:
         epoch = [seen for part in parts for seen in part[at : at + size // 2]]
         assert len({index for _, index, _ in epoch}) == len(epoch) == size
         last.update({index: loss for _, index, loss in epoch})
         at += size // 2
-    assert at == len(parts[0])
-    np.testing.assert_allclose(table[list(last)], list(last.values()), rtol=1e-5)
+    assert at == len(parts[0]) == len(parts[1])
+    np.testing.assert_allclose(table[list(last)], list(last.values()), **tolerance)
     assert np.isfinite(table).sum() == len(last)
+
+
+def trap_2_and_4_each_sample_is_trained_once(folder, budget, policy, **options):
+    """Not sharded twice, nothing filled up; and each loss on its sample, on both ranks."""
+    trainer = trainer_of(folder, budget, policy, **options)
+    trainer.train()
+    check_seen(trainer, rtol=1e-5)
+    steps_of = [[step for step, _, _ in part] for part in gathered(trainer.seen)]
+    assert steps_of[0] == steps_of[1]
+    sizes = [row["trained"] for row in trainer.pruner.history]
+    if budget is not None:
+        assert sizes == trainer.pruner.lengths
+    accumulation = options.get("gradient_accumulation_steps", 1)
+    assert not any(size % (4 * accumulation) for size in sizes)
     steps = sum(sizes) // (4 * accumulation)
     assert trainer.state.global_step == trainer.state.max_steps == steps
     assert trainer.lr_scheduler.get_last_lr()[0] == 0  # trap 11: not twice a step

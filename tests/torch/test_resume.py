@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import itertools
 import json
 import multiprocessing
 import os
@@ -123,3 +124,24 @@ def test_batches_out_of_order_have_no_position_to_save():
         with pytest.raises(RuntimeError, match=r"in_order=False .* save or copy between"):
             loader.state_dict()
         break
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "left_out"),
+    [(4, None), (3, "its 20 samples that are left, 2 do not"), (32, "20 do")],
+)
+def test_samples_that_other_batches_leave_out_are_told_of(batch_size, left_out, caplog):
+    def make(size):
+        return seta.PrunedDataLoader(
+            torch.arange(40), "Full", epochs=2, batch_size=size, drop_last=True
+        )
+
+    loader = make(4)
+    for batch in itertools.islice(loader, 5):
+        loader.update(batch.float())
+    resumed = make(batch_size)
+    resumed.load_state_dict(loader.state_dict())
+    told = [
+        record.message for record in caplog.records if "is resumed with other" in record.message
+    ]
+    assert len(told) == (left_out is not None) and all(left_out in one for one in told)
