@@ -134,7 +134,9 @@ def _walk(
         at += len(indices)
         weights = pruner.weights_of(indices)
         yield indices, np.ones(len(indices), np.float32) if weights is None else weights, batch
-    if at < len(share) and not elsewhere:  # else Grain's state was that after the last batch
+    # Grain's state may be that after the last batch: then no batch says where it is.
+    over = elsewhere and not pruner.left_out[share.indices].any()
+    if at < len(share) and not over:
         raise RuntimeError(
             f"the pipeline ended after {at} of the {len(share)} samples of epoch {share.epoch}. "
             f"{_REMEDY}"

@@ -57,6 +57,7 @@ _RANKING = (
     "it ranks the pairs of a batch against each other, so that a policy's weights have no terms "
     "to go to. Take a policy without weights (SeTa, Random), or CosineSimilarityLoss"
 )
+_PACKAGE = "sentence_transformers."
 _UNIQUE = (BatchSamplers.NO_DUPLICATES, BatchSamplers.NO_DUPLICATES_HASHED)
 
 
@@ -143,8 +144,22 @@ class PrunedSentenceTransformerMixin(PrunedMeansMixin):
 
     def _per_sample(self, seen: Seen, batch: dict[str, Any]) -> Tensor:
         if self._ranking is None:
-            return super()._per_sample(seen, batch)
+            losses = super()._per_sample(seen, batch)
+            self._check_width(len(losses), len(seen.means))
+            return losses
         return ranking_losses(self._ranking, seen.outputs[0], batch["label"])
+
+    def _check_width(self, rows: int, means: int) -> None:
+        """Raises if a mean over the dimensions cannot be told from one over the rows."""
+        own = any(not type(one).__module__.startswith(_PACKAGE) for one in _losses_in(self.loss))
+        width = getattr(self._plain_model(), "get_embedding_dimension", lambda: None)()
+        if own and means > 1 and rows == width:
+            raise ValueError(
+                f"a loss of your own with several means needs a batch size other than {width}, the "
+                "dimension of the embeddings: a mean over the dimensions cannot be told from one "
+                "over the rows. Or give PruningArguments(sample_losses=...), a function "
+                "(embeddings, batch) -> losses (B,)"
+            )
 
     def _new_check(self) -> LossCheck:
         if self._ranking is None or self.pruning.sample_losses is not None:

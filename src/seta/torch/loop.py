@@ -5,7 +5,8 @@
 
 `PrunedDataLoader` and the loaders of the integrations derive from `Loop` and add `walk`, which
 yields the batches of the open epoch with their indices. `Loop` alone decides where an epoch ends:
-in `__iter__`, `set_epoch`, `end_epoch`, and at the end of a pass.
+in `__iter__`, `set_epoch`, `end_epoch`, and at the end of a pass; the last epoch also where
+`pruner` is read after its last losses.
 
 An epoch without an answered batch has not begun: the next pass yields it again.
 """
@@ -534,6 +535,23 @@ class Loop(ABC):
             [with_arrays(one["pruner"].value) for one in states], changed=changed
         )
         self._turn()
+        self._warn_of_a_rest()
+
+    def _warn_of_a_rest(self) -> None:
+        """Warns of samples of a resumed epoch that other batches than before leave out."""
+        pruner = self._pruner
+        if pruner.epoch is None or not pruner.done or pruner.sharding == "sharded":
+            return
+        ranks = 1 if pruner.ranks is None else pruner.ranks.size
+        planned, taken = ranks * pruner.share_size(pruner.kept), ranks * len(pruner.share())
+        if planned - pruner.done > taken:
+            rest = pruner.kept - pruner.done
+            logger.warning(
+                "epoch %d is resumed with other batches or ranks than it had: of its %d samples "
+                "that are left, %d do not fill a batch and are left out. A state from between two "
+                "epochs leaves none out",
+                pruner.epoch, rest, rest - taken,
+            )  # fmt: skip
 
     def __getstate__(self) -> dict[str, Any]:
         """Returns what a copy needs to continue where this one is, in a pass of its own.

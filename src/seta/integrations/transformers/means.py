@@ -188,7 +188,8 @@ class PrunedMeansMixin(PrunedTrainerMixin):
     ) -> tuple[Tensor, Tensor]:
         if self.pruning.sample_losses is not None:
             return given_terms(self.pruning.sample_losses(self._given(outputs), batch))
-        return given_terms(self._per_sample(outputs, batch))
+        losses = self._per_sample(outputs, batch)
+        return given_terms((losses, ~losses.isnan()))  # in a nanmean they do not count
 
     def _given(self, seen: Seen) -> Any:
         """Returns the outputs that `sample_losses` gets."""
