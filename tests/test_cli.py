@@ -1,6 +1,7 @@
 """The command line: what it tells, and how it says no."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -43,6 +44,17 @@ def test_the_package_runs_as_a_module():
         [sys.executable, "-m", "seta", "--version"], capture_output=True, text=True
     )
     assert (done.returncode, done.stdout) == (0, f"seta {seta.__version__}\n")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes of Windows close otherwise")
+@pytest.mark.parametrize("command", ["--version", "methods", "plan --samples 1e4 --epochs 2"])
+def test_a_reader_that_leaves_early_gets_no_traceback(command):
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([sys.executable, "-m", "seta", *command.split()], stdout=writing,
+                          stderr=subprocess.PIPE, text=True, timeout=60)  # fmt: skip
+    os.close(writing)
+    assert done.stderr == ""
 
 
 def test_the_methods_are_listed_with_their_settings_and_sources():

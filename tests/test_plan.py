@@ -477,6 +477,8 @@ def test_this_machine_is_timed_at_the_size_of_a_rank(samples, budget):
         (units.count(123_456, False), "~ 123,000"),
         (units.many(1, "rank"), "1 rank"),
         (units.money(12.346), "12.35"),
+        (units.money(0.00321), "0.0032"),
+        (units.money(0), "0.00"),
         (units.money(-1234.5), "-1,234"),
         (units.many(1024, "rank"), "1,024 ranks"),
     ],

@@ -14,12 +14,12 @@ __all__ = ["main"]
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    if sys.argv[1:] == ["--version"]:
-        print(f"seta {__version__}")
-        return
     try:
         require("the seta command", "typer", "rich", extra="cli")
     except MissingExtra as error:
+        if sys.argv[1:] == ["--version"]:
+            print(f"seta {__version__}")
+            return
         sys.exit(str(error))
     from seta.commands import app
 

@@ -54,4 +54,6 @@ def many(count: int, noun: str, several: str | None = None) -> str:
 
 def money(amount: float) -> str:
     """An amount of money for a person, in whatever currency: cents up to a thousand."""
-    return f"{amount:,.0f}" if abs(amount) >= 1000 else f"{amount:.2f}"
+    if abs(amount) >= 1000:
+        return f"{amount:,.0f}"
+    return f"{amount:.2f}" if abs(amount) >= 0.01 or not amount else f"{amount:.2g}"
