@@ -27,21 +27,21 @@ training labels of CIFAR-10 are replaced by another class; the test labels are c
 have the number of wrong labels that each method trained on, and how many of them are in the hardest
 of five difficulty groups.""",
     "noise-long": """\
-The same for 30 epochs, long enough for the network to memorize wrong labels, as in training on web
-data.""",
+The wrong labels of the suite noise for 30 epochs, long enough for the network to memorize them, as
+in training on web data: none to 40 % of the labels of 10,000 CIFAR-10 images are wrong.""",
     "imbalance": """\
 Does selecting by the loss help rare classes? The rarest class of this long-tailed CIFAR-10 has a
 hundredth of the images of the most frequent one; the test images are balanced. The tables also have
 the accuracy on the three rarest classes.""",
     "imbalance-long": """\
-The same for 30 epochs, with and without wrong labels. With wrong labels, most samples of a rare
+The long-tailed CIFAR-10 of the suite imbalance for 30 epochs, with and without wrong labels. With wrong labels, most samples of a rare
 class are images of other classes: there, hard means wrong more often than rare.""",
     "redundant": """\
 Does pruning pay on redundant data, which it was made for? CIFAR-10 images repeated 1 to 50 times,
 most of them few times, each copy augmented anew. A tenth of the images have a wrong label, the same
 in all copies.""",
     "redundant-long": """\
-The same for 12 epochs: a frequent image is seen several hundred times.""",
+The repeated images of the suite redundant for 12 epochs: a frequent image is seen several hundred times.""",
     "rates": """\
 Is the baseline well tuned? Full at equal cost and pruning, each at several learning rates: 10,000
 images, a fifth of the labels wrong, 30 epochs.""",
