@@ -18,6 +18,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from typing import Any, NoReturn
 
+import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
@@ -77,6 +78,7 @@ class Loop(ABC):
         self._latest = Given(None)  # of the latest pass
         self._again = False  # set_epoch has named the open epoch: the next pass walks it
         self._named = False  # whether samples were named in update
+        self._late: list[Indices] = []  # batches of the pass before that were never answered
         self._warned = False  # of a pass that was left with a batch in hand
         self._first: int | None = None  # batches of the first pass, 0 if it was left before its end
 
@@ -174,7 +176,7 @@ class Loop(ABC):
     def position(self) -> int:
         """Batches of the open epoch that this rank has trained; 0 between epochs.
 
-        A resumed epoch continues there: `for step, batch in enumerate(loader, loader.position)`.
+        Read after `update`, it is the number of the batch, counted from 1; after a resume, too.
         """
         pruner = self._pruner
         if pruner.epoch is None:
@@ -298,6 +300,7 @@ class Loop(ABC):
                 "left out by skip(): their samples keep their earlier losses",
                 given.unanswered, given.count, given.epoch,
             )  # fmt: skip
+        self._late = given.waiting
         self._turn()
 
     def _look_for_a_cut(self, given: Given, all_out: bool) -> None:
@@ -385,6 +388,19 @@ class Loop(ABC):
 
     # The losses of a batch.
 
+    def _check_in_time(self, samples: Indices) -> None:
+        """Raises if samples are those of a batch of the pass before, whose epoch is over."""
+
+        def some_has_all(batches: list[Indices]) -> bool:
+            return any(np.isin(samples, batch).all() for batch in batches)
+
+        if some_has_all(self._late) and not some_has_all(self._given.waiting):
+            raise RuntimeError(
+                f"indices are those of a batch of the pass before, and epoch {self.epoch} has "
+                "begun: answer the last batch of a pass before the next pass gives one out. Take "
+                "batches ahead within a pass alone"
+            )
+
     def _check_selected(self, samples: Indices) -> None:
         """Raises if losses are named for samples that the open epoch does not train."""
         if self._pruner.sharding == "sharded":
@@ -435,6 +451,7 @@ class Loop(ABC):
             raise RuntimeError("update needs an open epoch, and there is none: take a batch first")
         else:
             samples = sample_indices(indices, len(losses), self._pruner.n)
+            self._check_in_time(samples)
             self._check_selected(samples)
             self._named = True
         loss = weighted_mean(losses, self._pruner.weights_of(samples), counts)
@@ -461,6 +478,7 @@ class Loop(ABC):
             samples = self._given.only("weights() (before update)")
         else:
             samples = sample_indices(indices, None, self._pruner.n)
+            self._check_in_time(samples)
         weights = self._pruner.weights_of(samples)
         return torch.ones(len(samples)) if weights is None else torch.from_numpy(weights)
 
@@ -535,6 +553,7 @@ class Loop(ABC):
             [with_arrays(one["pruner"].value) for one in states], changed=changed
         )
         self._turn()
+        self._late = []
         self._warn_of_a_rest()
 
     def _warn_of_a_rest(self) -> None:
