@@ -28,7 +28,8 @@ on verifiable rewards. The figure is the mean expected reward on held-out prompt
 - **Rollouts needed** to reach the reward that Uniform has after half of its rollouts, and at its
   end, as a share of Uniform's. The goal is at most {goal:.0%}; *met*: the whole interval is at or
   below it; *missed*: all of it is above; *open*: neither. A run that never reaches the reward
-  counts with all of its rollouts, in its favor. *Flat groups* are given as a share of all groups made.
+  counts with all of its rollouts, in its favor. *Flat groups* are given as a share of all groups
+  made.
 - **At equal seconds**: the reward after as many CPU seconds as the Uniform run of the same seed
   took. Here a training step costs more than its rollouts; with the long rollouts of language
   models, the table at equal rollouts is closer.

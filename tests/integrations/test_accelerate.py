@@ -597,3 +597,29 @@ def test_the_example_trains_in_two_processes():
     output = torchrun(2, ROOT / "examples/accelerate_digits.py", "--epochs", "3", "--cpu")
     assert output.count("epoch 2") == 1
     assert "of the sample visits saved" in output
+
+
+class Sees(cases.Numbers):
+    """Notes the epochs that it is told of."""
+
+    def __init__(self, n):
+        super().__init__(n)
+        self.epochs = []
+
+    def set_epoch(self, epoch):
+        self.epochs.append(epoch)
+
+
+def test_a_dataset_is_told_the_epoch_as_by_a_prepared_loader(alone):
+    stock, pruned = Sees(40), Sees(40)
+    accelerator = cases.accelerator_of()
+    plain = accelerator.prepare(torch.utils.data.DataLoader(stock, batch_size=10, shuffle=True))
+    loader = PrunedAccelerateLoader(
+        accelerator, pruned, "SeTa", epochs=3, budget=None, batch_size=10
+    )
+    for _ in range(3):
+        for _ in plain:
+            pass
+        for samples, _ in loader:
+            loader.update(samples.float())
+    assert list(dict.fromkeys(stock.epochs)) == list(dict.fromkeys(pruned.epochs)) == [0, 1, 2]

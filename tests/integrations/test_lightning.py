@@ -828,3 +828,38 @@ def test_the_example(tmp_path):
             stop(process)
     text = (tmp_path / "printed").read_text()
     assert float(re.search(r"([\d.]+)% right", text)[1]) > 85
+
+
+@pytest.mark.filterwarnings("ignore:The dirpath has changed")
+def test_reading_the_pruner_in_the_last_epoch_ends_none(tmp_path):
+    """A checkpoint that is written after it, before the epoch ends, goes on as any other."""
+
+    class Reads(L.Callback):
+        def on_validation_end(self, trainer, pl_module):
+            if not trainer.sanity_checking:
+                read.append(pruning.pruner.saved)
+
+    read = []
+    for epochs, path in ((2, None), (3, tmp_path / "2" / "last.ckpt")):
+        pruning = PruningCallback("SeTa", budget=0.5, changed=["epochs"])
+        saves = ModelCheckpoint(
+            tmp_path / str(epochs), save_last=True, save_on_train_epoch_end=False
+        )
+        trainer = trainer_of(pruning, Reads(), saves, max_epochs=epochs)
+        trainer.fit(Net(), pruning.loader(data(), batch_size=BATCH), validation(), ckpt_path=path)
+    assert len(read) == 3
+    assert [row["trained"] for row in pruning.pruner.history] == [50, 50, 50]
+
+
+def test_in_validation_update_records_nothing_and_returns_the_mean():
+    class Shared(Net):
+        def validation_step(self, batch, batch_idx):
+            losses = torch.tensor([99.0, 101.0] * 5)
+            means.append(float(pruning.update(losses, indices=batch[0])))
+
+    means = []
+    pruning = PruningCallback("SeTa", budget=[1.0, 0.5])
+    trainer = trainer_of(pruning, max_epochs=2)
+    trainer.fit(Shared(), pruning.loader(data(), batch_size=BATCH), validation())
+    assert set(means) == {100.0}
+    assert np.nanmax(pruning.pruner.losses) < 99

@@ -854,3 +854,24 @@ def test_the_example_runs(capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["stream_digits.py", "--epochs", "2"])
     runpy.run_path(str(HERE.parents[1] / "examples" / "stream_digits.py"), run_name="__main__")
     assert "SeTa: 40% of the sample visits saved" in capsys.readouterr().out
+
+
+class Epochs(Rows):
+    """Rows that say which epoch their source was told of."""
+
+    epoch = -1
+
+    def __iter__(self):
+        return ({"id": i, "value": float(i), "epoch": self.epoch} for i in self.ids)
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+
+@pytest.mark.parametrize("workers", [{}, {"num_workers": 1, "persistent_workers": True}])
+def test_a_source_is_told_each_epoch_where_its_rows_are_read(workers):
+    stream = stream_of(Epochs(), split=False, **workers)
+    for epoch in range(EPOCHS):
+        for batch in stream:
+            assert set(batch["epoch"].tolist()) == {epoch}
+            stream.update(batch["value"].float())

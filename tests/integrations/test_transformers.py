@@ -29,7 +29,7 @@ from transformers import (
 )
 
 from seta.integrations.transformers import PrunedTrainer, PrunedTrainerMixin, PruningArguments
-from seta.integrations.transformers.losses import Shares, weighted
+from seta.integrations.transformers.losses import Shares, scales_of, weighted
 from tests.integrations.one_class import OneClass
 from tests.integrations.trainer_cases import (
     CLASSES,
@@ -866,3 +866,71 @@ def test_the_example_trains(tmp_path):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert "saved" in done.stdout
+
+
+class Sees(Sequences):
+    """Counts the epochs that it is told of."""
+
+    def __init__(self, n):
+        super().__init__(n)
+        self.epochs = []
+
+    def set_epoch(self, epoch):
+        self.epochs.append(epoch)
+
+
+def test_a_dataset_is_told_the_epoch_as_by_the_stock_trainer(tmp_path):
+    stock, pruned = Sees(40), Sees(40)
+    Trainer(llama(), arguments(tmp_path / "a"), train_dataset=stock, data_collator=pad).train()
+    trainer_of(tmp_path / "b", dataset=pruned).train()
+    assert list(dict.fromkeys(stock.epochs)) == list(dict.fromkeys(pruned.epochs)) == [0, 1, 2]
+
+
+class Drawn:
+    def _get_train_sampler(self, train_dataset=None):
+        return torch.utils.data.RandomSampler(self.train_dataset)
+
+
+class DrawnTrainer(Drawn, Trainer):
+    pass
+
+
+class Above(Drawn, PrunedTrainer):
+    pass
+
+
+class Below(PrunedTrainerMixin, DrawnTrainer):
+    pass
+
+
+@pytest.mark.parametrize("kind", [Above, Below])
+def test_a_sampler_of_ones_own_is_refused(tmp_path, kind):
+    with pytest.raises(
+        ValueError, match=r"sampler of your own does not .*Drawn._get_train_sampler"
+    ):
+        trainer_of(tmp_path, kind=kind)
+
+
+class Rebuilt(PrunedTrainer):
+    """Trains as many batches as are due, of other samples."""
+
+    def get_train_dataloader(self):
+        loader = super().get_train_dataloader()
+        return self.accelerator.prepare(
+            torch.utils.data.DataLoader(
+                loader.dataset, batch_size=2, shuffle=True, collate_fn=loader.collate_fn
+            )
+        )
+
+
+def test_batches_that_were_not_selected_are_refused(tmp_path):
+    trainer = trainer_of(tmp_path, kind=Rebuilt, n=40, budget=[1, 0.5, 0.5])
+    with pytest.raises(RuntimeError, match=r"samples that epoch 1 leaves out, such as"):
+        trainer.train()
+
+
+def test_on_several_processes_the_mean_of_ones_own_compute_loss_adds_up():
+    """A batch of 4 losses of 2, of 16 terms in all; the trainer would have 2 x 8 / 16."""
+    shares = Shares(torch.full((4,), 2.0), torch.ones(4))
+    sums = [float(scale) * 8 for scale in scales_of(shares, 16, processes=2)]
+    assert sums == [1.0, 4.0, 2.0]

@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LinearLR, OneCycleLR, SequentialLR
+from torch.optim.lr_scheduler import (
+    ChainedScheduler,
+    CosineAnnealingLR,
+    LambdaLR,
+    LinearLR,
+    OneCycleLR,
+    SequentialLR,
+)
 from torch.utils.data import TensorDataset
 
 import seta
@@ -36,6 +43,12 @@ SCHEDULES = {
     "warm-up, then cosine": (
         lambda o, t: SequentialLR(
             o, [LinearLR(o, 0.1, total_iters=20), CosineAnnealingLR(o, t - 20)], [20]
+        ),
+        lambda t: t,
+    ),
+    "two at once": (
+        lambda o, t: ChainedScheduler(
+            [LinearLR(o, 0.1, total_iters=20), CosineAnnealingLR(o, t)], optimizer=o
         ),
         lambda t: t,
     ),

@@ -533,3 +533,43 @@ def test_losses_of_samples_that_the_epoch_left_out_are_refused():
         loader.update(torch.rand(4), indices=[*batch[0][:3].tolist(), other])
     assert np.isnan(loader.pruner.losses).all()
     loader.update(torch.rand(4))
+
+
+def test_losses_of_a_pass_that_is_over_are_refused():
+    """A batch taken ahead over the end of a pass: its epoch is over, and has its losses no more."""
+    loader = plain(with_indices=True)
+    first = iter(loader)
+    for _ in range(2):
+        loader.update(torch.ones(4), indices=next(first)[0])
+    held, _ = next(first)
+    ahead, _ = next(iter(loader))
+    for call in (lambda: loader.update(torch.ones(4), indices=held), lambda: loader.weights(held)):
+        with pytest.raises(RuntimeError, match=r"batch of the pass before, and epoch 1 has begun"):
+            call()
+    assert loader.position == 0  # the batch in hand, which has some of the same samples
+    loader.update(torch.ones(4), indices=ahead)
+    assert loader.position == 1
+    assert loader.pruner.history[0]["trained"] == 8
+
+
+def test_the_last_batch_of_a_pass_may_be_answered_when_no_other_was_taken():
+    loader = plain(with_indices=True)
+    held = [indices for indices, _ in loader]
+    for indices in held:
+        loader.update(torch.ones(4), indices=indices)
+    loader.end_epoch()
+    assert loader.pruner.history[0]["trained"] == 12
+
+
+@pytest.mark.parametrize("left_after", [None, 6])
+def test_the_position_counts_the_batches_of_a_pass_after_a_break_too(left_after):
+    loader = plain(60, 4)
+    for at, _ in enumerate(loader, 1):
+        loader.update(torch.ones(4))
+        if at == left_after:
+            break
+    positions = []
+    for _ in loader:
+        loader.update(torch.ones(4))
+        positions.append(loader.position)
+    assert positions == list(range(1, 16))

@@ -34,14 +34,16 @@ Does selecting by the loss help rare classes? The rarest class of this long-tail
 hundredth of the images of the most frequent one; the test images are balanced. The tables also have
 the accuracy on the three rarest classes.""",
     "imbalance-long": """\
-The long-tailed CIFAR-10 of the suite imbalance for 30 epochs, with and without wrong labels. With wrong labels, most samples of a rare
-class are images of other classes: there, hard means wrong more often than rare.""",
+The long-tailed CIFAR-10 of the suite imbalance for 30 epochs, with and without wrong labels. With
+wrong labels, most samples of a rare class are images of other classes: there, hard means wrong more
+often than rare.""",
     "redundant": """\
 Does pruning pay on redundant data, which it was made for? CIFAR-10 images repeated 1 to 50 times,
 most of them few times, each copy augmented anew. A tenth of the images have a wrong label, the same
 in all copies.""",
     "redundant-long": """\
-The repeated images of the suite redundant for 12 epochs: a frequent image is seen several hundred times.""",
+The repeated images of the suite redundant for 12 epochs: a frequent image is seen several hundred
+times.""",
     "rates": """\
 Is the baseline well tuned? Full at equal cost and pruning, each at several learning rates: 10,000
 images, a fifth of the labels wrong, 30 epochs.""",

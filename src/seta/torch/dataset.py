@@ -45,12 +45,13 @@ class IndexedDataset(Dataset[Any]):
 
     Args:
         dataset: The dataset, with `__len__` and `__getitem__`; `__getitems__` is used if present.
-            Its `state_dict` and `load_state_dict`, if any, are those of the wrapper, for torchdata.
+            Its `state_dict` and `load_state_dict` (for torchdata) and `set_epoch` (for Accelerate),
+            if any, are those of the wrapper.
     """
 
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
-        for name in ("state_dict", "load_state_dict"):
+        for name in ("state_dict", "load_state_dict", "set_epoch"):
             if hasattr(dataset, name):
                 setattr(self, name, getattr(dataset, name))
 

@@ -126,8 +126,8 @@ class Given:
         raise RuntimeError(
             f"{call} needs exactly one unanswered batch, and there are {len(self._waiting)}: to "
             "leave one out, call skip() before the next one is taken. If batches are taken ahead "
-            f"of the training step, construct the loader with with_indices=True, take them ahead "
-            f"within a pass alone, and {_NAMED}"
+            f"of the training step, construct the loader with with_indices=True and {_NAMED}, each "
+            "before the next pass begins"
         )
 
 

@@ -63,7 +63,11 @@ class ProgressSchedule:
     def step(self) -> None:
         """Steps the schedule as far as the run is."""
         wanted = round(self._loader.progress * self.steps)
-        while self.schedule.last_epoch < wanted:
+        # A ChainedScheduler has no count; its parts are stepped together.
+        counting = getattr(self.schedule, "_schedulers", [self.schedule])[0]
+        if hasattr(self.schedule, "last_epoch"):
+            counting = self.schedule
+        while counting.last_epoch < wanted:
             self.schedule.step()
 
     def get_last_lr(self) -> list[float]:

@@ -26,6 +26,7 @@ from seta.integrations.lightning import checks
 from seta.integrations.lightning.loader import PrunedBatches, TrainerLoader
 from seta.integrations.lightning.schedule import DrivenSchedule
 from seta.torch.eager import eager
+from seta.torch.losses import per_sample, weighted_mean
 from seta.torch.schedule import ProgressSchedule
 
 
@@ -111,13 +112,18 @@ class PruningCallback(Callback):
     ) -> Tensor:
         """Records the per-sample losses of a batch, and returns the loss for `training_step`.
 
-        Arguments and result are those of `PrunedDataLoader.update`.
+        Arguments and result are those of `PrunedDataLoader.update`. In validation it records
+        nothing, and returns the mean.
 
         Raises:
             RuntimeError: No batch is being trained, or more than one is unanswered.
             TypeError, ValueError, IndexError: `losses` or another argument is invalid.
         """
-        loss = self._training("update(losses)").update(losses, indices, mask, counts)
+        loader = self._training("update(losses)")
+        trainer = self._trainer
+        if trainer is not None and (trainer.validating or trainer.sanity_checking):
+            return weighted_mean(per_sample(losses, mask), None, counts)
+        loss = loader.update(losses, indices, mask, counts)
         self._answered = True
         return loss
 
@@ -151,7 +157,7 @@ class PruningCallback(Callback):
         """
         if self._loader is None:
             raise RuntimeError("there is no pruner before fit: read it in a hook, or after fit")
-        return self._loader.pruner
+        return self._loader._pruner  # Lightning ends all epochs, so reading it ends none
 
     @property
     def total_steps(self) -> int:

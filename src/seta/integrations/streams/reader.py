@@ -50,19 +50,25 @@ class Reader(IterableDataset[Chunk]):
         self, source: Source, keep: KeepSet, batch_size: int, collate: IndexedCollate
     ) -> None:
         self.source, self.keep, self.batch_size, self.collate = source, keep, batch_size, collate
-        self._head = torch.zeros(1, dtype=torch.int64)  # in shared memory, as the keep set
-        self._head.share_memory_()  # type: ignore[no-untyped-call]
+        # Rows before the first batch, and the epoch; in shared memory, as the keep set.
+        self._begun = torch.zeros(2, dtype=torch.int64)
+        self._begun.share_memory_()  # type: ignore[no-untyped-call]
 
     def begin(self, epoch: int, rows: int) -> None:
         """Prepares a reading in an epoch: each worker sends so many rows before its first batch."""
+        self._begun.copy_(torch.tensor([rows, epoch]))
+        self._set_epoch()
+
+    def _set_epoch(self) -> None:
         if hasattr(self.source, "set_epoch"):
-            self.source.set_epoch(epoch)
-        self._head.fill_(rows)
+            self.source.set_epoch(int(self._begun[1]))
 
     def __iter__(self) -> Iterator[Chunk]:
         """Reads the source once; in a worker, what the source gives it."""
         keep, indices, rows = self.keep, array("q"), []
-        head = int(self._head)
+        head = int(self._begun[0])
+        if get_worker_info():  # one that stays has the source of an earlier epoch
+            self._set_epoch()
         for row in rows_of(self.source):
             index = keep.index_of(_identity(row, keep.id_column))
             if not keep.has(index):

@@ -101,8 +101,8 @@ class PrunedStream(Loop):
         split: Whether the source on each rank is a part of the stream (True), or the whole stream
             (False). With False each rank trains its exact share of the selection, but all ranks
             read everything. Required with several ranks.
-        collate_fn: Makes a batch of a list of kept rows, in the worker; decode samples here. None:
-            torch's default.
+        collate_fn: Makes a batch of a list of kept rows; decode samples here. It runs in a worker,
+            and for what workers have left over in the process that trains. None: torch's default.
         generator: Generator of the workers' base seeds. None: the stream's own, seeded from (seed,
             epoch) for each pass.
         with_indices: Whether to yield `(indices, batch)`, indices int64 (B,), for

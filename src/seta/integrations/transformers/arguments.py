@@ -16,6 +16,8 @@ from seta.engine.steps import Budget
 from seta.integrations.transformers.losses import SampleLosses
 from seta.torch.arguments import check_dataset
 
+_KNOWN = ("seta", "transformers", "trl", "sentence_transformers")  # whose samplers are seen to
+
 
 @dataclass(frozen=True, eq=False)
 class PruningArguments:
@@ -135,6 +137,11 @@ def _settings(trainer: Trainer, pruning: PruningArguments) -> list[tuple[str, An
     parallel = [trainer.get_tp_size(), trainer.get_cp_size(), trainer.get_sp_size()]
     grouped = dist.is_available() and dist.is_initialized()
     processes = dist.get_world_size() if grouped else 1
+    samplers = [
+        f"{one.__name__}._get_train_sampler"
+        for one in type(trainer).__mro__
+        if "_get_train_sampler" in vars(one) and one.__module__.split(".")[0] not in _KNOWN
+    ]
     return [
         (
             f"a torch.distributed group of {processes} with a Trainer that counts as processes",
@@ -186,6 +193,13 @@ def _settings(trainer: Trainer, pruning: PruningArguments) -> list[tuple[str, An
             strategy,
             strategy in ("random", "sequential", "group_by_length"),
             "it selects the samples of a batch itself. Use random, sequential or group_by_length",
+        ),
+        (
+            "a sampler of your own",
+            samplers,
+            not samplers,
+            "the selection of an epoch is the sampler. Leave it out; for an order of your own give "
+            "PruningArguments(reorder=...)",
         ),
         (
             f"reorder= together with train_sampling_strategy={strategy!r}",

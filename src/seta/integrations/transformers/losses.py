@@ -172,6 +172,8 @@ def scales_of(shares: Shares, items: Tensor | int | None, processes: int) -> lis
     """
     own = shares.counts.sum().clamp(min=1)
     scales = [processes / own.float()]
+    if processes > 1:  # the mean of a `compute_loss` that does without the trainer's
+        scales.append(1 / own.float())
     if items is not None:
         scales.insert(0, processes / torch.as_tensor(items, device=own.device).float())
     return scales

@@ -95,12 +95,14 @@ class PrunedTrainerMixin(PrunedEpochs):
         """Performs the trainer's step on a batch, and checks that its losses were recorded.
 
         Raises:
-            RuntimeError: The batch has lost its indices, or no batch of the run was answered yet.
+            RuntimeError: The batch has lost its indices or is not of the epoch's selection, or no
+                batch of the run was answered yet.
         """
         run = self._seta_run
         if run is None or not self.is_in_train:
             return super().training_step(model, inputs, *args, **kwargs)
         self._seta_batch, inputs = taken(inputs)
+        _check_planned(run, self._seta_batch)
         try:
             with _returned(self) as results:
                 loss = super().training_step(model, inputs, *args, **kwargs)
@@ -351,6 +353,17 @@ def _returned(trainer: Any) -> Iterator[list[Any]]:
             del trainer.compute_loss
         else:
             trainer.compute_loss = own
+
+
+def _check_planned(run: Run, batch: TrainedBatch) -> None:
+    """Raises if a batch has samples that the open epoch leaves out."""
+    others = batch.indices[~run.pruner.selects(batch.indices)]
+    if len(others):
+        raise RuntimeError(
+            f"a batch has {len(others)} samples that epoch {run.pruner.epoch} leaves out, such as "
+            f"{others[0]}: the training loader goes through others than those selected. "
+            "get_train_dataloader of a subclass must return what super() returns"
+        )
 
 
 def _warn_of_replaced(run: Run, batch: TrainedBatch, results: list[Any]) -> None:

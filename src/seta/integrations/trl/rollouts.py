@@ -68,11 +68,13 @@ class NumberedPrompts(Dataset[Any]):
     """The user's prompts, each row with its number.
 
     Args:
-        dataset: Map-style, of rows that are mappings.
+        dataset: Map-style, of rows that are mappings. Its `set_epoch`, if any, is the wrapper's.
     """
 
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
+        if hasattr(dataset, "set_epoch"):
+            self.set_epoch = dataset.set_epoch
 
     def __len__(self) -> int:
         """Number of prompts."""
