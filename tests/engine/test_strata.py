@@ -167,12 +167,14 @@ def test_a_state_of_other_classes_is_refused():
         second.load_state_dict(first.state_dict())
 
 
-def test_a_longer_dataset_needs_its_classes():
-    pruner = Pruner(4, OneClass(0), epochs=2, strata=[0, 1, 0, 1])
-    with pytest.raises(ValueError, match="strata=None"):
+@pytest.mark.parametrize("policy", [OneClass(0), "Learnable"])  # needs classes, and may have some
+def test_a_longer_dataset_needs_its_classes(policy):
+    pruner = Pruner(4, policy, epochs=2, strata=[0, 1, 0, 1])
+    with pytest.raises(ValueError, match="strata=None.* give.*strata="):
         pruner.resize(6)
     pruner.resize(6, strata=[0, 1, 0, 1, 0, 0])
-    assert len(pruner.begin_epoch()) == 4
+    pruner.begin_epoch()
+    assert pruner.histogram.by_stratum.sum(axis=1).tolist() == [4, 2]
 
 
 @pytest.mark.parametrize(

@@ -635,11 +635,12 @@ class Pruner:
 
         Args:
             n: New number of samples. From the next epoch on, a budget is a share of it.
-            strata: Integers (n,), the class of each sample; required if the policy uses them.
+            strata: Integers (n,), the class of each sample; required if the run chooses by class.
 
         Raises:
             RuntimeError: An epoch is open, or the table is sharded.
-            ValueError, IndexError: `n` is invalid, or a sample of `always_keep` no longer exists.
+            ValueError, IndexError: `n` or `strata` is invalid, or a sample of `always_keep` no
+                longer exists.
         """
         core, run = self._core, self._core.settle()
         if run.open is not None:
