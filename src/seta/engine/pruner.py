@@ -269,8 +269,11 @@ class Pruner:
 
     @property
     def saved(self) -> float:
-        """Share of full training's sample visits saved so far, in 0..1."""
-        return self._core.collect().saved(self.sizes.most)
+        """Share of full training's sample visits saved in the epochs that are over, in 0..1.
+
+        0 before the first epoch has ended.
+        """
+        return self._core.collect().saved
 
     # The open epoch.
 
