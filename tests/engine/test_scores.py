@@ -72,6 +72,22 @@ def test_scores_follow_from_all_losses_of_a_sample(epochs, every, seed):
         pruner.end_epoch()
 
 
+def test_a_sharded_table_refuses_an_epoch_whose_scores_it_cannot_know():
+    def made(sharding):
+        pruner = Pruner(N, Recorder(every=4), epochs=14, sharding=sharding)
+        train(pruner, lambda part: part.astype(np.float32), 3)
+        return pruner
+
+    whole, parts = made("replicated"), made("sharded")
+    whole.begin_epoch(5)
+    assert whole.histogram.unseen < N
+    with pytest.raises(ValueError, match=r'leave out that epoch, give every=1, or use .*"repl'):
+        parts.begin_epoch(5)
+    train(parts, lambda part: part.astype(np.float32), 1)  # epoch 3, at whose end they are updated
+    parts.begin_epoch(9)
+    assert parts.histogram.unseen < N
+
+
 def test_a_loss_that_is_not_finite_leaves_the_columns_alone():
     pruner = Pruner(2, Recorder(), epochs=3)
     pruner.begin_epoch()

@@ -307,7 +307,8 @@ class Pruner:
                 the open epoch, or else the next one.
 
         Raises:
-            ValueError: The epoch is over, or lies beyond the run.
+            ValueError: The epoch is over, or lies beyond the run; or the table is sharded, and an
+                epoch that was left out should have updated the scores.
         """
         opened = self._core.settle().open
         if opened is not None and epoch in (None, opened.epoch):

@@ -224,6 +224,10 @@ class LossColumns:
         """Keeps what an exchange has folded."""
         self._before = None
 
+    def due(self, before: int, epoch: int) -> bool:
+        """Returns whether scores are updated from the end of one epoch to the start of another."""
+        return self._scored is not None and before // self._every != epoch // self._every
+
     def rescore(self, before: int, epoch: int) -> None:
         """Updates the scores, if there are some and they are due.
 
@@ -232,7 +236,7 @@ class LossColumns:
             epoch: The one to begin.
         """
         scored = self._scored
-        if scored is None or before // self._every == epoch // self._every:
+        if scored is None or not self.due(before, epoch):
             return
         for block in parallel.blocks(range(len(self))):
             scores = scored.score({name: self.memory[name][block] for name in self.own})
