@@ -136,6 +136,48 @@ def test_a_run_with_scores_resumes_exactly(policy, cut, tmp_path):
     assert [row["kept"] for row in second.history] == [row["kept"] for row in whole.history]
 
 
+@pytest.mark.parametrize("sharding", ["replicated", "sharded"])
+@pytest.mark.parametrize(
+    "before, after, unlike",
+    [
+        ("RePB", "InfoBatch", True),
+        ("RePB", "UCB", True),
+        ("RePB", "BLS", True),
+        ("InfoBatch", "RePB", True),
+        ("UCB", "RePB", True),
+        ("InfoBatch", Relative(), True),
+        (Relative(), Relative(), False),
+        ("RePB", seta.RePB(0.3), False),
+        ("InfoBatch", "UCB", False),
+    ],
+)
+def test_differences_and_losses_are_not_mixed(before, after, unlike, sharding, caplog):
+    def made(policy):
+        return Pruner(N, policy, epochs=8, sharding=sharding, track=True)
+
+    first, second = made(before), made(after)
+    train(first, lambda part: 2 + part.astype(np.float32), 2)
+    second.load_state_dict(first.state_dict(), changed=["policy"])
+    assert np.isnan(second.losses).all() == unlike
+    assert ("all samples begin unseen" in caplog.text) == unlike
+    assert np.isnan(second.table()["mean"]).all() == unlike
+    second.begin_epoch()
+    assert (second.histogram.unseen == N) == unlike
+    assert second.left_out.min() == 1
+
+
+def test_differences_in_the_log_of_an_open_epoch_are_refused():
+    def save(ranks):
+        pruner = Pruner(N, "RePB", epochs=2, ranks=ranks)
+        share = pruner.share().indices
+        pruner.record(share, share.astype(np.float32))
+        return pruner.state_dict()
+
+    state = on_ranks(2, save)[0][0]
+    with pytest.raises(ValueError, match="middle of an epoch: finish it before the policy changes"):
+        Pruner(N, "InfoBatch", epochs=2).load_state_dict(state, changed=["policy"])
+
+
 def test_columns_of_another_policy_begin_with_the_losses():
     first = Pruner(N, seta.Random(), epochs=2)
     train(first, lambda indices: indices.astype(np.float32), 1)

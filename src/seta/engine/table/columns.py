@@ -324,9 +324,12 @@ class LossColumns:
         """Returns what `take` makes the values, float32 (n,): the scores of the same policy.
 
         Scores of another one are no losses: the latest losses take their place where the run was
-        tracked, so that they are known.
+        tracked, so that they are known. Where `saved` has `unlike`, its losses are no losses here,
+        and all are unseen.
         """
         losses, columns = saved["losses"], saved["columns"]
+        if "unlike" in saved:
+            return np.full(len(losses), np.nan, np.float32)
         return columns.get(tracked.LATEST, losses) if self._are_of_another(columns) else losses
 
     def lacks_losses(self, saved: Mapping[str, Any]) -> bool:
