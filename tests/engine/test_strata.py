@@ -1,5 +1,6 @@
 """Histograms, curves and draws by class, against counting sample by sample."""
 
+import tracemalloc
 from dataclasses import dataclass
 
 import numpy as np
@@ -119,6 +120,20 @@ def test_an_open_epoch_with_a_loss_of_zero_is_resumed():
     assert np.array_equal(*(pruner.selection.indices for pruner in made))
     assert np.array_equal(*(pruner.table()["keep"] for pruner in made))
     assert made[1].table()["keep"][0] < 0.5
+
+
+def test_tens_of_thousands_of_classes_are_counted_in_the_memory_of_two_histograms():
+    n, kinds = 1 << 20, 20_000
+    losses = np.random.default_rng(0).uniform(0.5, 4, n).astype(np.float32)
+    strata = (np.arange(n) % kinds).astype(np.uint16)
+    tracemalloc.start()
+    try:
+        histogram = LossHistogram.from_losses(losses, strata=strata, threads=4)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2 * histogram.by_stratum.nbytes + 8 * n
+    assert histogram.by_stratum.sum(axis=1).tolist() == np.bincount(strata).tolist()
 
 
 @given(SAMPLES, st.integers(0, 5))

@@ -14,12 +14,13 @@ to all others. So bins by stratum begin at 2**-24 of the largest loss where none
 is lower counts in the first.
 
 Cost: one pass for the range, one for the counts. There are at most 2**17 bins for any number of
-samples. Strata share them; each has 2**8 at least, which takes memory from 2**9 strata on: 2 kB for
-each, and as much again for each thread that counts.
+samples. Strata share them; each has 2**8 at least, so that from 2**9 strata on each adds 2 kB, and
+as much again while losses are counted, beside 8 bytes per sample at most.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -417,8 +418,11 @@ def _count(
 ) -> NDArray[np.int64]:
     """Counts blockwise: int64 (kinds, size + 1), the unseen last."""
     nonnegative = binning.smallest >= int(_SIGN)
+    total, adding = np.zeros(kinds * (binning.size + 1), np.int64), threading.Lock()
+    # Each thread has counts of its own, which of few samples would take longer than the samples.
+    threads = min(threads, 1 + losses.size // total.size)
 
-    def count(span: range) -> NDArray[np.int64]:
+    def count(span: range) -> None:
         counts = np.zeros(kinds * (binning.size + 1), np.int64)
         for block in parallel.blocks(span):
             if strata is None:
@@ -426,9 +430,8 @@ def _count(
             else:
                 cells = binning.cells_of(losses[block], strata[block])
             np.add.at(counts, cells, 1)
-        return counts
+        with adding:
+            np.add(total, counts, out=total)
 
-    total = np.zeros(kinds * (binning.size + 1), np.int64)
-    for counts in parallel.run(count, parallel.spans(losses.size, threads), threads):
-        total += counts
+    parallel.run(count, parallel.spans(losses.size, threads), threads)
     return total.reshape(kinds, -1)
