@@ -14,6 +14,7 @@ from seta import KeepCurve, Pruner
 from seta.engine.rows import CLOCKED
 from tests.combinations import some_of
 from tests.examples import examples
+from tests.virtual_ranks import on_ranks
 
 
 def losses_of(indices, epoch=0):
@@ -86,6 +87,25 @@ def test_the_row_tells_the_epoch():
     assert row["select_seconds"] > 0 and row["train_seconds"] > 0
     per_sample = row["train_seconds"] / 9
     assert row["saved_seconds"] == pytest.approx(991 * per_sample - row["select_seconds"])
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_an_open_epoch_is_no_part_of_what_was_saved(size):
+    def seen(ranks):
+        pruner = Pruner(40, "Full", epochs=2, ranks=ranks if size > 1 else None)
+        seen = []
+        for _ in range(2):
+            seen.append(pruner.saved)
+            part = pruner.share().indices
+            seen.append(pruner.saved)
+            pruner.record(part[:5], np.ones(5))
+            pruner.record(np.zeros(30, int), np.ones(30))
+            seen.append(pruner.saved)
+            pruner.record(part, np.ones(len(part)))
+            pruner.end_epoch()
+        return [*seen, pruner.saved]
+
+    assert on_ranks(size, seen)[0] == [[0.0] * 7] * size
 
 
 def test_how_long_samples_were_left_out_is_known():
@@ -430,6 +450,7 @@ class PrunerMachine(RuleBasedStateMachine):
     @invariant()
     def figures_add_up(self):
         rows = self.pruner.history
+        assert self.pruner.saved == (rows[-1]["saved"] if rows else 0)
         if self.pruner.epoch is None:
             assert sum(row["trained"] for row in rows) == self.trained
             assert self.pruner.saved == (1 - self.trained / (20 * len(rows)) if rows else 0)

@@ -349,6 +349,23 @@ def test_a_rank_without_a_loss_is_named_and_nothing_is_lost(sharding):
     assert {trained for _, trained in results} == {sum(count for count, _ in results)}
 
 
+@pytest.mark.parametrize("sharding", ["replicated", "sharded"])
+def test_a_break_at_half_of_a_share_is_no_second_split_of_it(sharding):
+    def train(ranks):
+        pruner = maker(policy="Random", budget=0.5, sharding=sharding)(ranks)
+        for again in (False, True):
+            share = pruner.share().indices.reshape(-1, BATCH // 2)
+            pruner.walked(share.size)  # by workers that are ahead
+            for part in share[ranks.rank :: 2] if again else share[: len(share) // 2]:
+                pruner.record(part, loss_of(part, 0))
+            if not again:
+                assert pruner.end_epoch()["trained"] == share.size
+        with pytest.raises(RuntimeError, match="splits the share among the 2 ranks a second time"):
+            pruner.end_epoch()
+
+    on_ranks(2, train)
+
+
 def test_fewer_samples_than_ranks_are_refused():
     def tiny(ranks):
         with pytest.raises(ValueError, match="must be at least one for each of the 4 ranks, got 3"):

@@ -72,6 +72,22 @@ def test_scores_follow_from_all_losses_of_a_sample(epochs, every, seed):
         pruner.end_epoch()
 
 
+def test_a_sharded_table_refuses_an_epoch_whose_scores_it_cannot_know():
+    def made(sharding):
+        pruner = Pruner(N, Recorder(every=4), epochs=14, sharding=sharding)
+        train(pruner, lambda part: part.astype(np.float32), 3)
+        return pruner
+
+    whole, parts = made("replicated"), made("sharded")
+    whole.begin_epoch(5)
+    assert whole.histogram.unseen < N
+    with pytest.raises(ValueError, match=r'leave out that epoch, give every=1, or use .*"repl'):
+        parts.begin_epoch(5)
+    train(parts, lambda part: part.astype(np.float32), 1)  # epoch 3, at whose end they are updated
+    parts.begin_epoch(9)
+    assert parts.histogram.unseen < N
+
+
 def test_a_loss_that_is_not_finite_leaves_the_columns_alone():
     pruner = Pruner(2, Recorder(), epochs=3)
     pruner.begin_epoch()
@@ -118,6 +134,48 @@ def test_a_run_with_scores_resumes_exactly(policy, cut, tmp_path):
     saved, expected = second.state_dict()["table"], whole.state_dict()["table"]
     assert same(saved["losses"], expected["losses"]) and same(saved["columns"], expected["columns"])
     assert [row["kept"] for row in second.history] == [row["kept"] for row in whole.history]
+
+
+@pytest.mark.parametrize("sharding", ["replicated", "sharded"])
+@pytest.mark.parametrize(
+    "before, after, unlike",
+    [
+        ("RePB", "InfoBatch", True),
+        ("RePB", "UCB", True),
+        ("RePB", "BLS", True),
+        ("InfoBatch", "RePB", True),
+        ("UCB", "RePB", True),
+        ("InfoBatch", Relative(), True),
+        (Relative(), Relative(), False),
+        ("RePB", seta.RePB(0.3), False),
+        ("InfoBatch", "UCB", False),
+    ],
+)
+def test_differences_and_losses_are_not_mixed(before, after, unlike, sharding, caplog):
+    def made(policy):
+        return Pruner(N, policy, epochs=8, sharding=sharding, track=True)
+
+    first, second = made(before), made(after)
+    train(first, lambda part: 2 + part.astype(np.float32), 2)
+    second.load_state_dict(first.state_dict(), changed=["policy"])
+    assert np.isnan(second.losses).all() == unlike
+    assert ("all samples begin unseen" in caplog.text) == unlike
+    assert np.isnan(second.table()["mean"]).all() == unlike
+    second.begin_epoch()
+    assert (second.histogram.unseen == N) == unlike
+    assert second.left_out.min() == 1
+
+
+def test_differences_in_the_log_of_an_open_epoch_are_refused():
+    def save(ranks):
+        pruner = Pruner(N, "RePB", epochs=2, ranks=ranks)
+        share = pruner.share().indices
+        pruner.record(share, share.astype(np.float32))
+        return pruner.state_dict()
+
+    state = on_ranks(2, save)[0][0]
+    with pytest.raises(ValueError, match="middle of an epoch: finish it before the policy changes"):
+        Pruner(N, "InfoBatch", epochs=2).load_state_dict(state, changed=["policy"])
 
 
 def test_columns_of_another_policy_begin_with_the_losses():

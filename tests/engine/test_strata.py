@@ -1,5 +1,6 @@
 """Histograms, curves and draws by class, against counting sample by sample."""
 
+import tracemalloc
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 import seta
 from seta import KeepCurve, LossHistogram, Pruner
 from seta.engine.curves.fit import fit
+from seta.engine.curves.histogram import Binning
 from seta.engine.draw.mask import draw_mask
 from tests.examples import examples
 
@@ -18,6 +20,9 @@ SAMPLES = st.lists(
     min_size=1,
     max_size=60,
 )
+
+
+STRATA = np.arange(600) % 200
 
 
 def arrays(samples):
@@ -74,6 +79,61 @@ def test_many_classes_get_fewer_bins(strata):
     assert histogram.bins <= max(2**17, 2**20 // strata)
     assert histogram.bins >= 2**8 / 4  # of at most 2**8, for any range
     assert histogram.by_stratum.shape == (strata, histogram.bins + 1)
+
+
+@pytest.mark.parametrize("zero", [0.0, 2.0**-30])
+def test_a_loss_near_zero_leaves_many_classes_their_bins(zero):
+    losses = np.random.default_rng(0).uniform(0.05, 4, 20_000).astype(np.float32)
+    losses[0] = zero
+    strata = np.arange(20_000) % 1000
+    histogram = LossHistogram.from_losses(losses, strata=strata)
+    assert histogram.bin_of([zero, np.nan, -np.nan, 5]).tolist() == [0, *[histogram.bins] * 3]
+    assert histogram.seen == 20_000
+    assert histogram.mean() == pytest.approx(losses.mean(), rel=0.02)
+    again = LossHistogram.from_losses(losses, strata=strata, binning=histogram.binning)
+    assert np.array_equal(again.by_stratum, histogram.by_stratum)
+    with pytest.raises(ValueError, match="do not fit the given binning"):
+        LossHistogram.from_losses(losses - 1, strata=strata, binning=histogram.binning)
+    keep = seta.RCAP(0.85)(histogram, 1, 2).keep[strata, histogram.bin_of(losses)]
+    for stratum in range(1, 9):
+        mine = strata == stratum
+        softmax = np.exp(losses[mine].astype(np.float64))
+        assert keep[mine].max() < 1
+        assert keep[mine] == pytest.approx(softmax * keep[mine].sum() / softmax.sum(), rel=0.05)
+
+
+def test_classes_have_the_bins_of_before_where_losses_span_less_than_24_octaves():
+    high = np.float32(3)
+    for low in (np.nextafter(high * np.float32(2**-24), high), np.float32(-1)):
+        losses = np.array([low, high], np.float32)
+        histogram = LossHistogram.from_losses(losses, strata=np.array([0, 199]))
+        assert histogram.binning == Binning.over(low, high, bins=512)
+
+
+def test_an_open_epoch_with_a_loss_of_zero_is_resumed():
+    losses = np.random.default_rng(1).uniform(0.1, 4, 600).astype(np.float32)
+    losses[::200] = 0
+    made = [Pruner(600, seta.RCAP(0.5), epochs=2, losses=losses, strata=STRATA) for _ in range(2)]
+    selection = made[0].begin_epoch()
+    made[0].record(selection[:9], losses[selection[:9]])
+    made[1].load_state_dict(made[0].state_dict())
+    assert np.array_equal(*(pruner.selection.indices for pruner in made))
+    assert np.array_equal(*(pruner.table()["keep"] for pruner in made))
+    assert made[1].table()["keep"][0] < 0.5
+
+
+def test_tens_of_thousands_of_classes_are_counted_in_the_memory_of_two_histograms():
+    n, kinds = 1 << 20, 20_000
+    losses = np.random.default_rng(0).uniform(0.5, 4, n).astype(np.float32)
+    strata = (np.arange(n) % kinds).astype(np.uint16)
+    tracemalloc.start()
+    try:
+        histogram = LossHistogram.from_losses(losses, strata=strata, threads=4)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2 * histogram.by_stratum.nbytes + 8 * n
+    assert histogram.by_stratum.sum(axis=1).tolist() == np.bincount(strata).tolist()
 
 
 @given(SAMPLES, st.integers(0, 5))
@@ -167,12 +227,14 @@ def test_a_state_of_other_classes_is_refused():
         second.load_state_dict(first.state_dict())
 
 
-def test_a_longer_dataset_needs_its_classes():
-    pruner = Pruner(4, OneClass(0), epochs=2, strata=[0, 1, 0, 1])
-    with pytest.raises(ValueError, match="strata=None"):
+@pytest.mark.parametrize("policy", [OneClass(0), "Learnable"])  # needs classes, and may have some
+def test_a_longer_dataset_needs_its_classes(policy):
+    pruner = Pruner(4, policy, epochs=2, strata=[0, 1, 0, 1])
+    with pytest.raises(ValueError, match="strata=None.* give.*strata="):
         pruner.resize(6)
     pruner.resize(6, strata=[0, 1, 0, 1, 0, 0])
-    assert len(pruner.begin_epoch()) == 4
+    pruner.begin_epoch()
+    assert pruner.histogram.by_stratum.sum(axis=1).tolist() == [4, 2]
 
 
 @pytest.mark.parametrize(

@@ -283,8 +283,23 @@ def test_rcap_fills_quotas_by_softmax(ratio, temperature):
             assert ratio_of == pytest.approx(ratio_of.mean(), rel=2e-2)
 
 
-def test_rcap_waits_until_all_classes_have_losses():
-    losses = np.array([1.0, np.nan, 2.0, np.nan], np.float32)
+@pytest.mark.parametrize("method", [seta.RCAP, seta.Learnable])
+def test_a_class_without_losses_counts_with_the_mean_loss_of_the_others(method):
+    strata = np.arange(N) % 3
+    losses = np.where(strata == 0, 0.2, 0.8).astype(np.float32)
+    keeps = []
+    for unseen in (0.5, np.nan):
+        losses[strata == 2] = unseen  # 0.5 is the mean loss of the others
+        histogram = LossHistogram.from_losses(losses, strata=strata)
+        curve = method(0.5)(histogram, 1, 20)
+        kept = (np.column_stack([curve.keep, curve.unseen]) * histogram.by_stratum).sum(axis=1)
+        keeps.append(kept)
+    np.testing.assert_allclose(*keeps, rtol=1e-3)
+    assert keeps[0][0] < 0.75 * keeps[0][1]
+
+
+def test_rcap_waits_until_there_are_losses():
+    losses = np.full(4, np.nan, np.float32)
     histogram = LossHistogram.from_losses(losses, strata=np.array([0, 1, 0, 1]))
     curve = seta.RCAP(0.25)(histogram, 1, 2)
     assert np.all(curve.keep_by_cell == 0.75)

@@ -20,6 +20,7 @@ from seta.engine.draw.mask import count_bits
 from seta.engine.draw.selection import Listed, Order, Selection
 from seta.engine.open_epoch import OpenEpoch, Weights
 from seta.engine.rows import Row, open_row
+from seta.engine.run import Run
 from seta.engine.table.exchange import digest_of, refuse_dealt_again
 
 
@@ -120,7 +121,8 @@ def end(core: Core) -> Row:
     table, trace, ranks = core.table, core.trace, core.settings.ranks
     skipped = run.resumed and not run.done  # a framework has skipped what was trained before
     if ranks is not None and run.tally.given and not skipped:
-        refuse_dealt_again(run.tally.came, run.tally.given, run.tally.largest, ranks.size)
+        tally, in_order = run.tally, partial(_in_order, core, run, run.open)
+        refuse_dealt_again(tally.came, tally.given, tally.largest, ranks.size, in_order)
     nonfinite, visits, over = table.exchange(run.open.epoch, digests(core, run.open))
     row, after = run.close(run.open.row, visits, nonfinite, core.settings.sizes.most)
     counts = table.columns.counted(run.open.mask)
@@ -135,6 +137,16 @@ def end(core: Core) -> Row:
 
     core.commit(run, after, apply)
     return row
+
+
+def _in_order(core: Core, run: Run, opened: OpenEpoch) -> bool:
+    """Returns whether the losses that came are those of the first samples of this rank's share."""
+    table, epoch = core.table, opened.epoch
+    first = table.share(epoch, opened.kept, run.done)[: run.tally.came]
+    samples = opened.selection.part(slice(first.start, first.stop, first.step)).indices
+    logged = table.state_dict(None, [0, 0], copy=False)["log"]["indices"]
+    came = table.columns.last_trained[table.rows_of(samples)] == epoch + 1
+    return bool((came | np.isin(samples, logged)).all())
 
 
 def digests(core: Core, opened: OpenEpoch) -> list[int]:

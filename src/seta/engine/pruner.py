@@ -269,8 +269,11 @@ class Pruner:
 
     @property
     def saved(self) -> float:
-        """Share of full training's sample visits saved so far, in 0..1."""
-        return self._core.collect().saved(self.sizes.most)
+        """Share of full training's sample visits saved in the epochs that are over, in 0..1.
+
+        0 before the first epoch has ended.
+        """
+        return self._core.collect().saved
 
     # The open epoch.
 
@@ -304,7 +307,8 @@ class Pruner:
                 the open epoch, or else the next one.
 
         Raises:
-            ValueError: The epoch is over, or lies beyond the run.
+            ValueError: The epoch is over, or lies beyond the run; or the table is sharded, and an
+                epoch that was left out should have updated the scores.
         """
         opened = self._core.settle().open
         if opened is not None and epoch in (None, opened.epoch):
@@ -635,11 +639,12 @@ class Pruner:
 
         Args:
             n: New number of samples. From the next epoch on, a budget is a share of it.
-            strata: Integers (n,), the class of each sample; required if the policy uses them.
+            strata: Integers (n,), the class of each sample; required if the run chooses by class.
 
         Raises:
             RuntimeError: An epoch is open, or the table is sharded.
-            ValueError, IndexError: `n` is invalid, or a sample of `always_keep` no longer exists.
+            ValueError, IndexError: `n` or `strata` is invalid, or a sample of `always_keep` no
+                longer exists.
         """
         core, run = self._core, self._core.settle()
         if run.open is not None:

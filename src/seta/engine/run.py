@@ -129,14 +129,10 @@ class Run(NamedTuple):
         )
         return row, after
 
-    def saved(self, most: int) -> float:
-        """Returns the share of full training's visits that was saved up to now.
-
-        Args:
-            most: Samples of an epoch that keeps all.
-        """
-        full = self.full + (most if self.open is not None else 0)
-        return 1 - (self.trained + self.tally.trained) / full if full else 0.0
+    @property
+    def saved(self) -> float:
+        """Share of full training's visits saved in the epochs that are over; 0 before the first."""
+        return 1 - self.trained / self.full if self.full else 0.0
 
     @classmethod
     def after(cls, history: Sequence[Row], full: int) -> Run:

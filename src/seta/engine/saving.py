@@ -15,6 +15,7 @@ import numpy as np
 
 from seta.engine import arguments
 from seta.engine.core import Core
+from seta.engine.curves.policy import REGISTRY, Policy, stores_differences
 from seta.engine.lifecycle import digests, open_epoch
 from seta.engine.open_epoch import OpenEpoch, Weights
 from seta.engine.run import Run, Tally
@@ -75,9 +76,10 @@ def load(
     """Replaces what `core` holds by a saved state; see `Pruner.load_state_dict`."""
     settings, table, trace = core.settings, core.table, core.trace
     roots = parts_of(saved)
+    identity = settings.identity()
     check(
         roots,
-        settings.identity(),
+        identity,
         arguments.changed(changed),
         strata=settings.kinds,
         columns=table.columns.own,
@@ -94,7 +96,20 @@ def load(
             _check_order(core, run, states[own]["open"]["order"])
     if settings.track and tracked.VISITS not in states[0]["table"]["columns"]:
         logger.warning("the losses of samples are tracked from here on: the state was not")
-    if table.columns.lacks_losses(states[0]["table"]):
+    if _unlike(states[0]["settings"]["policy"], identity["policy"], settings.policy):
+        if any(len(state["table"]["log"]["indices"]) for state in states):
+            raise ValueError(
+                "one of the two policies stores differences to the mean of a batch, the other "
+                "losses, and the state was saved in the middle of an epoch: finish it before the "
+                "policy changes"
+            )
+        logger.warning(
+            "all samples begin unseen: one of the two policies stores differences to the mean of a "
+            "batch, the other losses"
+        )
+        unlike = {"columns": {}, "unlike": True}
+        states = [{**state, "table": {**state["table"], **unlike}} for state in states]
+    elif table.columns.lacks_losses(states[0]["table"]):
         logger.warning(
             "the scores of the policy before stand for losses until samples are trained again: the "
             "state of a run with track=True has the losses, too"
@@ -109,6 +124,19 @@ def load(
     if reopened is not None:
         run = run._replace(tally=run.tally.after(0, trained, nonfinite))
     core.end_overwrite(run)
+
+
+def _unlike(saved: str, own: str, policy: Policy) -> bool:
+    """Returns whether what is stored in place of losses differs in kind between two policies.
+
+    Args:
+        saved: The description of the one in a state, which names its method.
+        own: That of the run's.
+        policy: The run's.
+    """
+    before = saved.split("(")[0]
+    same = before == own.split("(")[0]
+    return not same and stores_differences(REGISTRY.get(before)) != stores_differences(policy)
 
 
 def _resumed(core: Core, run: Run, states: Sequence[State], reopened: Reopened) -> Run:

@@ -140,6 +140,11 @@ class Settings:
                 sizes, self.budget, self.lengths, next_epoch, own, kept
             )
         classes = arguments.strata(strata, n, self.policy)
+        if classes is None and self.strata is not None:
+            raise ValueError(
+                "strata=None, but this run chooses by class: give strata= for the resized dataset, "
+                f"the class of each of its {n} samples"
+            )
         traced = None if self.traced is None else self.traced[self.traced < n]
         return replace(
             self,

@@ -1,4 +1,4 @@
-"""The lengths of a run in samples, batches and optimizer steps.
+"""The lengths of a run in samples and batches.
 
 An epoch is a whole number of global batches (one batch on each rank), since a last batch of 8
 samples would take as large a step as one of 128. Only an epoch that keeps all samples may have a
@@ -28,21 +28,19 @@ _GRID = 1 << 20  # parts of a sample that an expected number is told to
 
 @dataclass(frozen=True)
 class Steps:
-    """The sizes of a run: samples, batches and optimizer steps.
+    """The sizes of a run: samples and batches.
 
     Attributes:
         n: Number of samples in the dataset, >= 1.
         batch_size: Samples per batch and rank, >= 1.
         ranks: Number of ranks, >= 1.
         drop_last: Whether to drop the remainder of an epoch that keeps all samples.
-        accumulation: Batches per optimizer step, >= 1.
     """
 
     n: int
     batch_size: int = 1
     ranks: int = 1
     drop_last: bool = False
-    accumulation: int = 1
 
     @property
     def global_batch(self) -> int:
@@ -93,10 +91,6 @@ class Steps:
     def batches(self, samples: int) -> int:
         """Returns the number of batches per rank in an epoch of `samples` over all ranks."""
         return -(-(samples // self.ranks) // self.batch_size)
-
-    def updates(self, samples: int) -> int:
-        """Returns the number of optimizer steps in an epoch of `samples` over all ranks."""
-        return -(-self.batches(samples) // self.accumulation)
 
     def lengths(self, budget: Budget, epochs: int) -> list[int]:
         """Returns the number of samples in each epoch under a budget.

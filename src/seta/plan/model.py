@@ -149,7 +149,10 @@ def memory(
 
 
 def _cells(classes: int) -> int:
-    """Returns the bins of all classes together, at most: losses fill half of them or more."""
+    """Returns the bins of all classes together, at most: losses fill half of them or more.
+
+    129 to 4,095 classes have up to four times as many where a loss is nearly 0.
+    """
     return classes * bins_for(classes)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from seta.engine.curves.curve import KeepCurve
 from seta.engine.curves.histogram import LossHistogram
 from seta.engine.curves.policy import Columns
-from seta.engine.curves.sums import dot
+from seta.engine.curves.sums import dot, total
 from seta.policies import checks
 from seta.policies.quotas import fill, quotas
 from seta.policies.rs2 import RS2
@@ -32,8 +32,8 @@ class Learnable:
     are learned, clearly more than half of the losses have fallen, even at high losses. Where they
     are not learned (mostly wrong labels), it is half, as for tossed coins. A level is *in doubt* to
     the extent that the share of fallen losses, plus one standard deviation of chance, is below
-    0.58. Levels below one that is fully learned are not in doubt. The share of all samples in doubt
-    is d.
+    0.58. Levels below the easiest one that is fully learned are not in doubt. The share of all
+    samples in doubt is d.
 
     *Trust* then falls linearly over the 2 d samples with the highest running mean loss, from 1 (or
     from 1 / (2 d), if d is above one half) to 0. The keep probability is proportional to
@@ -42,9 +42,10 @@ class Learnable:
     first samples get their fourth visit, the curve is that of `RS2`. Samples without a loss are
     trusted.
 
-    With classes (`strata`), the 2 d hardest samples are taken from each class. As soon as all
-    classes have losses, each class has a quota proportional to sqrt(mean loss x samples), as in
-    `RCAP`, computed over trusted samples, with losses above log C counted as log C.
+    With classes (`strata`), the 2 d hardest samples are taken from each class. As soon as there are
+    losses, each class has a quota proportional to sqrt(mean loss x samples), as in `RCAP`, computed
+    over trusted samples, with losses above log C counted as log C. A class without losses counts
+    with the mean loss of the others.
 
     Limitations: if the model has hardly begun to learn when samples get their fourth visit, about
     half of the losses have fallen by chance, and too many samples stay in doubt. If learned and
@@ -110,11 +111,10 @@ class Learnable:
         walk = RS2(self.prune_ratio)(histogram, epoch, epochs)
         counts = histogram.cells[None] if histogram.by_stratum is None else histogram.by_stratum
         sizes, unseen = counts.sum(axis=1), counts[:, -1]
-        there = sizes > 0
-        if np.any(unseen[there] == sizes[there]):
+        if not histogram.seen:
             return walk
         trust = self.trust(histogram, counts[:, :-1])
-        guess = log(max(2, int(np.count_nonzero(there))))
+        guess = log(max(2, int(np.count_nonzero(sizes))))
         wanted = self._wanted(counts[:, :-1], trust, np.minimum(histogram.centres, guess), unseen)
         shares = quotas(wanted, sizes, (1 - self.prune_ratio) * histogram.total)
         often = np.insert(np.maximum(trust, self.audit), histogram.bins, 1.0, axis=1)
@@ -131,10 +131,14 @@ class Learnable:
         losses: NDArray[np.float64],
         unseen: NDArray[np.int64],
     ) -> NDArray[np.float64]:
-        """Returns sqrt(mean loss x samples) of what is trusted, by class: float64 (classes,)."""
+        """Returns sqrt(mean loss x samples) of what is trusted, by class: float64 (classes,).
+
+        A class without losses counts with the mean loss of the others.
+        """
         trusted = np.array([dot(*row) for row in zip(counts, trust, strict=True)])
         sums = np.array([dot(row, t * losses) for row, t in zip(counts, trust, strict=True)])
         means: NDArray[np.float64] = np.maximum(sums, 0.0) / np.maximum(trusted, LEAST)
+        means[~counts.any(axis=1)] = max(total(sums), 0.0) / max(total(trusted), LEAST)
         return np.sqrt(means * (trusted + unseen))
 
     def trust(self, histogram: LossHistogram, counts: NDArray[np.int64]) -> NDArray[np.float64]:

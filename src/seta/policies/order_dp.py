@@ -20,7 +20,7 @@ class OrderDP:
     Framework", ICLR 2026, arXiv 2606.08574; written from a third party's description. Differences:
     the loss threshold is that of all samples instead of the pool, so that without a budget the
     number of kept samples varies by chance (there it is exact); samples that were never trained
-    count as the hardest.
+    count as the hardest. The defaults are ours.
 
     Args:
         pool: Share of the samples that is drawn into the pool, in (0, 1].

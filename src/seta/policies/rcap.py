@@ -10,7 +10,7 @@ import numpy as np
 
 from seta.engine.curves.curve import KeepCurve
 from seta.engine.curves.histogram import LossHistogram
-from seta.engine.curves.sums import dot, exp
+from seta.engine.curves.sums import dot, exp, total
 from seta.policies import checks
 from seta.policies.quotas import LEAST, fill, quotas
 
@@ -27,8 +27,9 @@ class RCAP:
     Source: Hassan, Khare, Paik, "RCAP: Robust, Class-Aware, Probabilistic Dynamic Dataset Pruning",
     UAI 2025, PMLR 286:1648-1662. Differences: probabilities are cut at 1 and the others of the
     class raised, instead of drawing samples one by one; if a quota exceeds its class, the excess
-    goes to the other classes. Until all classes have losses, every sample is kept with probability
-    1 - r. A sample without a loss counts as one with the mean loss of its class.
+    goes to the other classes. Until any sample has a loss, every sample is kept with probability
+    1 - r. A sample without a loss counts as one with the mean loss of its class, and a class
+    without losses as one with the mean loss of the others.
 
     Needs `strata=`, the class of each sample (1 byte per sample for up to 256 classes).
 
@@ -59,11 +60,12 @@ class RCAP:
         if counts is None:
             counts = histogram.cells[None]
         sizes, seen = counts.sum(axis=1), counts[:, :-1].sum(axis=1)
-        if not (seen[sizes > 0] > 0).all():
+        if not seen.any():
             return KeepCurve.constant(histogram, 1 - self.prune_ratio)
         most = float(Decimal(max(2, int(np.count_nonzero(sizes)))).ln(Context(prec=28)))
         losses = np.clip(histogram.centres, 0.0, most)
-        means = np.array([dot(row, losses) for row in counts[:, :-1]]) / np.maximum(seen, 1)
+        sums = np.array([dot(row, losses) for row in counts[:, :-1]])
+        means = np.where(seen > 0, sums / np.maximum(seen, 1), total(sums) / int(seen.sum()))
         shares = quotas(np.sqrt(means * sizes), sizes, (1 - self.prune_ratio) * int(sizes.sum()))
         with np.errstate(over="ignore"):  # of a temperature near 0
             weights = exp((np.append(losses, means) - most) / self.temperature)

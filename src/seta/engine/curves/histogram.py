@@ -9,14 +9,20 @@ With strata (a class per sample), losses are counted for each stratum. A *cell* 
 stratum, else a bin; the last cell (of each stratum) holds the unseen samples. Drawing and fitting
 work on cells and need not know strata.
 
+Strata share the bins, so a few far smaller losses, such as one of exactly 0, would leave few bins
+to all others. So bins by stratum begin at 2**-24 of the largest loss where none is negative; what
+is lower counts in the first.
+
 Cost: one pass for the range, one for the counts. There are at most 2**17 bins for any number of
-samples. Strata share them, so that their number costs nothing; each has 2**8 at least.
+samples. Strata share them; each has 2**8 at least, so that from 2**9 strata on each adds 2 kB, and
+as much again while losses are counted, beside 8 bytes per sample at most.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -28,6 +34,8 @@ from seta.engine.curves.sums import dot
 
 MAX_BINS = 1 << 17
 _LEAST_BINS = 1 << 8  # of each stratum
+_FLOOR = 2.0**-24  # of the largest loss: where the bins of strata begin
+_FLOORED_BINS, _FLOORED_CELLS = 1 << 10, 1 << 20  # of each stratum there, as far as so many last
 _SIGN = np.uint32(0x8000_0000)
 LEAST_KEY, LARGEST_KEY = 0x0080_0000, 0xFF7F_FFFF  # ordered bits of the finite float32
 
@@ -65,11 +73,13 @@ class Binning:
         smallest: Ordered bits (see `ordered_bits`) of the lower bound of bin 0.
         shift: A bin holds `2**shift` neighbouring float32 values.
         size: Number of bins, 1 to 2**17.
+        open_below: Whether bin 0 also holds what lies below it.
     """
 
     smallest: int
     shift: int
     size: int
+    open_below: bool = False
 
     @classmethod
     def over(cls, low: float, high: float, *, bins: int = MAX_BINS) -> Binning:
@@ -91,6 +101,21 @@ class Binning:
         smallest, largest = (int(key) for key in ordered_bits(np.array([low, high], np.float32)))
         shift = max(0, (largest - smallest).bit_length() - bins.bit_length() + 1)
         return cls(smallest, shift, ((largest - smallest) >> shift) + 1)
+
+    @classmethod
+    def of_strata(cls, low: float, high: float, kinds: int) -> Binning:
+        """Returns the binning for the losses of strata from `low` to `high`.
+
+        Args:
+            low: The smallest loss.
+            high: The largest loss.
+            kinds: Number of strata.
+        """
+        floor, bins = high * _FLOOR, bins_for(kinds)
+        if not 0 <= low < floor:
+            return cls.over(low, high, bins=bins)
+        bins = max(bins, min(_FLOORED_BINS, bins_for(kinds, _FLOORED_CELLS)))
+        return replace(cls.over(floor, high, bins=bins), open_below=True)
 
     def bin_of(self, losses: ArrayLike) -> NDArray[np.intp]:
         """Returns the bin of each loss: intp (B,); `size` for NaN and losses outside the bins."""
@@ -116,6 +141,8 @@ class Binning:
     ) -> NDArray[np.uint32]:
         # Where no loss is negative, setting the sign bit does what ordered_bits does.
         key = losses.view(np.uint32) | _SIGN if nonnegative else ordered_bits(losses)
+        if self.open_below:
+            np.maximum(key, np.uint32(self.smallest), out=key, where=key >= LEAST_KEY)
         # A NaN of either sign wraps or stays above every bin, so that it is clipped to `size`.
         np.subtract(key, np.uint32(self.smallest), out=key)
         np.right_shift(key, np.uint32(self.shift), out=key)
@@ -193,9 +220,15 @@ class LossHistogram:
         bounds = loss_range(losses, threads=threads)
         kinds = 1 if strata is None else int(strata.max(initial=0)) + 1
         if binning is None:
-            binning = Binning.over(*(bounds or (0.0, 0.0)), bins=bins_for(kinds))
+            low, high = bounds or (0.0, 0.0)
+            binning = (
+                Binning.over(low, high) if strata is None else Binning.of_strata(low, high, kinds)
+            )
         elif bounds is not None and (
-            Binning.over(*bounds).smallest < binning.smallest
+            (
+                Binning.over(*bounds).smallest < binning.smallest
+                and (bounds[0] < 0 or not binning.open_below)
+            )
             or bool(binning.bin_of([bounds[1]])[0] == binning.size)
         ):
             raise ValueError(
@@ -385,8 +418,11 @@ def _count(
 ) -> NDArray[np.int64]:
     """Counts blockwise: int64 (kinds, size + 1), the unseen last."""
     nonnegative = binning.smallest >= int(_SIGN)
+    total, adding = np.zeros(kinds * (binning.size + 1), np.int64), threading.Lock()
+    # Each thread has counts of its own, which of few samples would take longer than the samples.
+    threads = min(threads, 1 + losses.size // total.size)
 
-    def count(span: range) -> NDArray[np.int64]:
+    def count(span: range) -> None:
         counts = np.zeros(kinds * (binning.size + 1), np.int64)
         for block in parallel.blocks(span):
             if strata is None:
@@ -394,9 +430,8 @@ def _count(
             else:
                 cells = binning.cells_of(losses[block], strata[block])
             np.add.at(counts, cells, 1)
-        return counts
+        with adding:
+            np.add(total, counts, out=total)
 
-    total = np.zeros(kinds * (binning.size + 1), np.int64)
-    for counts in parallel.run(count, parallel.spans(losses.size, threads), threads):
-        total += counts
+    parallel.run(count, parallel.spans(losses.size, threads), threads)
     return total.reshape(kinds, -1)

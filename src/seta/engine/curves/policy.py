@@ -142,6 +142,11 @@ def period(every: int | None, epochs: int) -> int:
     return max(1, epochs // 20) if every is None else every
 
 
+def stores_differences(policy: object) -> bool:
+    """Returns whether what a method makes of the losses of a batch is stored in their place."""
+    return isinstance(policy, SeesBatch) and not isinstance(policy, KeepsScore)
+
+
 def score_of(policy: Policy, epochs: int, *, warm: bool = False) -> KeepsScore | None:
     """Returns the policy if it keeps a score, else None.
 

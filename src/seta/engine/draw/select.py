@@ -64,11 +64,6 @@ class Select:
             np.diff(self._hints, append=np.uint32(max(1, blocks) - 1)).max(initial=0)
         )
 
-    @property
-    def nbytes(self) -> int:
-        """Memory of the directory."""
-        return self._within.nbytes + self._before.nbytes + self._hints.nbytes
-
     def at(self, ranks: NDArray[np.unsignedinteger[Any]]) -> NDArray[np.unsignedinteger[Any]]:
         """Returns the kept samples number `ranks`: uint32 (B,), uint64 if n >= 2**32.
 

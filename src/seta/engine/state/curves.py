@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ _SAVED_CELLS = 1 << 20  # of all strata together: as many as states of earlier v
 def pack_curve(curve: KeepCurve, binning: Binning) -> dict[str, Any]:
     """Returns the curve as the few runs of equal values that it mostly consists of."""
     return {
-        "binning": [binning.smallest, binning.shift, binning.size],
+        "binning": [binning.smallest, binning.shift, binning.size, *[1] * binning.open_below],
         "strata": curve.strata,
         "keep": _runs(curve.keep_by_cell),
         "weight": None if curve.weight_by_cell is None else _runs(curve.weight_by_cell),
@@ -27,18 +27,28 @@ def pack_curve(curve: KeepCurve, binning: Binning) -> dict[str, Any]:
 
 def unpack_curve(packed: Mapping[str, Any]) -> tuple[KeepCurve, Binning]:
     """Inverse of `pack_curve`; what is for reports alone (groups, window) is in the row."""
-    keep, binning = _expand(packed["keep"]), Binning(*packed["binning"])
+    keep, binning = _expand(packed["keep"]), _binning(packed["binning"])
     weight = None if packed["weight"] is None else _expand(packed["weight"])
     strata = packed["strata"]
     empty = KeepCurve(np.zeros(binning.size if strata is None else (strata, binning.size)))
     return empty.with_cells(keep, weight), binning
 
 
+def _binning(packed: Sequence[int]) -> Binning:
+    smallest, shift, size, *open_below = packed
+    return Binning(smallest, shift, size, bool(open_below))
+
+
 def check_binning(saved: Field) -> Binning:
     """Refuses what is no binning."""
-    smallest, shift, size = saved.items(3)
+    parts = saved.items()
+    saved.require(len(parts) in (3, 4), "a list of 3 or 4")
+    smallest, shift, size, *open_below = parts
     binning = Binning(
-        smallest.integer(LEAST_KEY, LARGEST_KEY), shift.integer(0, 31), size.integer(1, MAX_BINS)
+        smallest.integer(LEAST_KEY, LARGEST_KEY),
+        shift.integer(0, 31),
+        size.integer(1, MAX_BINS),
+        bool([part.integer(1, 1) for part in open_below]),
     )
     last = binning.smallest + (binning.size - 1 << binning.shift)
     saved.require(last <= LARGEST_KEY, "a binning of float32 numbers")

@@ -224,6 +224,10 @@ class LossColumns:
         """Keeps what an exchange has folded."""
         self._before = None
 
+    def due(self, before: int, epoch: int) -> bool:
+        """Returns whether scores are updated from the end of one epoch to the start of another."""
+        return self._scored is not None and before // self._every != epoch // self._every
+
     def rescore(self, before: int, epoch: int) -> None:
         """Updates the scores, if there are some and they are due.
 
@@ -232,7 +236,7 @@ class LossColumns:
             epoch: The one to begin.
         """
         scored = self._scored
-        if scored is None or before // self._every == epoch // self._every:
+        if scored is None or not self.due(before, epoch):
             return
         for block in parallel.blocks(range(len(self))):
             scores = scored.score({name: self.memory[name][block] for name in self.own})
@@ -320,9 +324,12 @@ class LossColumns:
         """Returns what `take` makes the values, float32 (n,): the scores of the same policy.
 
         Scores of another one are no losses: the latest losses take their place where the run was
-        tracked, so that they are known.
+        tracked, so that they are known. Where `saved` has `unlike`, its losses are no losses here,
+        and all are unseen.
         """
         losses, columns = saved["losses"], saved["columns"]
+        if "unlike" in saved:
+            return np.full(len(losses), np.nan, np.float32)
         return columns.get(tracked.LATEST, losses) if self._are_of_another(columns) else losses
 
     def lacks_losses(self, saved: Mapping[str, Any]) -> bool:

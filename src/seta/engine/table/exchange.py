@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -124,7 +124,9 @@ def refuse_idle(counts: NDArray[np.int64], what: str) -> None:
         )
 
 
-def refuse_dealt_again(recorded: int, share: int, batch: int, size: int) -> None:
+def refuse_dealt_again(
+    recorded: int, share: int, batch: int, size: int, in_order: Callable[[], bool]
+) -> None:
     """Raises if a complete share came back as if it had been split among the ranks a second time.
 
     Args:
@@ -132,11 +134,13 @@ def refuse_dealt_again(recorded: int, share: int, batch: int, size: int) -> None
         share: Samples that were given out.
         batch: The largest number of losses that came at once.
         size: Number of ranks.
+        in_order: Returns whether they are the first ones of the share, as after a break.
 
     Raises:
-        RuntimeError: One in `size` came back, to within a batch.
+        RuntimeError: One in `size` came back, to within a batch, and not the first ones.
     """
-    if abs(recorded * size - share) <= size * batch and recorded < share - batch:
+    few = abs(recorded * size - share) <= size * batch and recorded < share - batch
+    if few and not in_order():
         raise RuntimeError(
             f"of the {share} samples of this rank's share the losses of {recorded} came back, one "
             f"in {size}: other code splits the share among the {size} ranks a second time. Use "

@@ -175,7 +175,19 @@ class ShardedTable:
         return self._partition.index_of(np.arange(self._slots.start, self._slots.stop))
 
     def rescore(self, before: int, epoch: int) -> None:
-        """Does nothing: scores are updated in the exchange, before they are counted."""
+        """Does nothing: scores are updated in the exchange, before they are counted.
+
+        Raises:
+            ValueError: They were due since, in an epoch that was left out.
+        """
+        due = self.columns.due
+        if before >= 0 and due(before, epoch) and not due(before, before + 1):
+            raise ValueError(
+                f"epoch {epoch} needs the scores of the losses up to epoch {before}, and a sharded "
+                "table updates scores only at the end of the epoch before a multiple of the "
+                "policy's `every`: do not leave out that epoch, give every=1, or use "
+                'sharding="replicated"'
+            )
 
     def histogram(self) -> LossHistogram:
         """Returns the histogram of all samples, of the last exchange."""
