@@ -66,7 +66,7 @@ def test_where_nothing_wins_and_fewer_epochs_cost_nothing_epochs_are_cut_to_the_
 
 
 def test_what_cannot_be_ruled_out_is_the_far_end_of_the_interval():
-    cells = made_up({(FULL, 1.0): 80, (EQUAL, 0.5): 79.8})
+    cells = made_up({(FULL, 1.0): 80, (EQUAL, 0.5): 79.8, ("SeTa", 0.5): 79.8})
     way = cells.to_full(cells.equal_cost(0.5))
     assert f"{number(-way.low, 2)} worse than with all of them" in verdict(cells)[0]
 
@@ -196,10 +196,10 @@ def test_a_run_that_learned_nothing_is_not_said_to_have_wrong_labels():
 
 
 def test_what_leans_to_the_worse_and_is_not_told_apart_is_undecided():
-    found = verdict(made_up({(FULL, 1.0): 80, (EQUAL, 0.5): 79.6}))
+    found = verdict(made_up({(FULL, 1.0): 80, (EQUAL, 0.5): 79.6, ("SeTa", 0.5): 79.6}))
     assert found[0].startswith("Undecided: nothing here is clearly better"), found
     assert "50 % of the epochs look worse than all of them, -0.4" in found[0]
-    level = verdict(made_up({(FULL, 1.0): 80, (EQUAL, 0.5): 80}, seeds=5))
+    level = verdict(made_up({(FULL, 1.0): 80, (EQUAL, 0.5): 80, ("SeTa", 0.5): 80}))
     assert level[0].startswith("Cut epochs")
 
 
@@ -224,13 +224,30 @@ def test_other_figures_are_told_where_they_are_clear():
     ]
 
 
-def test_two_pairs_are_too_few_for_a_verdict_whatever_others_have():
-    cells = made_up({(FULL, 1.0): 80, (EQUAL, 0.5): 75, ("SeTa", 0.5): 90, ("RS2", 0.5): 75})
-    lines = cells.cells["SeTa", 0.5].lines
+def test_a_method_whose_runs_failed_is_named_and_not_judged():
+    cells = made_up({(FULL, 1.0): 80, (EQUAL, 0.5): 80, ("SeTa", 0.5): 90, ("RS2", 0.5): 80})
+    for cell in cells.cells.values():
+        for line in cell.lines.values():
+            line["metrics"]["accuracy"] = line["metrics"]["figure"]
     for seed in (2, 3, 4):
-        del lines[seed]
-    assert "SeTa" not in " ".join(verdict(cells))
-    assert "RS2 at 50 %" in " ".join(verdict(cells))
+        del cells.cells["SeTa", 0.5].lines[seed]
+    found = verdict(replace(cells, measures=["figure", "accuracy"]))
+    assert found[0].startswith("Cut epochs: nothing that was judged is clearly better than Full at")
+    assert found[-1] == (
+        "Not judged, with fewer than 3 seeds in common with Full at equal cost: "
+        "SeTa at 50 % (2 seeds)."
+    )
+    assert "SeTa" not in " ".join(found[:-1]) and "RS2 at 50 %" in " ".join(found)
+
+
+def test_nothing_is_recommended_where_no_method_was_judged():
+    references = {(FULL, 1.0): 80, (EQUAL, 0.5): 80}
+    assert verdict(made_up(references))[0].startswith("No verdict: no method has 3 seeds in common")
+    cells = made_up({**references, ("SeTa", 0.5): 90})
+    for seed in (1, 2, 3, 4):
+        del cells.cells["SeTa", 0.5].lines[seed]
+    found = verdict(cells)
+    assert found[0].startswith("No verdict: no method") and "SeTa at 50 % (1 seed)" in found[-1]
 
 
 def test_differences_finer_than_the_spread_are_written_out():

@@ -3,7 +3,8 @@
 A difference is *clear* where its whole interval lies on one side of zero (`Cells.better`). The
 first sentence says what to do; those after it say of what it is made.
 
-1. Fewer than three seeds in common: no verdict.
+1. No method has three seeds in common with Full at equal cost: no verdict. Where some have and
+   others have not, the others are named.
 2. Some method is clearly better than Full at equal cost: use the best of them; whether it is as
    good as Full, which costs more, is said beside it.
 3. None is, and Full at equal cost is nowhere clearly worse than Full: cut epochs, down to the
@@ -80,7 +81,13 @@ class _Verdict:
         self.measure = cells.measures[0] if cells.measures else ""
         self.digits = digits_of(cells, self.measure)
         ways = ((cell, cells.to_equal_cost(cell)) for cell in cells.contenders)
-        self.ways = [Way(cell, way) for cell, way in ways if _enough(way)]
+        self.ways: list[Way] = []
+        self.not_judged: list[str] = []
+        for cell, way in ways:
+            if _enough(way):
+                self.ways.append(Way(cell, way))
+            else:
+                self.not_judged.append(f"{cell.words} ({_seeds(way)})")
         sign = -1 if self.measure in cells.lower else 1
         self.ways.sort(key=lambda one: -sign * one.way.mean)  # the best first
         costs = ((cell, cells.to_full(cell)) for cell in cells.curve)
@@ -98,6 +105,7 @@ class _Verdict:
             *self._clear(1),
             *self._clear(-1),
             *self._open(),
+            *self._left_out(),
             *self._others(),
         ]
 
@@ -109,11 +117,16 @@ class _Verdict:
                 f"Use {best.words}: clearly better than Full at equal cost, {self._to_full(best)}"
                 f"{self._time(best)}."
             )
+        if not self.ways:
+            return (
+                f"No verdict: no method has {LEAST_SEEDS} seeds in common with Full at equal cost."
+            )
         clear = [one.cell for one in self.costs if self.cells.better(one.way) < 0]
         free = [one.cell for one in self.costs if one.cell not in clear]
-        nothing = "nothing here is clearly better than Full at equal cost"
+        here = "that was judged" if self.not_judged else "here"
+        nothing = f"nothing {here} is clearly better than Full at equal cost"
         if not self.costs:
-            return f"Full was not run: {nothing}." if self.ways else "Nothing can be compared yet."
+            return f"Full was not run: {nothing}."
         if not free:
             return (
                 f"Train in full, unless the saving is worth it: {nothing}, and fewer epochs are "
@@ -151,7 +164,8 @@ class _Verdict:
         for measure in self.cells.measures[1:]:
             found: dict[int, list[str]] = {}
             for cell in self.cells.contenders:
-                sign = self.cells.better(self.cells.to_equal_cost(cell, measure), measure)
+                way = self.cells.to_equal_cost(cell, measure)
+                sign = self.cells.better(way, measure) if _enough(way) else 0
                 found.setdefault(sign, []).append(cell.words)
             for sign, word in ((1, "better"), (-1, "worse")):
                 if sign in found:
@@ -216,6 +230,13 @@ class _Verdict:
                 f"Of {len(self.ways)} intervals about {by_chance:.1f} leave out zero by chance."
             )
         return said
+
+    def _left_out(self) -> list[str]:
+        """Methods of which too few runs there are, as when some have failed."""
+        if not self.not_judged:
+            return []
+        few = f"fewer than {LEAST_SEEDS} seeds in common with Full at equal cost"
+        return [f"Not judged, with {few}: {', '.join(self.not_judged)}."]
 
     def _of(self, sign: int) -> list[Way]:
         return [one for one in self.ways if self.cells.better(one.way) == sign]
