@@ -92,6 +92,20 @@ def test_a_fault_of_the_script_itself_is_not_hidden(project):
         find("broken.py:run", option="run")
 
 
+def test_a_file_named_as_another_module_is_refused(project):
+    for folder in ("one", "other"):
+        (project / folder).mkdir()
+        (project / folder / "my_data.py").write_text(f"train = {folder!r}\n")
+    (project / "random.py").write_text("def run(loader, seed): return 0\n")
+    assert find("one/my_data.py:train", option="run") == "one"
+    with pytest.raises(TargetError, match=r"--data: other/my_data\.py must have a name .*rename"):
+        find("other/my_data.py:train", option="--data")
+    with pytest.raises(TargetError, match=r"run: random\.py must have a name that no other module"):
+        find("random.py:run", option="run")
+    assert find("one/../one/my_data.py:train", option="run") == "one"
+    sys.modules.pop("my_data")
+
+
 def test_a_function_that_makes_the_data_is_called_and_a_data_set_is_not():
     assert len(made(training.points)) == training.N
     data = training.Points()

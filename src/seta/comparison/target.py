@@ -54,10 +54,17 @@ def _module(text: str, option: str) -> Any:
     if where not in sys.path:
         sys.path.insert(0, where)  # stays: worker processes import it from there, too
     try:
-        return importlib.import_module(name)
+        found = importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name != name:
             raise  # what it needs itself
         raise TargetError(
             f"{option}: there is no module {name!r} here; a file is named as {name}.py:..."
         ) from error
+    there = getattr(found, "__file__", None)
+    if path.suffix == ".py" and Path(there or "").resolve() != path.resolve():
+        raise TargetError(
+            f"{option}: {text} must have a name that no other module has, got that of "
+            f"{there or 'a module of Python'}: rename it"
+        )
+    return found
