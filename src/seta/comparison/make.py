@@ -111,6 +111,7 @@ def compare(
     Raises:
         TypeError, ValueError: An argument is not allowed, or the runs in `out` were made otherwise.
         RuntimeError: Another comparison is at work in `out`.
+        OSError: `out` cannot be written to.
         MissingExtra: scipy, or rich or matplotlib where they are needed, is not installed.
     """
     refuse_ungrouped()

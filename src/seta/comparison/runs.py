@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from errno import EISDIR
 from math import isfinite
 from pathlib import Path
 
@@ -261,10 +263,14 @@ def held(out: Path) -> Iterator[None]:
 
     Raises:
         RuntimeError: Another one holds it.
+        OSError: It cannot be made or written to, or has a folder in the place of a file.
     """
     import fcntl
 
     out.mkdir(parents=True, exist_ok=True)
+    for path in (out / name for name in (RUNS, *FILES)):
+        if path.is_dir():
+            raise IsADirectoryError(EISDIR, os.strerror(EISDIR), str(path))
     with (out / ".lock").open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -61,7 +61,7 @@ def run_demo(settings: DemoSettings, console: Console) -> int:
         except Stopped as error:
             found, code = error.comparison, stopped()
             found = replace(found, notes=("Stopped before all runs were made.", *found.notes))
-        except (ValueError, RuntimeError) as error:
+        except (ValueError, RuntimeError, OSError) as error:
             raise DemoError(f"{out}: {error}") from error
         made.append((found, out, data, curves))
         if code:
