@@ -148,6 +148,8 @@ def test_signed_numbers(value, text):
         (Difference(-0.0035, 0.0046, 3), "-0.35 (-0.81 to 0.11)"),
         (Difference(-0.0120, 0.0040, 3), "**-1.20 (-1.60 to -0.80) worse**"),
         (Difference(0.0120, 0.0040, 3), "**+1.20 (0.80 to 1.60) better**"),
+        (Difference(0.011, 0.01098, 3), "**+1.100 (0.002 to 2.198) better**"),
+        (Difference(-0.0032, 0.0031999, 3), "**-0.32000 (-0.63999 to -0.00001) worse**"),
         (Difference(0.0120, None, 1), "+1.20"),
         (Difference(0.0020, 0.0040, 3, interpolated=True), "~ +0.20 (-0.20 to 0.60)"),
         (None, "–"),  # noqa: RUF001

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 
 from seta.comparison import regime, table
-from seta.comparison.cells import cells_of
+from seta.comparison.cells import Cell, cells_of
+from seta.comparison.chart import Row
 from seta.comparison.contenders import Contender
 from seta.comparison.early import Rounds, confidence_of
+from seta.comparison.statistics import Difference
+from seta.comparison.styles import STYLES
 from seta.comparison.trial import Job
 from seta.comparison.verdict import digits_of, interval, number, verdict
 
@@ -121,6 +124,14 @@ def test_figures_have_two_digits_of_their_spread():
     assert number(-0.001, 2) == "0.00" and number(0.25, 1, signed=True) == "+0.2"
     cells = made_up({(FULL, 1.0): 80, (EQUAL, 0.5): 79})
     assert interval(cells.to_full(cells.equal_cost(0.5)), 2).startswith("-1.00 ± 0.")
+
+
+def test_a_clear_difference_does_not_read_as_if_zero_were_in_it():
+    assert interval(Difference(1.104, 1.098, 3), 2) == "+1.104 ± 1.098"
+    assert interval(Difference(-1.104, 1.098, 3), 1) == "-1.104 ± 1.098"
+    assert interval(Difference(1.098, 1.104, 3), 2) == "+1.10 ± 1.10"
+    row = Row(Cell("SeTa", 0.5, {}), STYLES["SeTa"], 80.0, Difference(1.104, 1.098, 3), 1)
+    assert row.says(2) == "+1.104 ± 1.098  better"
 
 
 def test_tables_hold_what_cells_say():

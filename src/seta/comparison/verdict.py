@@ -31,6 +31,9 @@ LEAST_SEEDS = 3
 FINE = 1e-6
 """A spread below this share of the figures is that of rounding."""
 
+MOST_DIGITS = 8
+"""Behind the point."""
+
 MOST_WORTH = 100
 """A difference that takes more seeds to tell is worth none."""
 
@@ -60,7 +63,7 @@ def digits_of(cells: Cells, measure: str) -> int:
     spreads = [one[1] for one in found if one is not None and one[1]]
     spreads += [way.half for way in ways if way is not None and way.half]
     least = min((one for one in spreads if one > FINE * largest), default=largest / 100)
-    return max(0, min(8, 1 - floor(log10(least)))) if least > 0 else 2
+    return max(0, min(MOST_DIGITS, 1 - floor(log10(least)))) if least > 0 else 2
 
 
 def number(value: float, digits: int, *, signed: bool = False) -> str:
@@ -70,7 +73,13 @@ def number(value: float, digits: int, *, signed: bool = False) -> str:
 
 
 def interval(way: Difference, digits: int) -> str:
-    """Returns a difference and half of the width of its interval, such as `+0.35 ± 0.46`."""
+    """Returns a difference and half of the width of its interval, such as `+0.35 ± 0.46`.
+
+    Digits are added where a clear one would read as if zero were in it, `+1.10 ± 1.10`.
+    """
+    if way.half is not None and way.sign:
+        while digits < MOST_DIGITS and round(abs(way.mean), digits) <= round(way.half, digits):
+            digits += 1
     text = number(way.mean, digits, signed=True)
     return text if way.half is None else f"{text} ± {number(way.half, digits)}"
 
