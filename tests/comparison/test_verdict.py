@@ -10,6 +10,7 @@ from seta.comparison.cells import Cell, cells_of
 from seta.comparison.chart import Row
 from seta.comparison.contenders import Contender
 from seta.comparison.early import Rounds, confidence_of
+from seta.comparison.picture import draw
 from seta.comparison.statistics import Difference
 from seta.comparison.styles import STYLES
 from seta.comparison.trial import Job
@@ -112,6 +113,24 @@ def test_better_because_of_shorter_training_is_told():
 def test_chance_is_counted_where_there_are_many():
     values = {(FULL, 1.0): 80, (EQUAL, 0.5): 80, **{(f"m{i}", 0.5): 80 for i in range(10)}}
     assert any("Of 10 intervals about 0.5 leave out zero" in t for t in verdict(made_up(values)))
+    clear = {(FULL, 1.0): 80, (EQUAL, 0.5): 80, **{(f"m{i}", 0.5): 90 for i in range(4)}}
+    found = verdict(made_up(clear))
+    assert "Not told" not in " ".join(found)
+    assert any("Of 4 intervals about 0.2 leave out zero" in text for text in found)
+
+
+def test_looks_after_each_seed_share_one_chance_in_the_verdict_and_in_the_picture():
+    values = {(FULL, 1.0): 80, (EQUAL, 0.5): 80, **{(f"m{i}", 0.5): 80 for i in range(10)}}
+    early = made_up(values, confidence=confidence_of(6, early=True))
+    assert "Of 10 intervals at most 0.5 leave out zero by chance." in verdict(early)
+    assert "98.75 % interval" in shown(early)
+    assert "nothing, at most 1 in 20 gets a filled mark" in shown(early)
+    assert "nothing, 1 in 20 gets a filled mark" in shown(made_up(values))
+
+
+def shown(cells):
+    """The texts of the picture."""
+    return " ".join(" ".join(text.get_text() for text in draw(cells, title="").texts).split())
 
 
 def test_without_runs_there_is_nothing_to_say():
@@ -152,15 +171,33 @@ def job(method, budget=0.5):
 
 def test_rounds_end_what_is_told_apart_and_what_will_not_be():
     values = {(FULL, 1.0): 80, (EQUAL, 0.5): 75, ("SeTa", 0.5): 90, ("RS2", 0.5): 75.01}
-    rounds, cells = Rounds(5), made_up(values, seeds=3)
+    rounds, cells = Rounds(5, values), made_up(values, seeds=3)
     assert not rounds.wanted(job("SeTa"), cells) and not rounds.wanted(job("RS2"), cells)
     assert [note.split(":")[0] for note in rounds.notes] == ["SeTa 0.5", "RS2 0.5"]
     assert not rounds.wanted(job(FULL, 1.0), cells)  # nobody needs it any more
     open_ended = made_up({**values, ("RS2", 0.5): 75.4}, seeds=3)
-    rounds = Rounds(50)
+    rounds = Rounds(50, values)
     assert rounds.wanted(job("RS2"), open_ended) and rounds.wanted(job(EQUAL), open_ended)
-    few = Rounds(5)
+    few = Rounds(5, values)
     assert few.wanted(job("SeTa"), made_up(values, seeds=2))
+
+
+def test_seeds_that_agree_exactly_end_no_method():
+    cells = made_up({(FULL, 1.0): 80, (EQUAL, 0.5): 75, ("SeTa", 0.5): 76}, seeds=3)
+    for seed in range(3):
+        cells.cells["SeTa", 0.5].lines[seed]["metrics"]["figure"] = (
+            1.0 + (cells.cells[EQUAL, 0.5].lines[seed]["metrics"]["figure"])
+        )
+    rounds = Rounds(10, cells.cells)
+    assert cells.to_equal_cost(cells.contenders[0]).half == 0.0
+    assert rounds.wanted(job("SeTa"), cells) and rounds.notes == []
+
+
+def test_references_run_as_long_as_a_planned_method_that_has_no_run_yet():
+    values = {(FULL, 1.0): 80, (EQUAL, 0.5): 75, ("SeTa", 0.5): 90}
+    rounds, cells = Rounds(5, [*values, ("RS2", 0.5)]), made_up(values, seeds=3)
+    assert not rounds.wanted(job("SeTa"), cells)
+    assert rounds.wanted(job(FULL, 1.0), cells) and rounds.wanted(job(EQUAL), cells)
 
 
 def test_looks_share_the_chance_of_a_false_alarm():

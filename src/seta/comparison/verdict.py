@@ -114,6 +114,7 @@ class _Verdict:
             *self._clear(1),
             *self._clear(-1),
             *self._open(),
+            *self._by_chance(),
             *self._left_out(),
             *self._others(),
         ]
@@ -233,12 +234,17 @@ class _Verdict:
                 f"To tell {best.cell.words}, {mean}, from zero takes about {needed} seeds, if it "
                 "is what it seems."
             )
-        by_chance = (1 - self.cells.confidence) * len(self.ways)
-        if len(self.ways) >= 4:
-            said.append(
-                f"Of {len(self.ways)} intervals about {by_chance:.1f} leave out zero by chance."
-            )
         return said
+
+    def _by_chance(self) -> list[str]:
+        """How many intervals mislead; where all looks share a chance, it is that of all of them."""
+        count, cells = len(self.ways), self.cells
+        if count < 4:
+            return []
+        about = "at most" if cells.several_looks else "about"
+        return [
+            f"Of {count} intervals {about} {cells.chance * count:.1f} leave out zero by chance."
+        ]
 
     def _left_out(self) -> list[str]:
         """Methods of which too few runs there are, as when some have failed."""
