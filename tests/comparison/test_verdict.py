@@ -1,5 +1,6 @@
 """The rules of the verdict, each on results made up for it; table and seeds that end early."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -98,7 +99,8 @@ def test_lower_is_better_turns_all_of_it():
 def test_seeds_that_would_tell_are_those_that_would():
     cells = made_up({(FULL, 1.0): 80, (EQUAL, 0.5): 80, ("SeTa", 0.5): 80.2})
     needed = cells.to_equal_cost(cells.contenders[0]).seeds_needed
-    assert any(f"takes about {needed} seeds" in text for text in verdict(cells))
+    told = f"About {needed} seeds have an even chance to tell SeTa at 50 %, +0.20"
+    assert any(text.startswith(told) for text in verdict(cells))
     assert 5 < needed < 100
 
 
@@ -229,6 +231,14 @@ def test_the_regime_tells_planted_runs_apart():
     assert "wrong labels are likely" in " ".join(regime.sentences(figures(0.5, stuck=1)))
 
 
+def test_a_loss_that_rose_is_not_said_to_have_fallen():
+    watch = regime.Observer(10, 5, None)
+    for loss in (2, 1, 2, 3, 4):
+        watch.look(np.full(10, loss, np.float32))
+    found = watch.figures()
+    assert "falling" not in found and "fall" not in " ".join(regime.sentences(found))
+
+
 def test_a_regime_needs_four_epochs():
     watch = regime.Observer(10, 3, None)
     for _ in range(3):
@@ -246,6 +256,7 @@ def test_a_run_that_learned_nothing_is_not_said_to_have_wrong_labels():
 def test_what_leans_to_the_worse_and_is_not_told_apart_is_undecided():
     found = verdict(made_up({(FULL, 1.0): 80, (EQUAL, 0.5): 79.6, ("SeTa", 0.5): 79.6}))
     assert found[0].startswith("Undecided: nothing here is clearly better"), found
+    assert re.search(r"tell from zero; about \d+ have an even chance to\.$", found[0])
     assert "50 % of the epochs look worse than all of them, -0.4" in found[0]
     level = verdict(made_up({(FULL, 1.0): 80, (EQUAL, 0.5): 80, ("SeTa", 0.5): 80}))
     assert level[0].startswith("Cut epochs")

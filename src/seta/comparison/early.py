@@ -45,8 +45,8 @@ class Rounds:
         """Returns whether a run is still wanted, after those that there are.
 
         A method is done with where its interval leaves out zero, or where more seeds than there are
-        would be needed, by the mean and the spread so far. Seeds that agree exactly say neither.
-        References run as long as any method that is planned.
+        are needed for an even chance of that, by the mean and the spread so far. Seeds that agree
+        exactly say neither. References run as long as any method that is planned.
         """
         for cell in cells.contenders:
             way = cells.to_equal_cost(cell)
@@ -57,8 +57,8 @@ class Rounds:
                 self._ended[at] = f"{cell.name}: told apart after {way.seeds} seeds."
             elif way.seeds < self._seeds and self._hopeless(way.seeds_needed):
                 self._ended[at] = (
-                    f"{cell.name}: ended after {way.seeds} seeds, since {self._seeds} would not "
-                    "tell it apart."
+                    f"{cell.name}: ended after {way.seeds} seeds, since {self._seeds} have less "
+                    "than an even chance to tell it apart."
                 )
         method, budget = job.contender.method, job.contender.budget
         if method in REFERENCES:

@@ -14,7 +14,8 @@ first sentence says what to do; those after it say of what it is made.
    the loss is worth the saving.
 5. None is, and fewer epochs cost clearly at some budgets alone: cut epochs down to the others.
 6. Methods that are not told apart are named with the width of their intervals, and with the number
-   of seeds that would tell the best of these differences from zero, if it is what it seems.
+   of seeds that have an even chance to tell the best of these differences from zero, if it is what
+   it seems.
 7. All of that is about the figure that counts; of the others, what they tell clearly is said last.
 """
 
@@ -231,8 +232,8 @@ class _Verdict:
         if gains and needed is not None and needed <= MOST_WORTH:
             mean = interval(best.way, self.digits)
             said.append(
-                f"To tell {best.cell.words}, {mean}, from zero takes about {needed} seeds, if it "
-                "is what it seems."
+                f"About {needed} seeds have an even chance to tell {best.cell.words}, {mean}, from "
+                "zero, if it is what it seems."
             )
         return said
 
@@ -274,7 +275,8 @@ def _enough(way: Difference | None) -> TypeGuard[Difference]:
 
 def _more(way: Difference) -> str:
     needed = way.seeds_needed
-    return f"; about {needed} would" if needed is not None and needed <= MOST_WORTH else ""
+    few = needed is not None and needed <= MOST_WORTH
+    return f"; about {needed} have an even chance to" if few else ""
 
 
 def _share(cell: Cell) -> str:
