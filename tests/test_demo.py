@@ -127,6 +127,18 @@ def test_methods_and_budgets_may_be_repeated_in_any_case(tmp_path):
     assert found == [(*of, seed) for seed in (0, 1) for of in [("Full", 1.0), *at_budgets]]
 
 
+def test_pictures_are_of_the_runs_that_are_there(tmp_path):
+    options = ("--case", "plain", "--seeds", 1, "--epochs", 2, "--out", tmp_path)
+    demo("--method", "SeTa", *options)
+    page, picture = (tmp_path / "plain" / name for name in FILES[:-3:-1])
+    before = picture.read_bytes()
+    demo("--method", "Learnable", *options)
+    assert "a run of Learnable knows" in page.read_text() and picture.read_bytes() != before
+    (tmp_path / "plain" / "runs.jsonl").unlink()
+    shown = demo("--method", "Full", *options).stdout
+    assert not page.exists() and not picture.exists() and picture.name not in shown
+
+
 def test_full_alone_shows_what_fewer_epochs_cost(tmp_path):
     output = demo("--method", "full", *SMALL[:-1], 1, "--out", tmp_path).output
     assert [line["method"] for line in runs(tmp_path)] == ["Full", "Full at equal cost"]

@@ -172,7 +172,7 @@ def advice():
 @pytest.mark.skipif(not list(LINES.glob("*.jsonl")), reason="there are no lines")
 def test_the_guide_advises_nothing_that_the_lines_refute():
     """What to use is clearly worse in no cell of the section's tasks; what to avoid is in some."""
-    figures = Figures(read(LINES, list(SUITES))[0], SUITES)
+    figures = Figures(read(LINES, SUITES)[0], SUITES)
     found = 0
     for section, use, avoid, asked in advice():
         tasks = {task for one in asked for task in quoted.tasks_of(one, figures)}
@@ -190,7 +190,7 @@ def test_the_guide_advises_nothing_that_the_lines_refute():
 @pytest.mark.skipif(not list(LINES.glob("*.jsonl")), reason="there are no lines")
 def test_the_readme_claims_nothing_that_the_lines_do_not_show():
     """Learnable on half beats Full with wrong labels; on clean data nothing beats equal cost."""
-    figures = Figures(read(LINES, list(SUITES))[0], SUITES)
+    figures = Figures(read(LINES, SUITES)[0], SUITES)
     long = {study.variant: study for study in figures.of("noise-long").studies}
     for wrong in ("wrong=0.1", "wrong=0.2", "wrong=0.4"):
         assert to_reference(long[wrong], "Learnable", 0.5, "Full").sign > 0, wrong

@@ -148,6 +148,8 @@ def test_signed_numbers(value, text):
         (Difference(-0.0035, 0.0046, 3), "-0.35 (-0.81 to 0.11)"),
         (Difference(-0.0120, 0.0040, 3), "**-1.20 (-1.60 to -0.80) worse**"),
         (Difference(0.0120, 0.0040, 3), "**+1.20 (0.80 to 1.60) better**"),
+        (Difference(0.011, 0.01098, 3), "**+1.100 (0.002 to 2.198) better**"),
+        (Difference(-0.0032, 0.0031999, 3), "**-0.32000 (-0.63999 to -0.00001) worse**"),
         (Difference(0.0120, None, 1), "+1.20"),
         (Difference(0.0020, 0.0040, 3, interpolated=True), "~ +0.20 (-0.20 to 0.60)"),
         (None, "–"),  # noqa: RUF001
@@ -431,7 +433,17 @@ def test_every_suite_has_a_page_and_every_task_a_small_picture(tmp_path):
 
 @pytest.mark.slow
 def test_the_verdict_is_short_and_links_every_page_that_it_promises(tmp_path):
-    pages = written(tmp_path, every_suite(), suites=SUITES.values())
+    same = {
+        name: replace(
+            suite,
+            variants={
+                of: replace(variant, epochs=12, samples=40_000)
+                for of, variant in suite.variants.items()
+            },
+        )
+        for name, suite in SUITES.items()
+    }
+    pages = written(tmp_path, every_suite(), suites=same.values())
     verdict = pages["results.md"]
     assert len(verdict.splitlines()) <= 110
     for name, page in pages.items():
@@ -615,3 +627,24 @@ def test_runs_with_a_short_last_batch_are_named(visits, told):
     some = line("SeTa", 0.5, 0, visits=visits, task={"batch_size": 128})
     faults = faults_of(studies([some]))
     assert any("did not train in full batches alone" in fault for fault in faults) is told
+
+
+def test_runs_of_another_length_or_size_are_named_and_never_pooled():
+    suite = replace(PLANNED, variants={"improving": Variant("", epochs=12, samples=40_000)})
+    of_plan = [line("SeTa", 0.5, seed) for seed in (3, 4)]
+    other = [line("SeTa", 0.5, seed, full_epochs=6) for seed in (0, 1, 2)]
+    small = [line("SeTa", 0.5, 5, n=10_000)]
+
+    (study,) = studies(other + of_plan + small, {suite.name: suite})
+    assert set(study.cell("SeTa", 0.5)) == {3, 4}
+    assert faults_of([study]) == [
+        "cifar10-small, improving: 1 run of 12 epochs of Full on 10,000 samples, planned: "
+        "12 epochs of Full on 40,000 samples; left out",
+        "cifar10-small, improving: 3 runs of 6 epochs of Full on 40,000 samples, planned: "
+        "12 epochs of Full on 40,000 samples; left out",
+    ]
+    (study,) = studies(other + small, {suite.name: suite})
+    assert set(study.cell("SeTa", 0.5)) == {0, 1, 2}
+    assert sum(fault.endswith("; left out") for fault in faults_of([study])) == 1
+    (study,) = studies(other + of_plan)
+    assert set(study.cell("SeTa", 0.5)) == {0, 1, 2} and "left out" in faults_of([study])[0]

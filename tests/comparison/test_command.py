@@ -92,6 +92,54 @@ def test_a_fault_of_the_script_itself_is_not_hidden(project):
         find("broken.py:run", option="run")
 
 
+@pytest.mark.parametrize("option", ["run", "--data", "--strata", "--loader"])
+@pytest.mark.parametrize("code, message", [
+    ("def own(*_: 0\n", "own: SyntaxError: "),
+    ("import no_such_module_of_mine\n", "own: ModuleNotFoundError: No module named"),
+    ("\nraise ValueError('boom')\n", "own: ValueError: boom (line 2 of faulty.py): see that"),
+    ("import sys\nsys.exit(3)\n", "own: SystemExit: 3 (line 2 of faulty.py): see that"),
+])  # fmt: skip
+def test_faults_of_own_files_are_told_with_option_and_line(project, option, code, message):
+    (project / "faulty.py").write_text(code)
+    given = {"run": "my_training.py:run", "--data": "my_training.py:points"}
+    run, *options = [text for at in (given | {option: "faulty.py:own"}).items() for text in at][1:]
+    found = command(run, *options, *BASE)
+    assert found.exit_code == 2 and f"error: {option} faulty.py:{message}" in found.stderr
+    assert "line 1" in found.stderr or "line 2" in found.stderr
+    assert found.stderr.count("\n") == 1 and not (project / "seta-compare").exists()
+
+
+def test_a_fault_in_a_function_that_makes_the_data_is_told_with_its_line(project):
+    (project / "faulty.py").write_text("def run(): pass\ndef data():\n    return int('x')\n")
+    found = command("faulty.py:run", "--data", "data", *BASE)
+    assert found.exit_code == 2 and "--data data: ValueError: invalid literal" in found.stderr
+    assert "(line 3 of faulty.py)" in found.stderr
+
+
+@pytest.mark.parametrize("out", ["file", "file/in", "dir", "table"])
+def test_a_folder_that_cannot_be_used_is_told_before_any_run(project, out):
+    (project / "file").touch()
+    (project / "dir/runs.jsonl").mkdir(parents=True)
+    (project / "table/comparison.md").mkdir(parents=True)
+    found = command("my_training.py:run", "--data", "points", *BASE, "--out", out)
+    assert found.exit_code == 2 and found.stderr.count("\n") == 1, found.stderr
+    assert f"error: --out {out}: cannot be used ([Errno" in found.stderr
+
+
+def test_a_file_named_as_another_module_is_refused(project):
+    for folder in ("one", "other"):
+        (project / folder).mkdir()
+        (project / folder / "my_data.py").write_text(f"train = {folder!r}\n")
+    (project / "random.py").write_text("def run(loader, seed): return 0\n")
+    assert find("one/my_data.py:train", option="run") == "one"
+    with pytest.raises(TargetError, match=r"--data: other/my_data\.py must have a name .*rename"):
+        find("other/my_data.py:train", option="--data")
+    with pytest.raises(TargetError, match=r"run: random\.py must have a name that no other module"):
+        find("random.py:run", option="run")
+    assert find("one/../one/my_data.py:train", option="run") == "one"
+    sys.modules.pop("my_data")
+
+
 def test_a_function_that_makes_the_data_is_called_and_a_data_set_is_not():
     assert len(made(training.points)) == training.N
     data = training.Points()

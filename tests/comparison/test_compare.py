@@ -376,6 +376,11 @@ def test_until_told_apart_ends_what_is_and_what_will_not_be():
     assert seeds["Full"] == seeds["Full at equal cost"] == max(seeds.values())
 
 
+def test_one_look_has_intervals_as_always_and_no_note_on_them():
+    found = compared(seeds=3, until="told apart", methods=["RS2"])
+    assert found.cells.confidence == 0.95 and "instead of" not in " ".join(found.notes)
+
+
 def test_the_regime_is_that_of_the_full_runs():
     found = compared(dataset=Points(wrong=0.3), epochs=8, seeds=2, strata=np.arange(512) % 4)
     assert set(found.regime) == {"falling", "in_doubt", "learned", "imbalance"}

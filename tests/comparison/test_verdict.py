@@ -1,14 +1,19 @@
 """The rules of the verdict, each on results made up for it; table and seeds that end early."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from seta.comparison import regime, table
-from seta.comparison.cells import cells_of
+from seta.comparison.cells import Cell, cells_of
+from seta.comparison.chart import Row
 from seta.comparison.contenders import Contender
 from seta.comparison.early import Rounds, confidence_of
+from seta.comparison.picture import draw
+from seta.comparison.statistics import Difference
+from seta.comparison.styles import STYLES
 from seta.comparison.trial import Job
 from seta.comparison.verdict import digits_of, interval, number, verdict
 
@@ -66,7 +71,7 @@ def test_where_nothing_wins_and_fewer_epochs_cost_nothing_epochs_are_cut_to_the_
 
 
 def test_what_cannot_be_ruled_out_is_the_far_end_of_the_interval():
-    cells = made_up({(FULL, 1.0): 80, (EQUAL, 0.5): 79.8})
+    cells = made_up({(FULL, 1.0): 80, (EQUAL, 0.5): 79.8, ("SeTa", 0.5): 79.8})
     way = cells.to_full(cells.equal_cost(0.5))
     assert f"{number(-way.low, 2)} worse than with all of them" in verdict(cells)[0]
 
@@ -94,7 +99,8 @@ def test_lower_is_better_turns_all_of_it():
 def test_seeds_that_would_tell_are_those_that_would():
     cells = made_up({(FULL, 1.0): 80, (EQUAL, 0.5): 80, ("SeTa", 0.5): 80.2})
     needed = cells.to_equal_cost(cells.contenders[0]).seeds_needed
-    assert any(f"takes about {needed} seeds" in text for text in verdict(cells))
+    told = f"About {needed} seeds have an even chance to tell SeTa at 50 %, +0.20"
+    assert any(text.startswith(told) for text in verdict(cells))
     assert 5 < needed < 100
 
 
@@ -109,6 +115,24 @@ def test_better_because_of_shorter_training_is_told():
 def test_chance_is_counted_where_there_are_many():
     values = {(FULL, 1.0): 80, (EQUAL, 0.5): 80, **{(f"m{i}", 0.5): 80 for i in range(10)}}
     assert any("Of 10 intervals about 0.5 leave out zero" in t for t in verdict(made_up(values)))
+    clear = {(FULL, 1.0): 80, (EQUAL, 0.5): 80, **{(f"m{i}", 0.5): 90 for i in range(4)}}
+    found = verdict(made_up(clear))
+    assert "Not told" not in " ".join(found)
+    assert any("Of 4 intervals about 0.2 leave out zero" in text for text in found)
+
+
+def test_looks_after_each_seed_share_one_chance_in_the_verdict_and_in_the_picture():
+    values = {(FULL, 1.0): 80, (EQUAL, 0.5): 80, **{(f"m{i}", 0.5): 80 for i in range(10)}}
+    early = made_up(values, confidence=confidence_of(6, early=True))
+    assert "Of 10 intervals at most 0.5 leave out zero by chance." in verdict(early)
+    assert "98.75 % interval" in shown(early)
+    assert "nothing, at most 1 in 20 gets a filled mark" in shown(early)
+    assert "nothing, 1 in 20 gets a filled mark" in shown(made_up(values))
+
+
+def shown(cells):
+    """The texts of the picture."""
+    return " ".join(" ".join(text.get_text() for text in draw(cells, title="").texts).split())
 
 
 def test_without_runs_there_is_nothing_to_say():
@@ -121,6 +145,14 @@ def test_figures_have_two_digits_of_their_spread():
     assert number(-0.001, 2) == "0.00" and number(0.25, 1, signed=True) == "+0.2"
     cells = made_up({(FULL, 1.0): 80, (EQUAL, 0.5): 79})
     assert interval(cells.to_full(cells.equal_cost(0.5)), 2).startswith("-1.00 ± 0.")
+
+
+def test_a_clear_difference_does_not_read_as_if_zero_were_in_it():
+    assert interval(Difference(1.104, 1.098, 3), 2) == "+1.104 ± 1.098"
+    assert interval(Difference(-1.104, 1.098, 3), 1) == "-1.104 ± 1.098"
+    assert interval(Difference(1.098, 1.104, 3), 2) == "+1.10 ± 1.10"
+    row = Row(Cell("SeTa", 0.5, {}), STYLES["SeTa"], 80.0, Difference(1.104, 1.098, 3), 1)
+    assert row.says(2) == "+1.104 ± 1.098  better"
 
 
 def test_tables_hold_what_cells_say():
@@ -141,15 +173,33 @@ def job(method, budget=0.5):
 
 def test_rounds_end_what_is_told_apart_and_what_will_not_be():
     values = {(FULL, 1.0): 80, (EQUAL, 0.5): 75, ("SeTa", 0.5): 90, ("RS2", 0.5): 75.01}
-    rounds, cells = Rounds(5), made_up(values, seeds=3)
+    rounds, cells = Rounds(5, values), made_up(values, seeds=3)
     assert not rounds.wanted(job("SeTa"), cells) and not rounds.wanted(job("RS2"), cells)
     assert [note.split(":")[0] for note in rounds.notes] == ["SeTa 0.5", "RS2 0.5"]
     assert not rounds.wanted(job(FULL, 1.0), cells)  # nobody needs it any more
     open_ended = made_up({**values, ("RS2", 0.5): 75.4}, seeds=3)
-    rounds = Rounds(50)
+    rounds = Rounds(50, values)
     assert rounds.wanted(job("RS2"), open_ended) and rounds.wanted(job(EQUAL), open_ended)
-    few = Rounds(5)
+    few = Rounds(5, values)
     assert few.wanted(job("SeTa"), made_up(values, seeds=2))
+
+
+def test_seeds_that_agree_exactly_end_no_method():
+    cells = made_up({(FULL, 1.0): 80, (EQUAL, 0.5): 75, ("SeTa", 0.5): 76}, seeds=3)
+    for seed in range(3):
+        cells.cells["SeTa", 0.5].lines[seed]["metrics"]["figure"] = (
+            1.0 + (cells.cells[EQUAL, 0.5].lines[seed]["metrics"]["figure"])
+        )
+    rounds = Rounds(10, cells.cells)
+    assert cells.to_equal_cost(cells.contenders[0]).half == 0.0
+    assert rounds.wanted(job("SeTa"), cells) and rounds.notes == []
+
+
+def test_references_run_as_long_as_a_planned_method_that_has_no_run_yet():
+    values = {(FULL, 1.0): 80, (EQUAL, 0.5): 75, ("SeTa", 0.5): 90}
+    rounds, cells = Rounds(5, [*values, ("RS2", 0.5)]), made_up(values, seeds=3)
+    assert not rounds.wanted(job("SeTa"), cells)
+    assert rounds.wanted(job(FULL, 1.0), cells) and rounds.wanted(job(EQUAL), cells)
 
 
 def test_looks_share_the_chance_of_a_false_alarm():
@@ -181,6 +231,14 @@ def test_the_regime_tells_planted_runs_apart():
     assert "wrong labels are likely" in " ".join(regime.sentences(figures(0.5, stuck=1)))
 
 
+def test_a_loss_that_rose_is_not_said_to_have_fallen():
+    watch = regime.Observer(10, 5, None)
+    for loss in (2, 1, 2, 3, 4):
+        watch.look(np.full(10, loss, np.float32))
+    found = watch.figures()
+    assert "falling" not in found and "fall" not in " ".join(regime.sentences(found))
+
+
 def test_a_regime_needs_four_epochs():
     watch = regime.Observer(10, 3, None)
     for _ in range(3):
@@ -196,10 +254,11 @@ def test_a_run_that_learned_nothing_is_not_said_to_have_wrong_labels():
 
 
 def test_what_leans_to_the_worse_and_is_not_told_apart_is_undecided():
-    found = verdict(made_up({(FULL, 1.0): 80, (EQUAL, 0.5): 79.6}))
+    found = verdict(made_up({(FULL, 1.0): 80, (EQUAL, 0.5): 79.6, ("SeTa", 0.5): 79.6}))
     assert found[0].startswith("Undecided: nothing here is clearly better"), found
+    assert re.search(r"tell from zero; about \d+ have an even chance to\.$", found[0])
     assert "50 % of the epochs look worse than all of them, -0.4" in found[0]
-    level = verdict(made_up({(FULL, 1.0): 80, (EQUAL, 0.5): 80}, seeds=5))
+    level = verdict(made_up({(FULL, 1.0): 80, (EQUAL, 0.5): 80, ("SeTa", 0.5): 80}))
     assert level[0].startswith("Cut epochs")
 
 
@@ -224,13 +283,30 @@ def test_other_figures_are_told_where_they_are_clear():
     ]
 
 
-def test_two_pairs_are_too_few_for_a_verdict_whatever_others_have():
-    cells = made_up({(FULL, 1.0): 80, (EQUAL, 0.5): 75, ("SeTa", 0.5): 90, ("RS2", 0.5): 75})
-    lines = cells.cells["SeTa", 0.5].lines
+def test_a_method_whose_runs_failed_is_named_and_not_judged():
+    cells = made_up({(FULL, 1.0): 80, (EQUAL, 0.5): 80, ("SeTa", 0.5): 90, ("RS2", 0.5): 80})
+    for cell in cells.cells.values():
+        for line in cell.lines.values():
+            line["metrics"]["accuracy"] = line["metrics"]["figure"]
     for seed in (2, 3, 4):
-        del lines[seed]
-    assert "SeTa" not in " ".join(verdict(cells))
-    assert "RS2 at 50 %" in " ".join(verdict(cells))
+        del cells.cells["SeTa", 0.5].lines[seed]
+    found = verdict(replace(cells, measures=["figure", "accuracy"]))
+    assert found[0].startswith("Cut epochs: nothing that was judged is clearly better than Full at")
+    assert found[-1] == (
+        "Not judged, with fewer than 3 seeds in common with Full at equal cost: "
+        "SeTa at 50 % (2 seeds)."
+    )
+    assert "SeTa" not in " ".join(found[:-1]) and "RS2 at 50 %" in " ".join(found)
+
+
+def test_nothing_is_recommended_where_no_method_was_judged():
+    references = {(FULL, 1.0): 80, (EQUAL, 0.5): 80}
+    assert verdict(made_up(references))[0].startswith("No verdict: no method has 3 seeds in common")
+    cells = made_up({**references, ("SeTa", 0.5): 90})
+    for seed in (1, 2, 3, 4):
+        del cells.cells["SeTa", 0.5].lines[seed]
+    found = verdict(cells)
+    assert found[0].startswith("No verdict: no method") and "SeTa at 50 % (1 seed)" in found[-1]
 
 
 def test_differences_finer_than_the_spread_are_written_out():

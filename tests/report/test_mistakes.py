@@ -221,6 +221,19 @@ def test_a_damaged_checkpoint_of_torch_is_refused_wherever_it_is_damaged(tmp_pat
             assert "bad.pt" in str(error)
 
 
+def test_a_cut_off_checkpoint_of_torch_is_said_to_be_damaged(tmp_path):
+    import torch
+
+    torch.save({"w": torch.ones(3000)}, tmp_path / "cut.pt")
+    good = (tmp_path / "cut.pt").read_bytes()
+    for part in (0.3, 0.5, 0.9):
+        (tmp_path / "cut.pt").write_bytes(good[: int(part * len(good))])
+        with pytest.raises(ValueError, match=r"cut\.pt is damaged, or no file of torch\.save"):
+            read(tmp_path / "cut.pt")
+    with pytest.raises(FileNotFoundError):
+        read(tmp_path / "none.pt")
+
+
 @pytest.mark.parametrize("resumed", [False, True])
 def test_an_epoch_whose_loss_was_not_finite_has_no_loss(resumed):
     def made_anew():

@@ -78,7 +78,7 @@ def check(
 
 def _made(lines_folder: Path, docs_file: Path, suites: Mapping[str, Suite]) -> Made:
     """The text of each page, and what draws each picture."""
-    studies, faults = read(lines_folder, list(suites))
+    studies, faults = read(lines_folder, suites)
     figures, folder = Figures(studies, suites), docs_file.with_suffix("")
     drawn = {folder / f"{study.slug}.png": partial(plots.draw, study) for study in studies}
     pictures = {ref: f"verdict{end}.png" for ref, end in VERDICTS.items() if ref in figures.to}

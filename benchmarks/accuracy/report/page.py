@@ -75,7 +75,8 @@ def reading(*, home: str) -> str:
 
 def faults_of(studies: Sequence[Study]) -> list[str]:
     """Names the runs that cannot be compared, or only with care, and says why."""
-    found = [
+    found = [f"{study.title}: {fault}" for study in studies for fault in study.faults]
+    found += [
         f"{study.title}: the settings of the task changed between its runs"
         for study in studies
         if len(distinct(_settings(of) for of in _values(study.lines, "task"))) > 1

@@ -6,9 +6,11 @@ look up cells. What is not there is named: a file that cannot be read, a run tha
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.accuracy.plan import Choice, jobs
 from benchmarks.accuracy.suites import Suite
@@ -31,11 +33,13 @@ class Study:
         suite: Name of the suite.
         variant: Which task of the suite; empty where it has one.
         cells: By (method, budget), the runs by seed. A budget of None is an outcome, not a setting.
+        faults: What is wrong with its lines, a text each: those of another plan than its suite's.
     """
 
     suite: str
     variant: str
     cells: Mapping[Key, Cell]
+    faults: Sequence[str] = ()
 
     @property
     def title(self) -> str:
@@ -83,12 +87,12 @@ class Study:
         return max((line.get("wrong_share_of_data") or 0.0 for line in self.lines), default=0.0)
 
 
-def read(folder: Path, order: Sequence[str]) -> tuple[list[Study], list[str]]:
+def read(folder: Path, suites: Mapping[str, Suite]) -> tuple[list[Study], list[str]]:
     """Reads every `*.jsonl` of a folder.
 
     Args:
         folder: It may hold none.
-        order: Suites that come first, in this order; others follow by name.
+        suites: They come first, in this order; others follow by name.
 
     Returns:
         The studies; and what is wrong with files that are left out for it, one text each.
@@ -100,25 +104,57 @@ def read(folder: Path, order: Sequence[str]) -> tuple[list[Study], list[str]]:
             found += files.read(path)
         except ValueError as error:
             faults.append(f"`{path.name}` is left out: {error}")
-    return studies(found, order), faults
+    return studies(found, suites), faults
 
 
-def studies(some: Iterable[Line], order: Sequence[str] = ()) -> list[Study]:
+def studies(some: Iterable[Line], suites: Mapping[str, Suite] | None = None) -> list[Study]:
     """Puts lines together by suite and variant, the cells by method and budget.
 
-    The order of the lines, which is that in which runs ended, changes nothing.
+    Runs of another length or size than the suite plans are no study with those of the plan: they
+    are left out where there are some of the plan, and named in any case. The order of the lines,
+    which is that in which runs ended, changes nothing.
     """
-    found: dict[tuple[str, str], dict[Key, dict[int, Line]]] = {}
+    suites = suites or {}
+    found: dict[tuple[str, str], list[Line]] = {}
     for line in some:
-        cells = found.setdefault((line["suite"], line["variant"]), {})
-        cells.setdefault((line["method"], line["budget"]), {})[line["seed"]] = line
+        found.setdefault((line["suite"], line["variant"]), []).append(line)
+    made = [_study(*at, lines, suites.get(at[0])) for at, lines in found.items()]
+    return sorted(made, key=lambda study: (_place(study.suite, list(suites)), study.variant))
+
+
+def _study(name: str, variant: str, lines: Sequence[Line], suite: Suite | None) -> Study:
+    """Puts the lines of a task together: those of the plan, or else of the commonest one."""
+    counts = Counter(map(_plan_of, lines))
+    of = suite.variants.get(variant) if suite else None
+    wanted = (of.epochs, of.samples) if of else None
+    taken = wanted if wanted in counts else max(counts, key=lambda plan: (counts[plan], str(plan)))
+    cells: dict[Key, dict[int, Line]] = {}
+    for line in lines:
+        if _plan_of(line) == taken:
+            cells.setdefault((line["method"], line["budget"]), {})[line["seed"]] = line
+    faults = [
+        f"{counts[plan]} {'run' if counts[plan] == 1 else 'runs'} of {_words(plan)}"
+        f"{f', planned: {_words(wanted)}' if wanted else f', others: {_words(taken)}'}"
+        f"{'' if plan == taken else '; left out'}"
+        for plan in sorted(counts, key=str)
+        if plan != (wanted or taken)
+    ]
 
     def place(cell: tuple[Key, Cell]) -> tuple[tuple[int, str], float]:
         (method, budget), _ = cell
         return _place(method, METHODS), -(budget or 0.0)
 
-    made = [Study(*at, dict(sorted(cells.items(), key=place))) for at, cells in found.items()]
-    return sorted(made, key=lambda study: (_place(study.suite, order), study.variant))
+    return Study(name, variant, dict(sorted(cells.items(), key=place)), faults)
+
+
+def _plan_of(line: Line) -> tuple[Any, Any]:
+    """The epochs of full training and the samples that a run is part of."""
+    return line.get("full_epochs"), line.get("n")
+
+
+def _words(plan: tuple[Any, Any]) -> str:
+    epochs, samples = ("?" if one is None else f"{one:,g}" for one in plan)
+    return f"{epochs} epochs of Full on {samples} samples"
 
 
 def missing(suites: Iterable[Suite], found: Iterable[Study]) -> Iterator[str]:

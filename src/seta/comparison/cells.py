@@ -94,6 +94,16 @@ class Cells:
     confidence: float = CONFIDENCE
 
     @property
+    def several_looks(self) -> bool:
+        """Whether intervals are wider, since they are looked at after each seed."""
+        return self.confidence > CONFIDENCE
+
+    @property
+    def chance(self) -> float:
+        """That an interval leaves out zero where nothing differs; at some look, if several."""
+        return 1 - min(self.confidence, CONFIDENCE)
+
+    @property
     def full(self) -> Cell | None:
         """The runs on all samples in all epochs."""
         return self.cells.get(WHOLE)

@@ -57,6 +57,13 @@ class Row:
         if self.way is None:
             return "no Full at equal cost"
         half = self.way.half
+        while (
+            half
+            and self.verdict
+            and decimals <= 7
+            and (round(abs(self.way.mean), decimals) <= round(half, decimals))
+        ):  # it would read as if zero were in it
+            decimals += 1
         spread = " (one seed)" if half is None else f" ± {number(half, decimals)}"
         return f"{number(self.way.mean, decimals, '+')}{spread}  {WORDS[self.verdict]}".rstrip()
 

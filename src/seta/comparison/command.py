@@ -14,7 +14,7 @@ from rich.text import Text
 from seta.comparison.group import Group
 from seta.comparison.make import compare
 from seta.comparison.result import FILES, Comparison, Stopped
-from seta.comparison.target import TargetError, find, made
+from seta.comparison.target import TargetError, own
 from seta.terminal import console_of
 
 STOPPED = 130
@@ -33,15 +33,18 @@ def run(
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     try:
-        function = find(training, option="run")
-        dataset = made(find(data, option="--data", beside=training))
-        if strata is not None:
-            options["strata"] = made(find(strata, option="--strata", beside=training))
+        function = own("run", training, call=False)
+        dataset = own("--data", data, beside=training)
+        options["strata"] = own("--strata", strata, beside=training)
         if loader is not None:
-            options["loader"] = find(loader, option="--loader", beside=training)
+            options["loader"] = own("--loader", loader, beside=training, call=False)
         found = compare(function, dataset, out=out, **options)
     except (TypeError, ValueError, RuntimeError) as error:
         raise TargetError(str(error)) from error
+    except OSError as error:
+        raise TargetError(
+            f"--out {out}: cannot be used ({error}); give a folder that can be written to"
+        ) from error
     except Stopped as error:
         show(error.comparison, out)
         return stopped()

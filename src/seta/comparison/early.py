@@ -6,7 +6,9 @@ chance. So all looks share the 5 %: of k looks each has an interval of 1 - 0.05 
 
 from __future__ import annotations
 
-from seta.comparison.cells import Cells
+from collections.abc import Iterable
+
+from seta.comparison.cells import Cells, Key
 from seta.comparison.contenders import REFERENCES
 from seta.comparison.statistics import CONFIDENCE
 from seta.comparison.trial import Job
@@ -26,12 +28,13 @@ class Rounds:
 
     Args:
         seeds: Of the comparison.
+        contenders: Methods and budgets that are planned, references or not.
     """
 
-    def __init__(self, seeds: int) -> None:
+    def __init__(self, seeds: int, contenders: Iterable[Key]) -> None:
         self._seeds = seeds
-        self._ended: dict[tuple[str, float | None], str] = {}
-        self._others: set[tuple[str, float | None]] = set()
+        self._ended: dict[Key, str] = {}
+        self._others = {at for at in contenders if at[0] not in REFERENCES}
 
     @property
     def notes(self) -> list[str]:
@@ -42,20 +45,20 @@ class Rounds:
         """Returns whether a run is still wanted, after those that there are.
 
         A method is done with where its interval leaves out zero, or where more seeds than there are
-        would be needed, by the mean and the spread so far. References run as long as any method.
+        are needed for an even chance of that, by the mean and the spread so far. Seeds that agree
+        exactly say neither. References run as long as any method that is planned.
         """
         for cell in cells.contenders:
             way = cells.to_equal_cost(cell)
             at = (cell.method, cell.budget)
-            self._others.add(at)
-            if way is None or way.half is None or way.seeds < FIRST or at in self._ended:
+            if way is None or not way.half or way.seeds < FIRST or at in self._ended:
                 continue
             if way.sign:
                 self._ended[at] = f"{cell.name}: told apart after {way.seeds} seeds."
             elif way.seeds < self._seeds and self._hopeless(way.seeds_needed):
                 self._ended[at] = (
-                    f"{cell.name}: ended after {way.seeds} seeds, since {self._seeds} would not "
-                    "tell it apart."
+                    f"{cell.name}: ended after {way.seeds} seeds, since {self._seeds} have less "
+                    "than an even chance to tell it apart."
                 )
         method, budget = job.contender.method, job.contender.budget
         if method in REFERENCES:

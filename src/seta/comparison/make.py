@@ -92,7 +92,8 @@ def compare(
         lower_is_better: Whether figures are better when lower; or the names of those that are.
             None: those that are named so, such as "loss", "mse" or "error rate"; a note says which.
         until: "told apart": no more seeds for a method once its interval to Full at equal cost
-            leaves out zero, or no longer can within `seeds`. Intervals are wider for that.
+            leaves out zero, or has less than an even chance to within `seeds`. Intervals are wider
+            for that.
         fraction: Of the data set, in (0, 1), for a pilot: with as many visits of each sample, and
             as many of each class, where `strata` is given.
         jobs: Runs at a time, each in a process of its own if more than one: then `run`, `loader`
@@ -111,6 +112,7 @@ def compare(
     Raises:
         TypeError, ValueError: An argument is not allowed, or the runs in `out` were made otherwise.
         RuntimeError: Another comparison is at work in `out`.
+        OSError: `out` cannot be written to.
         MissingExtra: scipy, or rich or matplotlib where they are needed, is not installed.
     """
     refuse_ungrouped()

@@ -245,12 +245,13 @@ def _notes(chart: Chart) -> str:
         notes.append("Grey bars: the standard deviation of Full over its seeds.")
     ways = [row.way for row in chart.rows if row.way]
     if any(way.half is not None for way in ways):
-        level, chance = 100 * cells.confidence, round(1 / (1 - cells.confidence))
+        level, chance = 100 * cells.confidence, f"1 in {round(1 / cells.chance)}"
+        chance = f"at most {chance}" if cells.several_looks else chance
         notes += [
             f"Bars on the right: {level:g} % interval of the difference to Full at equal cost, "
             "paired by seed.",
             "Filled marks: the interval leaves out zero; hollow marks: it does not.",
-            f"Of methods that change nothing, 1 in {chance} gets a filled mark by chance.",
+            f"Of methods that change nothing, {chance} gets a filled mark by chance.",
         ]
     elif ways:
         notes.append("Hollow marks: nothing is clear, as an interval needs two seeds.")

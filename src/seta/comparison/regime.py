@@ -74,10 +74,10 @@ class Observer:
         """Returns the figures; None before four epochs, from which nothing follows.
 
         `falling`: the share of the whole fall of the mean loss that came in the last fifth of the
-        epochs. `in_doubt`: the share of samples whose first losses rise as often as they fall, as
-        `Learnable` finds them. `learned`: the share whose loss was near the least one at half of
-        the run, and is at its end. `imbalance`: the largest class beside the smallest, where
-        classes are known.
+        epochs, if it fell at all. `in_doubt`: the share of samples whose first losses rise as often
+        as they fall, as `Learnable` finds them. `learned`: the share whose loss was near the least
+        one at half of the run, and is at its end. `imbalance`: the largest class beside the
+        smallest, where classes are known.
         """
         if len(self._means) < 4 or not np.isfinite(self._last).any():
             return None
@@ -87,7 +87,7 @@ class Observer:
         floor = float(np.nanquantile(self._last, 0.01))
         level = floor + LEARNED * (self._first - floor)
         found = {
-            "falling": (at - self._means[-1]) / fall if fall > 0 else 0.0,
+            **({"falling": (at - self._means[-1]) / fall} if fall > 0 else {}),
             "in_doubt": self._policy.doubt(early) if early.seen else 0.0,
             "learned": float(np.mean((self._half < level) & (self._last < level))),
         }

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from errno import EISDIR
 from math import isfinite
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from seta.comparison.group import Group
 from seta.comparison.lines import Line
 from seta.comparison.result import FILES, Comparison, Stopped
 from seta.comparison.runner import Failure, Orders, Watcher, make_apart, make_here
+from seta.comparison.statistics import CONFIDENCE
 from seta.comparison.trial import Job, Training
 from seta.comparison.verdict import joined
 from seta.engine.state.describe import describe
@@ -48,7 +51,7 @@ class Runs:
         self.fraction, self.title = fraction, title
         count = len({job.seed for job in planned})
         self.confidence = confidence_of(count, early=until is not None)
-        self.rounds = Rounds(count) if until else None
+        self.rounds = Rounds(count, {job.at[:2] for job in planned}) if until else None
         self.group = Group()
         self.lines: list[Line] = []
         self.failures: list[Failure] = []
@@ -109,6 +112,7 @@ class Runs:
             )
         if self.rounds:
             said += self.rounds.notes
+        if self.confidence > CONFIDENCE:
             said.append(
                 f"Intervals are looked at after each seed, and hold {100 * self.confidence:.4g} % "
                 "instead of 95 % for that."
@@ -261,10 +265,14 @@ def held(out: Path) -> Iterator[None]:
 
     Raises:
         RuntimeError: Another one holds it.
+        OSError: It cannot be made or written to, or has a folder in the place of a file.
     """
     import fcntl
 
     out.mkdir(parents=True, exist_ok=True)
+    for path in (out / name for name in (RUNS, *FILES)):
+        if path.is_dir():
+            raise IsADirectoryError(EISDIR, os.strerror(EISDIR), str(path))
     with (out / ".lock").open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -65,6 +65,7 @@ class Difference:
     def seeds_needed(self) -> int | None:
         """How many seeds would tell the mean from zero, if it and the spread stay as they are.
 
+        Those of new seeds scatter around them, so that about every second such attempt succeeds.
         None with one pair or an interval of no width, and where `MOST_SEEDS` do not suffice.
         """
         if not self.half:

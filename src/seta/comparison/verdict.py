@@ -3,7 +3,8 @@
 A difference is *clear* where its whole interval lies on one side of zero (`Cells.better`). The
 first sentence says what to do; those after it say of what it is made.
 
-1. Fewer than three seeds in common: no verdict.
+1. No method has three seeds in common with Full at equal cost: no verdict. Where some have and
+   others have not, the others are named.
 2. Some method is clearly better than Full at equal cost: use the best of them; whether it is as
    good as Full, which costs more, is said beside it.
 3. None is, and Full at equal cost is nowhere clearly worse than Full: cut epochs, down to the
@@ -13,7 +14,8 @@ first sentence says what to do; those after it say of what it is made.
    the loss is worth the saving.
 5. None is, and fewer epochs cost clearly at some budgets alone: cut epochs down to the others.
 6. Methods that are not told apart are named with the width of their intervals, and with the number
-   of seeds that would tell the best of these differences from zero, if it is what it seems.
+   of seeds that have an even chance to tell the best of these differences from zero, if it is what
+   it seems.
 7. All of that is about the figure that counts; of the others, what they tell clearly is said last.
 """
 
@@ -29,6 +31,9 @@ from seta.comparison.statistics import Difference
 LEAST_SEEDS = 3
 FINE = 1e-6
 """A spread below this share of the figures is that of rounding."""
+
+MOST_DIGITS = 8
+"""Behind the point."""
 
 MOST_WORTH = 100
 """A difference that takes more seeds to tell is worth none."""
@@ -59,7 +64,7 @@ def digits_of(cells: Cells, measure: str) -> int:
     spreads = [one[1] for one in found if one is not None and one[1]]
     spreads += [way.half for way in ways if way is not None and way.half]
     least = min((one for one in spreads if one > FINE * largest), default=largest / 100)
-    return max(0, min(8, 1 - floor(log10(least)))) if least > 0 else 2
+    return max(0, min(MOST_DIGITS, 1 - floor(log10(least)))) if least > 0 else 2
 
 
 def number(value: float, digits: int, *, signed: bool = False) -> str:
@@ -69,7 +74,13 @@ def number(value: float, digits: int, *, signed: bool = False) -> str:
 
 
 def interval(way: Difference, digits: int) -> str:
-    """Returns a difference and half of the width of its interval, such as `+0.35 ± 0.46`."""
+    """Returns a difference and half of the width of its interval, such as `+0.35 ± 0.46`.
+
+    Digits are added where a clear one would read as if zero were in it, `+1.10 ± 1.10`.
+    """
+    if way.half is not None and way.sign:
+        while digits < MOST_DIGITS and round(abs(way.mean), digits) <= round(way.half, digits):
+            digits += 1
     text = number(way.mean, digits, signed=True)
     return text if way.half is None else f"{text} ± {number(way.half, digits)}"
 
@@ -80,7 +91,13 @@ class _Verdict:
         self.measure = cells.measures[0] if cells.measures else ""
         self.digits = digits_of(cells, self.measure)
         ways = ((cell, cells.to_equal_cost(cell)) for cell in cells.contenders)
-        self.ways = [Way(cell, way) for cell, way in ways if _enough(way)]
+        self.ways: list[Way] = []
+        self.not_judged: list[str] = []
+        for cell, way in ways:
+            if _enough(way):
+                self.ways.append(Way(cell, way))
+            else:
+                self.not_judged.append(f"{cell.words} ({_seeds(way)})")
         sign = -1 if self.measure in cells.lower else 1
         self.ways.sort(key=lambda one: -sign * one.way.mean)  # the best first
         costs = ((cell, cells.to_full(cell)) for cell in cells.curve)
@@ -98,6 +115,8 @@ class _Verdict:
             *self._clear(1),
             *self._clear(-1),
             *self._open(),
+            *self._by_chance(),
+            *self._left_out(),
             *self._others(),
         ]
 
@@ -109,11 +128,16 @@ class _Verdict:
                 f"Use {best.words}: clearly better than Full at equal cost, {self._to_full(best)}"
                 f"{self._time(best)}."
             )
+        if not self.ways:
+            return (
+                f"No verdict: no method has {LEAST_SEEDS} seeds in common with Full at equal cost."
+            )
         clear = [one.cell for one in self.costs if self.cells.better(one.way) < 0]
         free = [one.cell for one in self.costs if one.cell not in clear]
-        nothing = "nothing here is clearly better than Full at equal cost"
+        here = "that was judged" if self.not_judged else "here"
+        nothing = f"nothing {here} is clearly better than Full at equal cost"
         if not self.costs:
-            return f"Full was not run: {nothing}." if self.ways else "Nothing can be compared yet."
+            return f"Full was not run: {nothing}."
         if not free:
             return (
                 f"Train in full, unless the saving is worth it: {nothing}, and fewer epochs are "
@@ -151,7 +175,8 @@ class _Verdict:
         for measure in self.cells.measures[1:]:
             found: dict[int, list[str]] = {}
             for cell in self.cells.contenders:
-                sign = self.cells.better(self.cells.to_equal_cost(cell, measure), measure)
+                way = self.cells.to_equal_cost(cell, measure)
+                sign = self.cells.better(way, measure) if _enough(way) else 0
                 found.setdefault(sign, []).append(cell.words)
             for sign, word in ((1, "better"), (-1, "worse")):
                 if sign in found:
@@ -207,15 +232,27 @@ class _Verdict:
         if gains and needed is not None and needed <= MOST_WORTH:
             mean = interval(best.way, self.digits)
             said.append(
-                f"To tell {best.cell.words}, {mean}, from zero takes about {needed} seeds, if it "
-                "is what it seems."
-            )
-        by_chance = (1 - self.cells.confidence) * len(self.ways)
-        if len(self.ways) >= 4:
-            said.append(
-                f"Of {len(self.ways)} intervals about {by_chance:.1f} leave out zero by chance."
+                f"About {needed} seeds have an even chance to tell {best.cell.words}, {mean}, from "
+                "zero, if it is what it seems."
             )
         return said
+
+    def _by_chance(self) -> list[str]:
+        """How many intervals mislead; where all looks share a chance, it is that of all of them."""
+        count, cells = len(self.ways), self.cells
+        if count < 4:
+            return []
+        about = "at most" if cells.several_looks else "about"
+        return [
+            f"Of {count} intervals {about} {cells.chance * count:.1f} leave out zero by chance."
+        ]
+
+    def _left_out(self) -> list[str]:
+        """Methods of which too few runs there are, as when some have failed."""
+        if not self.not_judged:
+            return []
+        few = f"fewer than {LEAST_SEEDS} seeds in common with Full at equal cost"
+        return [f"Not judged, with {few}: {', '.join(self.not_judged)}."]
 
     def _of(self, sign: int) -> list[Way]:
         return [one for one in self.ways if self.cells.better(one.way) == sign]
@@ -238,7 +275,8 @@ def _enough(way: Difference | None) -> TypeGuard[Difference]:
 
 def _more(way: Difference) -> str:
     needed = way.seeds_needed
-    return f"; about {needed} would" if needed is not None and needed <= MOST_WORTH else ""
+    few = needed is not None and needed <= MOST_WORTH
+    return f"; about {needed} have an even chance to" if few else ""
 
 
 def _share(cell: Cell) -> str:

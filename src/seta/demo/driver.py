@@ -19,6 +19,7 @@ from rich.progress import Progress
 from seta.comparison.command import show, stopped
 from seta.comparison.make import compare
 from seta.comparison.result import Comparison, Stopped
+from seta.comparison.runs import RUNS
 from seta.demo.cases import planted
 from seta.demo.data import ImageData, load_digits, load_file
 from seta.demo.settings import CASES, DemoError, DemoSettings
@@ -61,7 +62,7 @@ def run_demo(settings: DemoSettings, console: Console) -> int:
         except Stopped as error:
             found, code = error.comparison, stopped()
             found = replace(found, notes=("Stopped before all runs were made.", *found.notes))
-        except (ValueError, RuntimeError) as error:
+        except (ValueError, RuntimeError, OSError) as error:
             raise DemoError(f"{out}: {error}") from error
         made.append((found, out, data, curves))
         if code:
@@ -130,9 +131,8 @@ def _report(
     )
     if found.lines:
         found.save(out)
-        if not (out / CURVES).exists():
+        if curves.pruner is not None:
             curves.save(out / CURVES)
-        if not (out / PAGE).exists() and curves.pruner is not None:
             _page(curves.pruner, data, out / PAGE)
     show(found, out)
     for name in (CURVES, PAGE):
@@ -189,6 +189,8 @@ def _folder(out: Path) -> Path:
     try:
         out.mkdir(parents=True, exist_ok=True)
         (out / ".lock").open("a", encoding="utf-8").close()
+        for name in () if (out / RUNS).exists() else (CURVES, PAGE):  # of other runs
+            (out / name).unlink(missing_ok=True)
     except OSError as error:
         raise DemoError(
             f"--out {out.parent}: cannot be written to ({error.strerror}); give a folder that can"

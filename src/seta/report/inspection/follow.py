@@ -7,11 +7,11 @@ import time
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from rich.console import Console
 
-from seta.comparison.target import TargetError, find, made
+from seta.comparison.target import TargetError, own
 from seta.report.inspection.make import Inspection
 from seta.report.inspection.states import file_of, read
 from seta.report.units import in_bytes
@@ -42,9 +42,9 @@ def run(
     _check_out(out, [*files, *_scripts(data, classes, show)])
     try:
         inspection = Inspection(
-            _own("--data", data),
-            classes=_own("--classes", classes, beside=data),
-            show=_own("--show", show, beside=data, call=False),
+            own("--data", data),
+            classes=own("--classes", classes, beside=data),
+            show=own("--show", show, beside=data, call=False),
             title=title or _TITLE,
         )
         _await(files, console, follow=follow)
@@ -112,30 +112,6 @@ def _check_out(out: Path, read: Sequence[Path]) -> None:
 
 def _scripts(*targets: str | None) -> list[Path]:
     return [Path(target.partition(":")[0]) for target in targets if target]
-
-
-def _own(option: str, text: str | None, *, beside: str | None = None, call: bool = True) -> Any:
-    """Returns what an option names; with `call`, what its function returns.
-
-    Raises:
-        TargetError: There is no such thing, or it is nothing, or the user's code fails.
-    """
-    if text is None:
-        return None
-    try:
-        found = find(text, option=option, beside=beside)
-        found = made(found) if call else found
-    except TargetError:
-        raise
-    except (Exception, SystemExit) as error:  # of the user's own code, whatever it is
-        raise TargetError(
-            f"{option} {text}: {type(error).__name__}: {error}: see that the file can be imported "
-            'without training, with what it runs under if __name__ == "__main__", and that the '
-            "function needs no arguments"
-        ) from error
-    if found is None:
-        raise TargetError(f"{option} {text} must be, or return, what is looked at, got None")
-    return found
 
 
 def _write(inspection: Inspection, files: Sequence[Path], out: Path, console: Console) -> None:

@@ -73,12 +73,11 @@ def read(path: Path) -> Any:
 
 
 def _torch_load(path: Path, magic: bytes) -> Any:
-    wrong = (
-        f"{path} is no state that seta reads: give what seta.save or torch.save wrote, such as "
-        "seta.save(loader.pruner.state_dict(), path)"
-    )
     if not magic.startswith((b"PK", b"\x80")):
-        raise ValueError(wrong)
+        raise ValueError(
+            f"{path} is no state that seta reads: give what seta.save or torch.save wrote, such as "
+            "seta.save(loader.pruner.state_dict(), path)"
+        )
     from seta.extras import require
 
     require(f"{path}, a file of torch.save,", "torch", extra="torch")
@@ -88,8 +87,6 @@ def _torch_load(path: Path, magic: bytes) -> Any:
 
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"{path} holds objects that are not loaded from a file, since that could run code: "
@@ -97,7 +94,10 @@ def _torch_load(path: Path, magic: bytes) -> Any:
             "path)"
         ) from error
     except Exception as error:  # a damaged file fails anywhere
-        raise ValueError(f"{wrong} ({type(error).__name__}: {error})") from error
+        raise ValueError(
+            f"{path} is damaged, or no file of torch.save ({type(error).__name__}: {error}): give "
+            "what seta.save or torch.save wrote"
+        ) from error
 
 
 def _inside(saved: Mapping[str, Any]) -> dict[str, Any]:
