@@ -32,6 +32,7 @@ class Script(RuleBasedStateMachine):
         self.begun = False  # any of the open epoch was answered
         self.again = False  # set_epoch has named it
         self.batches, self.stale = None, []
+        self.late = []  # batches of the epoch before that were never answered
         self.turn_over()
 
     def turn_over(self):
@@ -47,6 +48,7 @@ class Script(RuleBasedStateMachine):
         if self.begun:
             self.rows.append(self.epoch)
             self.next_epoch = self.epoch + 1
+        self.late = self.unanswered if self.answered else []
         self.turn_over()
         self.epoch = None
 
@@ -154,6 +156,9 @@ class Script(RuleBasedStateMachine):
             self.loader.update(losses, indices=list(samples))
         except ValueError as error:  # some are not of this epoch, and none is recorded
             assert f"that epoch {self.epoch} left out" in str(error)
+        except RuntimeError as error:  # they may be meant as those of a batch that is over
+            assert "those of a batch of the pass before" in str(error)
+            assert any(samples <= set(batch) for batch in self.late)
         else:
             self.answer(list(samples), losses)
 

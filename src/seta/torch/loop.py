@@ -78,7 +78,7 @@ class Loop(ABC):
         self._latest = Given(None)  # of the latest pass
         self._again = False  # set_epoch has named the open epoch: the next pass walks it
         self._named = False  # whether samples were named in update
-        self._late: list[Indices] = []  # batches of the pass before that were never answered
+        self._late: list[Indices] = []  # batches of the epoch before that were never answered
         self._warned = False  # of a pass that was left with a batch in hand
         self._first: int | None = None  # batches of the first pass, 0 if it was left before its end
 
@@ -300,7 +300,6 @@ class Loop(ABC):
                 "left out by skip(): their samples keep their earlier losses",
                 given.unanswered, given.count, given.epoch,
             )  # fmt: skip
-        self._late = given.waiting
         self._turn()
 
     def _look_for_a_cut(self, given: Given, all_out: bool) -> None:
@@ -383,7 +382,9 @@ class Loop(ABC):
 
     def _turn(self) -> None:
         """Forgets the batches of the pass before; its iterator is stale."""
-        self._latest = Given(self._pruner.epoch)
+        before, self._latest = self._latest, Given(self._pruner.epoch)
+        if before.epoch not in (None, self._pruner.epoch):
+            self._late = before.waiting if before.answered else []
         self._again = False
 
     # The losses of a batch.
