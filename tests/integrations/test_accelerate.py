@@ -20,6 +20,7 @@ from accelerate.utils import find_executable_batch_size
 import seta
 from seta.integrations.accelerate import PrunedAccelerateLoader
 from tests.integrations import accelerate_cases as cases
+from tests.integrations.told import Told
 from tests.launch import python, torchrun
 
 HERE = Path(__file__).resolve().parent
@@ -599,19 +600,12 @@ def test_the_example_trains_in_two_processes():
     assert "of the sample visits saved" in output
 
 
-class Sees(cases.Numbers):
-    """Notes the epochs that it is told of."""
-
-    def __init__(self, n):
-        super().__init__(n)
-        self.epochs = []
-
-    def set_epoch(self, epoch):
-        self.epochs.append(epoch)
+class Rows(Told, cases.Numbers):
+    pass
 
 
 def test_a_dataset_is_told_the_epoch_as_by_a_prepared_loader(alone):
-    stock, pruned = Sees(40), Sees(40)
+    stock, pruned = Rows(40), Rows(40)
     accelerator = cases.accelerator_of()
     plain = accelerator.prepare(torch.utils.data.DataLoader(stock, batch_size=10, shuffle=True))
     loader = PrunedAccelerateLoader(

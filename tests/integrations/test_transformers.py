@@ -31,6 +31,7 @@ from transformers import (
 from seta.integrations.transformers import PrunedTrainer, PrunedTrainerMixin, PruningArguments
 from seta.integrations.transformers.losses import Shares, scales_of, weighted
 from tests.integrations.one_class import OneClass
+from tests.integrations.told import Told
 from tests.integrations.trainer_cases import (
     CLASSES,
     GIVEN,
@@ -868,19 +869,12 @@ def test_the_example_trains(tmp_path):
     assert "saved" in done.stdout
 
 
-class Sees(Sequences):
-    """Counts the epochs that it is told of."""
-
-    def __init__(self, n):
-        super().__init__(n)
-        self.epochs = []
-
-    def set_epoch(self, epoch):
-        self.epochs.append(epoch)
+class Rows(Told, Sequences):
+    pass
 
 
 def test_a_dataset_is_told_the_epoch_as_by_the_stock_trainer(tmp_path):
-    stock, pruned = Sees(40), Sees(40)
+    stock, pruned = Rows(40), Rows(40)
     Trainer(llama(), arguments(tmp_path / "a"), train_dataset=stock, data_collator=pad).train()
     trainer_of(tmp_path / "b", dataset=pruned).train()
     assert list(dict.fromkeys(stock.epochs)) == list(dict.fromkeys(pruned.epochs)) == [0, 1, 2]

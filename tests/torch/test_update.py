@@ -573,3 +573,17 @@ def test_the_position_counts_the_batches_of_a_pass_after_a_break_too(left_after)
         loader.update(torch.ones(4))
         positions.append(loader.position)
     assert positions == list(range(1, 16))
+
+
+@pytest.mark.parametrize("left", [0, 2])
+def test_a_batch_that_was_left_out_may_be_named_twice_when_it_comes_again(left):
+    """As a closure of LBFGS does; left out at the beginning of a pass, or at its end."""
+    loader = plain(with_indices=True, shuffle=False)
+    for at, (indices, _) in enumerate(loader):
+        if at != left:
+            loader.update(torch.ones(4), indices=indices)
+    for indices, _ in loader:
+        for value in (1.0, 2.0):
+            loader.update(torch.full((4,), value), indices=indices)
+    assert (loader.pruner.losses == 2).all()
+    assert [row["trained"] for row in loader.pruner.history] == [8, 12]

@@ -21,7 +21,7 @@ from seta.comparison.cells import WHOLE, Key
 from seta.comparison.contenders import EQUAL_COST, FULL, REFERENCES
 from seta.comparison.statistics import Difference, mean_and_spread
 from seta.comparison.table import NONE, markdown
-from seta.comparison.verdict import MOST_DIGITS, number
+from seta.comparison.verdict import number
 
 
 def at_budget(study: Study, budget: float) -> str:
@@ -102,18 +102,13 @@ def level(cell: Cell, of: Measure) -> str:
 
 
 def difference(way: Difference | None, of: Measure) -> str:
-    """A difference and its interval, such as `-0.35 (-0.81 to 0.11)`; bold where it is clear.
-
-    Digits are added where an end of a clear one would read as zero.
-    """
+    """A difference and its interval, such as `-0.35 (-0.81 to 0.11)`; bold where it is clear."""
     if way is None:
         return NONE
-    digits, known = of.digits, [end * of.scale for end in (way.low, way.high) if end is not None]
-    while way.sign and digits < MOST_DIGITS and not all(round(end, digits) for end in known):
-        digits += 1
+    digits = way.digits(of.digits, of.scale)
     text = number(way.mean * of.scale, digits, signed=True)
-    if known:
-        ends = (number(end, digits) for end in known)
+    if way.low is not None and way.high is not None:
+        ends = (number(end * of.scale, digits) for end in (way.low, way.high))
         text += " ({} to {})".format(*ends)
     text = f"~ {text}" if way.interpolated else text
     sign = -way.sign if of.lower_is_better else way.sign

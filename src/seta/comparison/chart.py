@@ -56,14 +56,7 @@ class Row:
             return "not measured"
         if self.way is None:
             return "no Full at equal cost"
-        half = self.way.half
-        while (
-            half
-            and self.verdict
-            and decimals <= 7
-            and (round(abs(self.way.mean), decimals) <= round(half, decimals))
-        ):  # it would read as if zero were in it
-            decimals += 1
+        half, decimals = self.way.half, self.way.digits(decimals)
         spread = " (one seed)" if half is None else f" ± {number(half, decimals)}"
         return f"{number(self.way.mean, decimals, '+')}{spread}  {WORDS[self.verdict]}".rstrip()
 

@@ -21,6 +21,9 @@ ROUNDING = 2.0**-22
 MOST_SEEDS = 1000
 """More than these are asked of nobody."""
 
+MOST_DIGITS = 8
+"""Behind the point."""
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -60,6 +63,22 @@ class Difference:
         if not self.half or not abs(self.mean) > self.half:
             return 0
         return 1 if self.mean > 0 else -1
+
+    def digits(self, least: int, scale: float = 1.0) -> int:
+        """Returns with how many digits behind the point it reads as what it is.
+
+        More than `least` where a clear one would read as if zero were in it: `+1.10 ± 1.10`.
+
+        Args:
+            least: At least so many.
+            scale: What it is multiplied with before it is written.
+        """
+        mean, half = abs(self.mean) * scale, (self.half or 0.0) * scale
+        while self.sign and least < MOST_DIGITS:
+            if round(mean, least) > round(half, least) and round(mean - half, least):
+                break
+            least += 1
+        return least
 
     @property
     def seeds_needed(self) -> int | None:

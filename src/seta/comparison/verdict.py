@@ -26,14 +26,11 @@ from math import floor, log10
 from typing import NamedTuple, TypeGuard
 
 from seta.comparison.cells import Cell, Cells
-from seta.comparison.statistics import Difference
+from seta.comparison.statistics import MOST_DIGITS, Difference
 
 LEAST_SEEDS = 3
 FINE = 1e-6
 """A spread below this share of the figures is that of rounding."""
-
-MOST_DIGITS = 8
-"""Behind the point."""
 
 MOST_WORTH = 100
 """A difference that takes more seeds to tell is worth none."""
@@ -74,13 +71,8 @@ def number(value: float, digits: int, *, signed: bool = False) -> str:
 
 
 def interval(way: Difference, digits: int) -> str:
-    """Returns a difference and half of the width of its interval, such as `+0.35 ± 0.46`.
-
-    Digits are added where a clear one would read as if zero were in it, `+1.10 ± 1.10`.
-    """
-    if way.half is not None and way.sign:
-        while digits < MOST_DIGITS and round(abs(way.mean), digits) <= round(way.half, digits):
-            digits += 1
+    """Returns a difference and half of the width of its interval, such as `+0.35 ± 0.46`."""
+    digits = way.digits(digits)
     text = number(way.mean, digits, signed=True)
     return text if way.half is None else f"{text} ± {number(way.half, digits)}"
 

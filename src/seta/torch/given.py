@@ -43,6 +43,11 @@ class Given:
         """The samples of each of them."""
         return list(self._waiting.values())
 
+    @property
+    def ahead(self) -> list[Indices]:
+        """Those of the unanswered batches that came after the last one answered."""
+        return [batch for number, batch in self._waiting.items() if number >= self.done > 0]
+
     def give(self, indices: Indices) -> None:
         """Notes a batch that is given out."""
         self._waiting[self.count] = indices

@@ -78,7 +78,7 @@ class Loop(ABC):
         self._latest = Given(None)  # of the latest pass
         self._again = False  # set_epoch has named the open epoch: the next pass walks it
         self._named = False  # whether samples were named in update
-        self._late: list[Indices] = []  # batches of the epoch before that were never answered
+        self._late: list[Indices] = []  # batches taken ahead as the epoch before ended
         self._warned = False  # of a pass that was left with a batch in hand
         self._first: int | None = None  # batches of the first pass, 0 if it was left before its end
 
@@ -384,7 +384,7 @@ class Loop(ABC):
         """Forgets the batches of the pass before; its iterator is stale."""
         before, self._latest = self._latest, Given(self._pruner.epoch)
         if before.epoch not in (None, self._pruner.epoch):
-            self._late = before.waiting if before.answered else []
+            self._late = before.ahead
         self._again = False
 
     # The losses of a batch.
@@ -392,10 +392,13 @@ class Loop(ABC):
     def _check_in_time(self, samples: Indices) -> None:
         """Raises if samples are those of a batch of the pass before, whose epoch is over."""
 
-        def some_has_all(batches: list[Indices]) -> bool:
-            return any(np.isin(samples, batch).all() for batch in batches)
+        def has_all(batch: Indices) -> bool:
+            return bool(np.isin(samples, batch).all())
 
-        if some_has_all(self._late) and not some_has_all(self._given.waiting):
+        late = [batch for batch in self._late if has_all(batch)]
+        if late and any(map(has_all, self._given.waiting)):
+            self._late = []  # they came again, and may be named several times
+        elif late:
             raise RuntimeError(
                 f"indices are those of a batch of the pass before, and epoch {self.epoch} has "
                 "begun: answer the last batch of a pass before the next pass gives one out. Take "

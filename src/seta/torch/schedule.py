@@ -8,7 +8,7 @@ the progress of the run, which always ends at 1.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -63,10 +63,9 @@ class ProgressSchedule:
     def step(self) -> None:
         """Steps the schedule as far as the run is."""
         wanted = round(self._loader.progress * self.steps)
-        # A ChainedScheduler has no count; its parts are stepped together.
-        counting = getattr(self.schedule, "_schedulers", [self.schedule])[0]
-        if hasattr(self.schedule, "last_epoch"):
-            counting = self.schedule
+        counting: Any = self.schedule
+        if not hasattr(counting, "last_epoch"):  # a ChainedScheduler, whose parts go together
+            counting = counting._schedulers[0]
         while counting.last_epoch < wanted:
             self.schedule.step()
 
