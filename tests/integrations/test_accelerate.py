@@ -5,7 +5,6 @@ import inspect
 import math
 import multiprocessing
 import pickle
-import time
 from pathlib import Path
 
 import numpy as np
@@ -543,11 +542,10 @@ def test_workers_end_with_their_loader(alone):
     loader = make(accelerator, num_workers=2, persistent_workers=True)
     for samples, _ in loader:
         loader.update(samples.float())
-    assert len(multiprocessing.active_children()) == 2
-    started = time.perf_counter()
+    workers = multiprocessing.active_children()
+    assert len(workers) == 2
     del loader
-    assert not multiprocessing.active_children()
-    assert time.perf_counter() - started < 4  # torch gives each that does not answer 5 s
+    assert [worker.exitcode for worker in workers] == [0, 0]  # torch kills what does not answer
 
 
 def test_what_is_meant_to_differ_is_said_beforehand(alone, tmp_path):
