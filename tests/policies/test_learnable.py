@@ -40,6 +40,13 @@ def a_run(wrong, looks=4, progress=0.12, seed=0, n=N):
     return level * falling * rng.lognormal(0, 0.3, (looks, n))
 
 
+def judged(early):
+    """The levels of the samples that had four looks, and which of their losses came down."""
+    early = early[early >= learnable.LEAST].astype(np.float64)
+    rose = early > learnable.MOST
+    return np.where(rose, early / learnable.FAR, early), ~rose
+
+
 @given(st.lists(FINITE, min_size=1, max_size=8))
 def test_the_columns_are_the_mean_of_looks_two_to_four_and_whether_the_loss_came_down(losses):
     columns = columns_after(np.array(losses, np.float32)[:, None])
@@ -52,15 +59,16 @@ def test_the_columns_are_the_mean_of_looks_two_to_four_and_whether_the_loss_came
     if len(losses) < 4:
         assert abs(early) < learnable.LEAST
     else:
-        assert abs(early) == pytest.approx(np.mean(looks), rel=1e-5)
+        (first,), (down,) = judged(columns["early"])
+        assert first == pytest.approx(np.mean(looks), rel=1e-5)
         if abs(losses[3] / losses[1] - 1) > 1e-5:
-            assert (early > 0) == (losses[3] <= losses[1])
+            assert down == (losses[3] <= losses[1])
 
 
 def by_hand(early):
     """The share in doubt, sample by sample: each judged by its neighbours, 5 % on either side."""
-    judged = early[np.abs(early) >= learnable.LEAST]
-    down = (judged > 0)[np.argsort(np.abs(judged), kind="stable")].astype(float)
+    levels, down = judged(early)
+    down = down[np.argsort(levels, kind="stable")].astype(float)
     width = round(0.1 * len(down))
     starts = np.clip(np.arange(len(down)) - width // 2, 0, len(down) - width)
     sums = np.append(0, np.cumsum(down))
@@ -95,7 +103,8 @@ def test_where_nothing_is_learnt_nearly_all_is_in_doubt(spread, seed):
     rng = np.random.default_rng(seed)
     looks = rng.lognormal(0, spread, N) * rng.lognormal(0, 0.5, (4, N))
     early = columns_after(looks)["early"]
-    down = early[np.argsort(np.abs(early))] > 0
+    levels, down = judged(early)
+    down = down[np.argsort(levels)]
     assert np.abs(down.reshape(20, -1).mean(axis=1) - 0.5).max() < 0.1
     assert seta.Learnable().doubt(LossHistogram.from_losses(early)) > 0.7
 
@@ -108,9 +117,24 @@ def test_losses_that_stay_exactly_as_they_are_put_nothing_in_doubt():
 @pytest.mark.parametrize("largest", [1.0, 3.0, 5.0, 7.3, 100.0])
 def test_zero_losses_are_judged_wherever_the_bins_lie(largest):
     rng = np.random.default_rng(0)
-    columns = np.append(np.full(500, -learnable.LEAST), rng.uniform(-largest, largest, 500))
-    early = LossHistogram.from_losses(columns.astype(np.float32))
-    assert seta.Learnable().doubt(early) == pytest.approx(by_hand(columns), abs=0.02)
+    rose = np.append(np.full(500, True), rng.random(500) < 0.5)
+    levels = np.append(np.full(500, learnable.LEAST), rng.uniform(0, largest, 500))
+    early = np.where(rose, levels * learnable.FAR, levels).astype(np.float32)
+    doubt = seta.Learnable().doubt(LossHistogram.from_losses(early))
+    assert doubt == pytest.approx(by_hand(early), abs=0.02)
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.003, 0.03, 0.1])
+@pytest.mark.parametrize("down, least, most", [(0.5, 0.7, 1), (0.64, 0, 0)])
+def test_levels_that_are_nearly_alike_are_judged_by_the_share_that_came_down(
+    spread, down, least, most
+):
+    """However few bins hold the levels, losses that rose lie in the same as those that fell."""
+    rng = np.random.default_rng(0)
+    second = 2.303 + spread * rng.standard_normal(N)
+    fourth = second * np.where(rng.random(N) < down, 0.9999, 1.0001)
+    looks = np.stack([second, second, second, fourth])
+    assert least <= seta.Learnable().doubt(histogram_after(looks).columns["early"]) <= most
 
 
 def test_until_a_sample_was_looked_at_four_times_nothing_is_in_doubt():

@@ -18,8 +18,8 @@ from seta.policies.quotas import fill, quotas
 from seta.policies.rs2 import RS2
 
 LEAST, MOST = 2.0**-40, 2.0**40  # losses outside count as these
-FAR = 2.0**84  # what is divided by it lies below all of them, and is still a normal float32
-JUDGED = 2.0**-42  # between the two, so that no bin holds some of both
+FAR = 2.0**84  # what is divided or multiplied by it lies outside of them, and is a normal float32
+JUDGED, RISEN = 2.0**-42, 2.0**42  # between these ranges, so that no bin holds some of two
 
 
 @dataclass(frozen=True)
@@ -90,15 +90,15 @@ class Learnable:
 
         The level is the mean over visits 2 to 4, then a running mean. `early` is 0 after one visit.
         After two and three visits it is the loss of the second, divided by `FAR` (negative after
-        three). From the fourth visit on it is the level at that visit, negative if the loss rose.
+        three). From the fourth visit on it is the level at that visit, times `FAR` if the loss rose.
         """
         level, early = (columns[name].astype(np.float64) for name in self.columns)
         loss = np.clip(losses.astype(np.float64), LEAST, MOST)
         waiting = np.abs(early) < LEAST
         looks = [np.isnan(level), early == 0, waiting & (early > 0), waiting]
-        rate = np.select(looks, [1.0, 1.0, 1 / 2, 1 / 3], self.rate)
-        level = np.where(looks[0], loss, level + rate * (loss - level))
-        judged = np.where(loss <= -early * FAR, level, -level)
+        rate = np.select(looks[2:], [1 / 2, 1 / 3], self.rate)
+        level = np.where(looks[0] | looks[1], loss, level + rate * (loss - level))
+        judged = np.where(loss <= -early * FAR, level, level * FAR)
         early = np.select(looks, [0 * loss, loss / FAR, -early, judged], early)
         return {"level": level.astype(np.float32), "early": early.astype(np.float32)}
 
@@ -163,16 +163,20 @@ class Learnable:
         Args:
             early: Histogram of the column of that name.
         """
-        level = np.abs(early.centres)
-        order = np.argsort(level, kind="stable")
-        order = order[(level[order] >= JUDGED) & (early.counts[order] > 0)]
-        if not len(order):
+        chosen = np.flatnonzero((early.centres >= JUDGED) & (early.counts > 0))
+        if not len(chosen):
             return 0.0
-        counts = early.counts[order]
+        centres = early.centres[chosen]
+        risen = (centres > RISEN).astype(int)
+        # FAR is a power of two, so the bins of a level are alike whether its losses fell or rose.
+        levels, level = np.unique(np.where(risen, centres / FAR, centres), return_inverse=True)
+        both = np.zeros((2, len(levels)), np.int64)
+        both[risen, level] = early.counts[chosen]
+        counts = both.sum(axis=0)
         ends = np.append(0, np.cumsum(counts))
-        down = np.append(0, np.cumsum(np.where(early.centres[order] > 0, counts, 0)))
+        down = np.append(0, np.cumsum(both[0]))
         judged = int(ends[-1])
-        # Windows are of whole bins, so that ranks on unlike machines compare the same numbers.
+        # Windows are of whole levels, so that ranks on unlike machines compare the same numbers.
         width = max(1, int(self.window * judged))
         low = np.clip((ends[1:] + ends[:-1] - width) // 2, 0, judged - width)
         first = np.searchsorted(ends, low, "right") - 1
