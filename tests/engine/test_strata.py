@@ -102,6 +102,25 @@ def test_a_loss_near_zero_leaves_many_classes_their_bins(zero):
         assert keep[mine] == pytest.approx(softmax * keep[mine].sum() / softmax.sum(), rel=0.05)
 
 
+@pytest.mark.parametrize("policy", [seta.RCAP(prune_ratio=0.5), seta.Learnable(0.5)])
+@pytest.mark.parametrize("largest", [1e3, 1e6, 1e9, 1e12, 3e38])
+@pytest.mark.parametrize("least", [0, 1e-3])
+def test_one_far_larger_loss_leaves_the_classes_what_they_had(policy, largest, least):
+    strata = np.arange(10_000) % 10
+    losses = np.random.default_rng(0).gamma(2, 0.5, 10_000) * np.where(strata < 5, 0.05, 1.5)
+    losses[0] = least
+
+    def keep(losses):
+        losses = losses.astype(np.float32)
+        histogram = LossHistogram.from_losses(losses, strata=strata)
+        return policy(histogram, 1, 2).keep[strata, histogram.bin_of(losses)]
+
+    outlier = losses.copy()
+    outlier[7] = largest
+    others = np.delete(np.arange(10_000), 7)
+    assert keep(outlier)[others] == pytest.approx(keep(losses)[others], rel=0.08)
+
+
 def test_classes_have_the_bins_of_before_where_losses_span_less_than_24_octaves():
     high = np.float32(3)
     for low in (np.nextafter(high * np.float32(2**-24), high), np.float32(-1)):

@@ -10,8 +10,9 @@ stratum, else a bin; the last cell (of each stratum) holds the unseen samples. D
 work on cells and need not know strata.
 
 Strata share the bins, so a few far smaller losses, such as one of exactly 0, would leave few bins
-to all others. So bins by stratum begin at 2**-24 of the largest loss where none is negative; what
-is lower counts in the first.
+to all others. So bins by stratum begin at 2**-24 of the largest loss, or of 64 if it is larger,
+where none is negative; what is lower counts in the first. (One loss of 1e12 among others of 1
+would else leave them one bin.)
 
 Cost: one pass for the range, one for the counts. There are at most 2**17 bins for any number of
 samples. Strata share them; each has 2**8 at least, so that from 2**9 strata on each adds 2 kB, and
@@ -34,7 +35,7 @@ from seta.engine.curves.sums import dot
 
 MAX_BINS = 1 << 17
 _LEAST_BINS = 1 << 8  # of each stratum
-_FLOOR = 2.0**-24  # of the largest loss: where the bins of strata begin
+_FLOOR, _LARGE = 2.0**-24, 64.0  # of the largest loss, or of this: where the bins of strata begin
 _FLOORED_BINS, _FLOORED_CELLS = 1 << 10, 1 << 20  # of each stratum there, as far as so many last
 _SIGN = np.uint32(0x8000_0000)
 LEAST_KEY, LARGEST_KEY = 0x0080_0000, 0xFF7F_FFFF  # ordered bits of the finite float32
@@ -111,7 +112,7 @@ class Binning:
             high: The largest loss.
             kinds: Number of strata.
         """
-        floor, bins = high * _FLOOR, bins_for(kinds)
+        floor, bins = min(high, _LARGE) * _FLOOR, bins_for(kinds)
         if not 0 <= low < floor:
             return cls.over(low, high, bins=bins)
         bins = max(bins, min(_FLOORED_BINS, bins_for(kinds, _FLOORED_CELLS)))
