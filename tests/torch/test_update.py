@@ -552,6 +552,34 @@ def test_losses_of_a_pass_that_is_over_are_refused():
     assert loader.pruner.history[0]["trained"] == 8
 
 
+def test_the_parts_of_a_batch_are_in_time_though_one_in_hand_held_the_same_samples():
+    """The limit of a loop leaves a batch in hand; its samples come again, and are named in parts."""
+    loader = PrunedDataLoader(Tuples(32), "Full", epochs=6, batch_size=8, with_indices=True)
+    for _ in range(6):
+        for step, (indices, _) in enumerate(loader):
+            if step == 3:
+                break
+            for sample in indices:
+                loader.update(torch.ones(1), indices=sample[None])
+    loader.end_epoch()
+    assert [row["trained"] for row in loader.pruner.history] == [24] * 6
+
+
+def test_the_rest_of_a_batch_whose_first_part_came_in_time_is_refused_when_it_is_late():
+    loader = plain(32, 8, with_indices=True)
+    batches = [indices for indices, _ in loader]
+    for indices in [*batches[:3], batches[3][:2], batches[3][2:4]]:
+        loader.update(torch.ones(len(indices)), indices=indices)
+    first, _ = next(iter(loader))
+    with pytest.raises(RuntimeError, match=r"batch of the pass before, and epoch 1 has begun"):
+        loader.update(torch.ones(4), indices=batches[3][4:])
+    assert loader.position == 0
+    for part in first[:3], first[3:]:
+        loader.update(torch.ones(len(part)), indices=part)
+    assert loader.position == 1
+    assert loader.pruner.history[0]["trained"] == 28
+
+
 def test_the_last_batch_of_a_pass_may_be_answered_when_no_other_was_taken():
     loader = plain(with_indices=True)
     held = [indices for indices, _ in loader]

@@ -25,6 +25,7 @@ class Given:
         answered: How many of them were answered.
         done: One more than the last one answered: where a resume goes on.
         whole: Whether the pass came to its end.
+        rest: Samples of the last batch answered, if by parts: those that were not named.
     """
 
     def __init__(self, epoch: int | None) -> None:
@@ -32,6 +33,7 @@ class Given:
         self._waiting: dict[int, Indices] = {}  # unanswered, by their numbers
         self.count = self.answered = self.done = 0
         self.whole = False
+        self.rest: Indices = np.empty(0, np.int64)
 
     @property
     def unanswered(self) -> int:
@@ -45,8 +47,9 @@ class Given:
 
     @property
     def ahead(self) -> list[Indices]:
-        """Those of the unanswered batches that came after the last one answered."""
-        return [batch for number, batch in self._waiting.items() if number >= self.done > 0]
+        """What is unanswered from the last answered batch on: its other samples, later batches."""
+        later = [batch for number, batch in self._waiting.items() if number >= self.done > 0]
+        return [self.rest, *later] if len(self.rest) else later
 
     def give(self, indices: Indices) -> None:
         """Notes a batch that is given out."""
@@ -97,8 +100,12 @@ class Given:
             indices: Integers (B,); if they are the very array of a batch, it is that batch.
         """
         hit = self._holding(indices)
+        if len(self.rest):
+            self.rest = np.setdiff1d(self.rest, indices)
         for number in hit:
-            del self._waiting[number]
+            batch = self._waiting.pop(number)
+            if number >= self.done and len(indices) < len(batch):
+                self.rest = np.setdiff1d(batch, indices)
         if hit:
             self.answered += len(hit)
             self.done = max(self.done, hit[-1] + 1)

@@ -396,7 +396,7 @@ class Loop(ABC):
             return bool(np.isin(samples, batch).all())
 
         late = [batch for batch in self._late if has_all(batch)]
-        if late and any(map(has_all, self._given.waiting)):
+        if late and any(map(has_all, [*self._given.waiting, self._given.rest])):
             self._late = []  # they came again, and may be named several times
         elif late:
             raise RuntimeError(
