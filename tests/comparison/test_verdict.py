@@ -228,7 +228,10 @@ def test_the_regime_tells_planted_runs_apart():
     assert figures(0.5, strata=np.arange(n) // 4000)["imbalance"] == 4
     said = " ".join(regime.sentences(figures(0.5, stuck=1, strata=np.arange(n) // 4000)))
     assert "wrong labels, or are of rare classes" in said and "4 times as many" in said
-    assert "wrong labels are likely" in " ".join(regime.sentences(figures(0.5, stuck=1)))
+    said = " ".join(regime.sentences(figures(0.5, stuck=1)))
+    assert "or are of rare classes" in said and "--strata" in said
+    said = " ".join(regime.sentences(figures(0.5, stuck=1, strata=np.arange(n) // 2500)))
+    assert "wrong labels are likely" in said
 
 
 def test_a_loss_that_rose_is_not_said_to_have_fallen():
@@ -247,7 +250,7 @@ def test_a_regime_needs_four_epochs():
 
 
 def test_a_run_that_learned_nothing_is_not_said_to_have_wrong_labels():
-    doubted = {"falling": 0.3, "in_doubt": 0.2, "learned": 0.2}
+    doubted = {"falling": 0.3, "in_doubt": 0.2, "learned": 0.2, "imbalance": 1.0}
     assert "wrong labels are likely" in " ".join(regime.sentences(doubted))
     said = " ".join(regime.sentences({**doubted, "learned": 0.0}))
     assert "tells nothing of labels" in said and "likely" not in said

@@ -553,7 +553,7 @@ def test_losses_of_a_pass_that_is_over_are_refused():
 
 
 def test_the_parts_of_a_batch_are_in_time_though_one_in_hand_held_the_same_samples():
-    """The limit of a loop leaves a batch in hand; its samples come again, and are named in parts."""
+    """The limit of a loop leaves a batch in hand; its samples come again, named in parts."""
     loader = PrunedDataLoader(Tuples(32), "Full", epochs=6, batch_size=8, with_indices=True)
     for _ in range(6):
         for step, (indices, _) in enumerate(loader):

@@ -130,6 +130,11 @@ def sentences(regime: Mapping[str, float]) -> list[str]:
                 f"{told}: they have wrong labels, or are of rare classes, which are learned late. "
                 "Pruner.suspects(), with classes, lists them."
             )
+        elif doubt >= DOUBTED and "imbalance" not in regime:
+            said.append(
+                f"{told}: they have wrong labels, or are of rare classes, which are learned late. "
+                "Give strata= (--strata): without classes Learnable would leave rare ones out."
+            )
         elif doubt >= DOUBTED:
             said.append(
                 f"{told}: wrong labels are likely. Methods that put hard samples first would train "

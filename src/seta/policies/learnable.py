@@ -47,9 +47,11 @@ class Learnable:
     over trusted samples, with losses above log C counted as log C. A class without losses counts
     with the mean loss of the others.
 
-    Limitations: if the model has hardly begun to learn when samples get their fourth visit, about
+    Limitations: without `strata`, classes that are rare and learned late are left out like wrong
+    labels. If the model has hardly begun to learn when samples get their fourth visit, about
     half of the losses have fallen by chance, and too many samples stay in doubt. If learned and
-    other samples have equal losses, or with only a few hundred samples, d is too small.
+    other samples have equal losses, d is too small, and mostly so with a few hundred samples.
+    Losses that stay exactly the same count as fallen.
 
     Source: developed in this project; `benchmarks/accuracy/LAB.md` has the experiments, including
     those that failed. The noise of the mean over visits 2 to 4 and the noise of the difference
@@ -90,7 +92,7 @@ class Learnable:
 
         The level is the mean over visits 2 to 4, then a running mean. `early` is 0 after one visit.
         After two and three visits it is the loss of the second, divided by `FAR` (negative after
-        three). From the fourth visit on it is the level at that visit, times `FAR` if the loss rose.
+        three). From the fourth visit on it is the level at that visit, times `FAR` if it rose.
         """
         level, early = (columns[name].astype(np.float64) for name in self.columns)
         loss = np.clip(losses.astype(np.float64), LEAST, MOST)
