@@ -230,6 +230,9 @@ def test_a_cut_off_checkpoint_of_torch_is_said_to_be_damaged(tmp_path):
         (tmp_path / "cut.pt").write_bytes(good[: int(part * len(good))])
         with pytest.raises(ValueError, match=r"cut\.pt is damaged, or no file of torch\.save"):
             read(tmp_path / "cut.pt")
+    (tmp_path / "cut.pt").write_bytes(good[:3])
+    with pytest.raises(ValueError, match=r"cut\.pt is no state that seta reads"):
+        read(tmp_path / "cut.pt")
     with pytest.raises(FileNotFoundError):
         read(tmp_path / "none.pt")
 

@@ -73,7 +73,7 @@ def read(path: Path) -> Any:
 
 
 def _torch_load(path: Path, magic: bytes) -> Any:
-    if not magic.startswith((b"PK", b"\x80")):
+    if not magic.startswith((b"PK\x03\x04", b"\x80")):
         raise ValueError(
             f"{path} is no state that seta reads: give what seta.save or torch.save wrote, such as "
             "seta.save(loader.pruner.state_dict(), path)"
