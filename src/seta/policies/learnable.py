@@ -171,9 +171,9 @@ class Learnable:
         centres = early.centres[chosen]
         risen = (centres > RISEN).astype(int)
         # FAR is a power of two, so the bins of a level are alike whether its losses fell or rose.
-        levels, level = np.unique(np.where(risen, centres / FAR, centres), return_inverse=True)
+        levels, place = np.unique(np.where(risen, centres / FAR, centres), return_inverse=True)
         both = np.zeros((2, len(levels)), np.int64)
-        both[risen, level] = early.counts[chosen]
+        both[risen, place] = early.counts[chosen]
         counts = both.sum(axis=0)
         ends = np.append(0, np.cumsum(counts))
         down = np.append(0, np.cumsum(both[0]))

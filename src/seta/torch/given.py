@@ -25,7 +25,7 @@ class Given:
         answered: How many of them were answered.
         done: One more than the last one answered: where a resume goes on.
         whole: Whether the pass came to its end.
-        rest: Samples of the last batch answered, if by parts: those that were not named.
+        rest: Samples not named of the batch that was answered in part last.
     """
 
     def __init__(self, epoch: int | None) -> None:
@@ -47,7 +47,7 @@ class Given:
 
     @property
     def ahead(self) -> list[Indices]:
-        """What is unanswered from the last answered batch on: its other samples, later batches."""
+        """Samples that may still be named: `rest`, and batches after the last one answered."""
         later = [batch for number, batch in self._waiting.items() if number >= self.done > 0]
         return [self.rest, *later] if len(self.rest) else later
 
