@@ -1,8 +1,8 @@
 """What each method costs per sample beside random pruning: bytes held, an epoch start, recording.
 
-Epoch starts of a method and of Random in turns, in one child process, on the same losses; then the
-recording of one epoch in batches of 128. Methods that keep scores, see batches or look at classes
-pay for it here.
+Epoch starts of a method and of Random in turns, in one child process, on the same losses, after
+some visits to all samples; then the recording of one epoch in batches of 128. Methods that keep
+scores, see batches or look at classes pay for it here.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.epoch_start import gamma_losses
 from benchmarks.measure import THREADS, Bar, Result, child, median_ratio, seconds
@@ -25,6 +26,7 @@ CLASSES = 1000
 BATCH = 128
 REPEATS = 7
 EPOCH = 10  # in which scores are taken anew
+VISITS = 4  # so many, and `Learnable` judges
 
 
 def run(quick: bool, tell: Callable[[str], None]) -> Result:
@@ -46,14 +48,15 @@ def run(quick: bool, tell: Callable[[str], None]) -> Result:
 def _measure(n: int, method: str) -> dict[str, Any]:
     starts: dict[str, list[float]] = {"method": [], "random": []}
     losses = gamma_losses(n)
-    classes = np.random.default_rng(0).integers(0, CLASSES, n).astype(np.uint16)
+    pruners = {"method": _made(method, losses), "random": _made("Random", losses)}
     for repeat in range(REPEATS + 1):
-        for name, policy in (("method", method), ("random", "Random")):
-            pruner = _made(n, policy, losses, classes)
+        for name, pruner in pruners.items():
             elapsed = seconds(partial(pruner.begin_epoch, EPOCH))
             if repeat:  # the first round touches the memory
                 starts[name].append(elapsed)
-    pruner = _made(n, method, losses, classes)
+            if repeat < REPEATS:
+                pruner.forget_epoch()
+    pruner = pruners["method"]
     indices = pruner.begin_epoch(EPOCH)[: BATCH * 500]
     values = losses[indices]
     parts = range(0, len(indices), BATCH)
@@ -73,8 +76,16 @@ def _measure(n: int, method: str) -> dict[str, Any]:
     }
 
 
-def _made(n: int, policy: str, losses: Any, classes: Any) -> Pruner:
-    return Pruner(n, policy, epochs=30, losses=losses, strata=classes, threads=THREADS)
+def _made(policy: str, losses: NDArray[np.float32]) -> Pruner:
+    """Returns a pruner whose samples were all visited, each time with another of the losses."""
+    n = len(losses)
+    classes = np.random.default_rng(0).integers(0, CLASSES, n).astype(np.uint16)
+    pruner = Pruner(n, policy, epochs=30, strata=classes, threads=THREADS)
+    for visit in range(VISITS):
+        pruner.begin_epoch(visit)
+        pruner.record(np.arange(n), np.roll(losses, visit))
+    pruner.end_epoch()
+    return pruner
 
 
 if __name__ == "__main__":
