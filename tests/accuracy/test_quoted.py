@@ -12,7 +12,7 @@ from benchmarks.accuracy.report.studies import read, studies
 from benchmarks.accuracy.report.tables import at_budget
 from benchmarks.accuracy.report.verdicts import tally
 from benchmarks.accuracy.suites import SUITES
-from seta.comparison.contenders import METHODS, REFERENCES
+from seta.comparison.contenders import METHODS, REFERENCES, SMALLER
 from tests.accuracy.synthetic import lines, store
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -199,3 +199,23 @@ def test_the_readme_claims_nothing_that_the_lines_do_not_show():
     assert clean and not any(v.way.sign > 0 for v in clean)
     rare = [v for v in figures.rivalry if v.study.suite == "imbalance" and v.method == "RCAP"]
     assert rare and all(v.way.sign > 0 for v in rare)
+
+
+@pytest.mark.skipif(not list(LINES.glob("*.jsonl")), reason="there are no lines")
+def test_the_guide_says_of_smaller_batches_what_the_lines_show():
+    """In short runs no method beats full training in smaller batches, and some are worse."""
+    studies = Figures(read(LINES, SUITES)[0], SUITES).studies
+    signs = [
+        to_reference(study, method, budget, SMALLER).sign
+        for study in studies
+        if study.suite in ("digits", "noise")
+        for budget in study.budgets
+        for method in study.compared(budget)
+        if method not in REFERENCES
+    ]
+    assert max(signs) == 0 and signs.count(-1) > 1
+
+
+def test_a_name_with_a_comma_is_one_column():
+    asked = "noise digits@0.5: Full at equal cost, Full, smaller batches, RS2"
+    assert quoted.columns_of(asked) == ["Full at equal cost", "Full, smaller batches", "RS2"]

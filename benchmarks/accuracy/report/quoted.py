@@ -96,7 +96,8 @@ def tasks_of(asked: str, figures: Figures) -> dict[tuple[str, str], float | None
 
 def columns_of(asked: str) -> list[str]:
     """Returns the columns that a `results` marker names, or the methods of a `tallies` marker."""
-    columns = [name.strip() for name in asked.rpartition(":")[2].split(",")]
+    # Names begin with a capital: "Full, smaller batches" is one.
+    columns = re.split(r", *(?=[A-Z])", asked.rpartition(":")[2].strip())
     if unknown := [name for name in columns if name.removesuffix(TO_FULL) not in METHODS]:
         raise ValueError(f"a page asks for figures of {unknown[0]!r}: there is no such method")
     return columns
