@@ -84,6 +84,17 @@ def test_objective_is_that_of_the_best_of_ten_kmeans(name, groups):
     assert objective(losses, found.bounds) <= 1.0005 * kmeans.inertia_ + slack
 
 
+@pytest.mark.parametrize("huge", [1e12, 1e17, 1e20, -1e20, 3e38])
+def test_one_huge_loss_takes_one_group_and_leaves_the_others_as_they_are(huge):
+    losses = DISTRIBUTIONS["gamma"].astype(np.float32)
+    histogram = LossHistogram.from_losses(np.append(losses, np.float32(huge)))
+    found = difficulty_groups(histogram, 5)
+    assert sorted(found.sizes)[0] == 1
+    bounds = found.bounds[:-1] if huge > 0 else found.bounds[1:]
+    alone = difficulty_groups(LossHistogram.from_losses(losses), 4)
+    assert objective(losses, bounds) <= 1.001 * objective(losses, alone.bounds)
+
+
 def brute_force(values, groups):
     """The least objective over all ways to cut the sorted distinct values."""
     distinct = np.unique(values)

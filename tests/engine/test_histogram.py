@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from seta.engine import Binning, LossHistogram
-from seta.engine.curves.histogram import MAX_BINS, loss_range, ordered_bits
+from seta.engine.curves.histogram import LARGEST_KEY, MAX_BINS, loss_range, ordered_bits
 from seta.engine.parallel import BLOCK
 from tests.examples import examples
 
@@ -111,8 +111,15 @@ def test_mean_of_typical_losses_is_good_to_four_digits():
 @given(LOSSES.filter(lambda x: not np.isnan(x).all()), st.floats(0, 1))
 def test_quantile_lies_in_the_bin_of_the_sorted_losses(losses, q):
     histogram = LossHistogram.from_losses(losses)
-    ranked = np.sort(finite(losses))[max(1, int(np.ceil(q * histogram.seen))) - 1]
+    at = next(at for at in range(histogram.seen) if (at + 1) / histogram.seen >= q)
+    ranked = np.sort(finite(losses))[at]
     assert histogram.quantile(q) == histogram.centres[histogram.bin_of(ranked)]
+
+
+def test_the_quantile_of_so_many_percent_of_100_losses_is_that_one():
+    histogram = LossHistogram.from_losses(np.arange(1, 101, dtype=np.float32))
+    found = [histogram.bin_of(histogram.quantile(percent / 100)) for percent in range(1, 101)]
+    assert found == histogram.bin_of(np.arange(1, 101)).tolist()
 
 
 def test_signed_zeros_and_nans_of_either_sign_are_counted_right():
@@ -121,6 +128,10 @@ def test_signed_zeros_and_nans_of_either_sign_are_counted_right():
     histogram = LossHistogram.from_losses(losses)
     assert histogram.seen == 4
     assert histogram.unseen == 2
+    for shift in (22, 23, 24):  # of the largest float, too
+        wide = Binning(LARGEST_KEY - (3 << shift), shift, 4)
+        assert wide.bin_of(np.array([np.nan, negative_nan])).tolist() == [4, 4]
+        assert wide.bin_of([np.finfo(np.float32).max]) == 3
     only_zeros = LossHistogram.from_losses(np.array([0.0, -0.0], np.float32))
     assert only_zeros.seen == 2
 

@@ -129,6 +129,15 @@ def test_classes_have_the_bins_of_before_where_losses_span_less_than_24_octaves(
         assert histogram.binning == Binning.over(low, high, bins=512)
 
 
+def test_a_loss_below_zero_by_rounding_leaves_the_classes_the_bins_that_zero_does():
+    assert Binning.of_strata(-1e-7, 3, 1000) == Binning.of_strata(0, 3, 1000)
+    losses = np.array([-1e-7, 1e-3, 3], np.float32)
+    histogram = LossHistogram.from_losses(losses, strata=np.array([0, 0, 999]))
+    assert histogram.bin_of(losses)[0] == 0 and histogram.seen == 3
+    with pytest.raises(ValueError, match="do not fit the given binning"):
+        LossHistogram.from_losses(losses - 1, binning=histogram.binning)
+
+
 def test_an_open_epoch_with_a_loss_of_zero_is_resumed():
     losses = np.random.default_rng(1).uniform(0.1, 4, 600).astype(np.float32)
     losses[::200] = 0

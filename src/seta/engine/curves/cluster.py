@@ -59,8 +59,8 @@ def difficulty_groups(histogram: LossHistogram, groups: int) -> DifficultyGroups
     if groups < 1:
         raise ValueError(f"groups must be at least 1, got {groups}: the number of groups")
     occupied = np.flatnonzero(histogram.counts)
-    # Taken from the mean, so that the squares do not swallow a narrow spread.
-    origin = histogram.mean() if len(occupied) else 0.0
+    # Taken from the median, so that the squares do not swallow a narrow spread.
+    origin = histogram.quantile(0.5) if len(occupied) else 0.0
     points = _Points(histogram.centres[occupied], histogram.counts[occupied], origin)
     groups = min(groups, len(occupied))
     if groups == 0:
@@ -83,9 +83,10 @@ class _Points:
     ) -> None:
         self.origin = origin
         self.values = values - origin
+        at = int(np.searchsorted(self.values, 0.0))
         self.count = _running(counts.astype(np.float64))
-        self.sum = _running(self.values * counts)
-        self.square = _running(self.values**2 * counts)
+        self.sum = _running(self.values * counts, at)
+        self.square = _running(self.values**2 * counts, at)
 
     def __len__(self) -> int:
         return len(self.count) - 1
@@ -113,9 +114,14 @@ class _Points:
         return np.maximum(square - total * total / np.maximum(count, 1.0), 0.0)
 
 
-def _running(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    # One addition after the other, in bin order: rounded alike on every CPU.
-    return np.concatenate([[0.0], np.cumsum(values)])
+def _running(values: NDArray[np.float64], at: int = 0) -> NDArray[np.float64]:
+    """Returns the sums from point `at` to each border, negative before it: float64 (n + 1,).
+
+    From the middle outwards, so that one huge loss does not swallow the sums of all others. One
+    addition after the other: rounded alike on every CPU.
+    """
+    before, after = np.cumsum(values[:at][::-1])[::-1], np.cumsum(values[at:])
+    return np.concatenate([-before, [0.0], after])
 
 
 def _merge(points: _Points, most: int) -> NDArray[np.intp]:

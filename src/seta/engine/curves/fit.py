@@ -82,7 +82,7 @@ def filled(
     # Integers below 2**53, which floats hold.
     sizes = np.bincount(which, weights=counts[inside])[::-1]
     # With the j most probable kinds at 1, the others share what is left.
-    certain = np.concatenate([[0.0], np.cumsum(sizes)[:-1]])
+    certain = np.cumsum(sizes) - sizes
     mass = np.cumsum((sizes * values)[::-1])[::-1]
     shares = (n - certain) * values < mass
     shares[-1] = True
@@ -135,6 +135,6 @@ def _widen(
     outside = np.flatnonzero((fitted == 0) & (counts > 0))
     steps, which = np.unique(distances[outside], return_inverse=True)
     sizes = np.bincount(which, weights=counts[outside], minlength=len(steps))
-    before = np.concatenate([[0.0], np.cumsum(sizes)[:-1]]) if len(steps) else sizes
+    before = np.cumsum(sizes) - sizes
     shares = np.clip((shortfall - before) / np.maximum(sizes, 1), 0.0, 1.0)
     fitted[outside] = shares[which]

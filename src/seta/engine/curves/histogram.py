@@ -10,8 +10,8 @@ stratum, else a bin; the last cell (of each stratum) holds the unseen samples. D
 work on cells and need not know strata.
 
 Strata share the bins, so a few far smaller losses, such as one of exactly 0, would leave few bins
-to all others. So bins by stratum begin at 2**-24 of the largest loss where none is negative; what
-is lower counts in the first. A loss above 64, more than the log of any number of classes, counts
+to all others. So bins by stratum begin at 2**-24 of the largest loss where none is negative by more
+than that; what is lower counts in the first. A loss above 64, more than the log of any number of classes, counts
 as 64 in that: one of 1e12 would leave all others one bin.
 
 Cost: one pass for the range, one for the counts. There are at most 2**17 bins for any number of
@@ -38,6 +38,7 @@ _LEAST_BINS = 1 << 8  # of each stratum
 _FLOOR, _LARGE = 2.0**-24, 64.0  # of the largest loss, or of this: where the bins of strata begin
 _FLOORED_BINS, _FLOORED_CELLS = 1 << 10, 1 << 20  # of each stratum there, as far as so many last
 _SIGN = np.uint32(0x8000_0000)
+_NAN_SHIFT = 22  # bins of so many bits do not hold a NaN beside the largest float
 LEAST_KEY, LARGEST_KEY = 0x0080_0000, 0xFF7F_FFFF  # ordered bits of the finite float32
 
 
@@ -113,7 +114,7 @@ class Binning:
             kinds: Number of strata.
         """
         floor, bins = min(high, _LARGE) * _FLOOR, bins_for(kinds)
-        if not 0 <= low < floor:
+        if not -floor < low < floor:
             return cls.over(low, high, bins=bins)
         bins = max(bins, min(_FLOORED_BINS, bins_for(kinds, _FLOORED_CELLS)))
         return replace(cls.over(floor, high, bins=bins), open_below=True)
@@ -144,9 +145,12 @@ class Binning:
         key = losses.view(np.uint32) | _SIGN if nonnegative else ordered_bits(losses)
         if self.open_below:
             np.maximum(key, np.uint32(self.smallest), out=key, where=key >= LEAST_KEY)
-        # A NaN of either sign wraps or stays above every bin, so that it is clipped to `size`.
+        # A NaN of either sign wraps or stays above every bin, so that it is clipped to `size`;
+        # bins wider than an octave would reach it.
         np.subtract(key, np.uint32(self.smallest), out=key)
         np.right_shift(key, np.uint32(self.shift), out=key)
+        if self.shift > _NAN_SHIFT:
+            key[np.isnan(losses)] = self.size
         return np.minimum(key, np.uint32(self.size), out=key)
 
     @cached_property
@@ -226,11 +230,8 @@ class LossHistogram:
                 Binning.over(low, high) if strata is None else Binning.of_strata(low, high, kinds)
             )
         elif bounds is not None and (
-            (
-                Binning.over(*bounds).smallest < binning.smallest
-                and (bounds[0] < 0 or not binning.open_below)
-            )
-            or bool(binning.bin_of([bounds[1]])[0] == binning.size)
+            bool((binning.bin_of(bounds) == binning.size).any())
+            or (bounds[0] <= -binning.edges[0] and binning.open_below)
         ):
             raise ValueError(
                 f"losses from {bounds[0]} to {bounds[1]} do not fit the given binning "
@@ -333,8 +334,8 @@ class LossHistogram:
             raise ValueError(f"q must lie in [0, 1], got {q}: 0.5 for the median")
         if not self.seen:
             return float("nan")
-        rank = max(1, int(np.ceil(q * self.seen)))
-        return float(self.centres[np.searchsorted(np.cumsum(self.counts), rank)])
+        shares = np.cumsum(self.counts) / self.seen
+        return float(self.centres[np.searchsorted(shares, max(q, 1 / self.seen))])
 
 
 def loss_range(
