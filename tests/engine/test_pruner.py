@@ -366,6 +366,13 @@ def test_a_dataset_may_grow_and_shrink_at_its_end():
     assert pruner.n == 4
 
 
+def test_a_dataset_grows_whatever_scores_a_warm_start_allowed():
+    policy = seta.EpsilonGreedy(every=4)  # not in 4 epochs, if no loss were known
+    pruner = train(Pruner(10, policy, epochs=4, losses=np.ones(10, np.float32)), 1)
+    pruner.resize(12)
+    assert len(pruner.losses) == 12
+
+
 def test_an_open_epoch_is_finished_as_it_was_begun():
     pruner = train(Pruner(100, "SeTa", epochs=4), 1)
     plan = pruner.begin_epoch().indices

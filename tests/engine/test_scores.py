@@ -178,15 +178,43 @@ def test_differences_in_the_log_of_an_open_epoch_are_refused():
         Pruner(N, "InfoBatch", epochs=2).load_state_dict(state, changed=["policy"])
 
 
-def test_columns_of_another_policy_begin_with_the_losses():
-    first = Pruner(N, seta.Random(), epochs=2)
+@pytest.mark.parametrize("sharding", ["replicated", "sharded"])
+def test_columns_of_another_policy_begin_with_the_losses(sharding):
+    first = Pruner(N, seta.Random(), epochs=2, sharding=sharding)
     train(first, lambda indices: indices.astype(np.float32), 1)
-    second = Pruner(N, Recorder(), epochs=2)
+    second = Pruner(N, Recorder(), epochs=2, sharding=sharding)
     second.load_state_dict(first.state_dict(), changed=["policy"])
     second.begin_epoch()
     seen = ~np.isnan(first.losses)
     assert seen.any()
     assert np.array_equal(second.losses[seen], 100 + first.losses[seen])
+
+
+@pytest.mark.parametrize("sharding", ["replicated", "sharded"])
+@pytest.mark.parametrize("every", [1, 5])
+def test_scores_of_another_policy_with_the_same_columns_are_taken_anew(every, sharding):
+    options = {"epochs": 40, "sharding": sharding, "always_keep": [3, N - 1]}
+    first = Pruner(N, seta.UCB(confidence=100.0, every=1), **options)
+    train(first, lambda indices: 1 + indices.astype(np.float32) % 7, 3)
+    second = Pruner(N, seta.EpsilonGreedy(every=every), **options)
+    second.load_state_dict(first.state_dict(), changed=["policy"])
+    second.begin_epoch()
+    means = second.state_dict()["table"]["columns"]["mean"]
+    assert np.array_equal(second.losses, means, equal_nan=True)
+    assert second.histogram.edges[-1] < 8
+    second.load_state_dict(second.state_dict())
+
+
+def test_a_score_beyond_float32_counts_as_unseen():
+    @dataclass(frozen=True)
+    class Huge(Recorder):
+        def score(self, columns):
+            return np.full(len(columns["total"]), 1e40)
+
+    pruner = Pruner(N, Huge(), epochs=3)
+    train(pruner, lambda indices: indices.astype(np.float32), 1)
+    pruner.begin_epoch()
+    assert pruner.histogram.unseen == N
 
 
 @pytest.mark.parametrize("sharding", ["replicated", "sharded"])

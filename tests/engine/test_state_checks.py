@@ -221,7 +221,7 @@ def test_a_mapped_state_is_checked_block_by_block(tmp_path):
     roots = parts_of(state)
     own = seta.Pruner(n, "InfoBatch", epochs=3)._core.settings.identity()
     tracemalloc.start()
-    check(roots, own, set(), strata=None, columns=())
+    check(roots, own, set(), columns=())
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < n  # a byte for each sample

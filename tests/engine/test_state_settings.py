@@ -195,6 +195,57 @@ def test_a_sharded_table_keeps_its_length_and_its_kind():
         other.load_state_dict(state)
 
 
+@pytest.mark.parametrize(
+    "before, after, options",
+    [
+        ("RCAP", "SeTa", {"strata": np.arange(N) % 5}),
+        ("RePB", "Random", {"sharding": "sharded", "always_keep": [3, 7]}),
+        (seta.UCB(every=1), "Random", {"sharding": "sharded", "always_keep": [3], "track": True}),
+    ],
+    ids=["away from classes", "away from differences", "away from scores"],
+)
+def test_an_epoch_whose_policy_changed_is_saved_and_loaded_again(before, after, options):
+    first = train(Pruner(N, before, epochs=EPOCHS, batch_size=BATCH, **options), 2)
+    done = train_part(first)
+    options.pop("strata", None)
+    second, third = (Pruner(N, after, epochs=EPOCHS, batch_size=BATCH, **options) for _ in range(2))
+    second.load_state_dict(first.state_dict(**done), changed=["policy", "strata"])
+    third.load_state_dict(second.state_dict(**done))
+    rest, same = second.share().indices, third.share().indices
+    assert np.array_equal(rest, same)
+    assert len(rest) == second.kept - 3 * BATCH
+    keep = second.table()["keep"]
+    assert np.isnan(keep).all() == (before == "RCAP")  # by classes that are no longer known
+    assert [len(train(pruner, 2).history) for pruner in (second, third)] == [4, 4]
+
+
+def test_what_an_epoch_kept_is_counted_once_wherever_it_goes_on():
+    def saved(ranks):
+        pruner = Pruner(4800, "Random", ranks=ranks, **options)
+        share = pruner.share()[:600]
+        pruner.record(share, np.ones(len(share), np.float32))
+        return pruner.state_dict(done=1200)
+
+    def resumed(ranks):
+        pruner = Pruner(4800, "Random", ranks=ranks, **options)
+        pruner.load_state_dict(states)
+        pruner.load_state_dict(states)  # nothing is added up
+        states_then = pruner.state_dict(done=0)
+        rest = pruner.share().indices
+        pruner.record(rest, np.ones(len(rest), np.float32))
+        counts, kept = pruner.kept_counts.copy(), pruner.kept
+        pruner.end_epoch()
+        assert np.array_equal(pruner.kept_counts, counts) and counts.max() == 1
+        return int(counts.sum()), kept, states_then
+
+    options = {"epochs": 3, "count_kept": True, "batch_size": 20, "sharding": "sharded"}
+    states = on_ranks(2, saved)[0]
+    for ranks in (2, 4, 1):  # each goes on from the state of the one before
+        parts = on_ranks(ranks, resumed)[0]
+        assert sum(counted for counted, _, _ in parts) == parts[0][1] > 0
+        states = [state for _, _, state in parts]
+
+
 def test_samples_to_keep_always_change_between_epochs_of_a_sharded_table():
     own = [5, 60, 299]
     pruner = made("sharded", always_keep=own)

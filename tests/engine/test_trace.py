@@ -149,7 +149,18 @@ def test_a_shorter_dataset_has_fewer_samples_to_follow():
         found = pruner.trajectories()
         assert np.array_equal(found.samples, state["trace"]["samples"][here])
         assert np.array_equal(found.losses, state["trace"]["losses"][:, here], equal_nan=True)
-    assert shorter.state_dict()["trace"]["samples"].max() < 200
+        assert pruner.state_dict()["trace"]["samples"].max() < 200
+    shorter.load_state_dict(resized.state_dict())  # with bars of more samples than there are now
+
+
+def test_a_policy_that_changes_in_mid_epoch_leaves_the_losses_of_the_epoch():
+    pruner = train(Pruner(20, "RePB", epochs=4, track=True), 2)
+    pruner.begin_epoch()
+    other = Pruner(20, "Full", epochs=4, track=True)
+    other.load_state_dict(pruner.state_dict(), changed=["policy"])
+    other.record(np.arange(20), np.ones(20, np.float32))
+    other.end_epoch()
+    assert (other.trajectories().losses[-1] == 1).all()
 
 
 def test_runs_that_are_not_tracked_have_none_and_may_begin_to(caplog):

@@ -35,8 +35,7 @@ def real(
 ) -> int | float | Fraction:
     """Returns a number in an interval, as Python has it.
 
-    One of lower precision is taken for the decimal that it was written as: `numpy.float32(0.6)` is
-    0.6.
+    A float32 is taken for the decimal that it was written as: `numpy.float32(0.6)` is 0.6.
 
     Args:
         name: Of the argument.

@@ -291,12 +291,18 @@ class Pruner:
 
     @property
     def histogram(self) -> LossHistogram | None:
-        """Histogram of the losses at the start of the latest epoch; None before the first."""
+        """Histogram of the losses at the start of the latest epoch.
+
+        None before the first, and after a resume in mid-epoch until the next begins.
+        """
         return self._core.settle().histogram
 
     @property
     def curve(self) -> KeepCurve | None:
-        """Keep curve of the latest epoch; None before the first."""
+        """Keep curve of the latest epoch; None before the first.
+
+        After a resume in mid-epoch it lacks `groups` and `window` until the next begins.
+        """
         return self._core.settle().curve
 
     def begin_epoch(self, epoch: int | None = None) -> Selection:
@@ -483,9 +489,10 @@ class Pruner:
     def losses(self) -> NDArray[np.float32]:
         """Latest losses: float32 (n,), NaN = unseen, a read-only view.
 
-        If the policy keeps a score, these are the scores. `record` updates them at once; with
-        ranks, `end_epoch` does. Of a sharded table, the losses of the samples `held`. Waits for
-        losses that are still on a device.
+        `record` updates them at once; with ranks, `end_epoch` does. If the policy keeps a score,
+        these are the scores, which an epoch updates when it begins (with a sharded table, when the
+        one before it ends), in epochs that are multiples of the policy's `every`. Of a sharded
+        table, the losses of the samples `held`. Waits for losses that are still on a device.
         """
         self._core.collect()
         view = self._core.table.columns.values.view()
@@ -499,13 +506,18 @@ class Pruner:
 
     @property
     def left_out(self) -> NDArray[np.int64]:
-        """Epochs since each sample was last trained: int64 (n,), 0 = in the latest epoch."""
+        """Epochs since each sample was last trained: int64 (n,), 0 = in the latest epoch.
+
+        Of a sharded table, of the samples `held`.
+        """
         self._core.collect()
         return self._core.table.columns.left_out(self._core.latest_epoch)
 
     @property
     def kept_counts(self) -> NDArray[np.uint32]:
         """How often each sample was kept, including the open epoch: uint32 (n,), a copy.
+
+        Of a sharded table, of the samples `held`.
 
         Raises:
             RuntimeError: The pruner was made without `count_kept=True`.
@@ -655,7 +667,7 @@ class Pruner:
                 "new Pruner for the longer dataset"
             )
         settings = core.settings.resized(n, strata, run.next_epoch)
-        table = settings.table()
+        table = settings.table(begun=True)
         saved = core.table.state_dict(None, [0, 0], False)
         table.load_state_dict([{"table": saved}])
         trace = None if core.trace is None else core.trace.resized(n)

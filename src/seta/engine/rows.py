@@ -26,8 +26,11 @@ called with it.
 | fit_trimmed | number of samples kept too many by the coins alone; negative: too few |
 | notes | numbers that the policy keeps for its next epoch; missing if there are none |
 
+`unseen`, `mean_loss` and the groups are of scores, if the policy keeps a score.
+
 The `fit_` figures describe how the keep curve was fitted to the length of the epoch. They are None
-if the length is free: without a budget, and with a batch size of 1.
+if the length is free: without a budget, and with a batch size of 1. With a sharded table
+`fit_trimmed` is always None: no coins are tossed.
 """
 
 from __future__ import annotations

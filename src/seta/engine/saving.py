@@ -77,13 +77,7 @@ def load(
     settings, table, trace = core.settings, core.table, core.trace
     roots = parts_of(saved)
     identity = settings.identity()
-    check(
-        roots,
-        identity,
-        arguments.changed(changed),
-        strata=settings.kinds,
-        columns=table.columns.own,
-    )
+    check(roots, identity, arguments.changed(changed), columns=table.columns.own)
     states: list[State] = [root.value for root in roots]
     history, full = states[0]["run"]["history"], states[0]["run"]["full"]
     run, reopened = Run.after(history, full), None
@@ -96,6 +90,8 @@ def load(
             _check_order(core, run, states[own]["open"]["order"])
     if settings.track and tracked.VISITS not in states[0]["table"]["columns"]:
         logger.warning("the losses of samples are tracked from here on: the state was not")
+    if states[0]["settings"]["policy"] != identity["policy"]:
+        states = [{**state, "table": {**state["table"], "another": True}} for state in states]
     if _unlike(states[0]["settings"]["policy"], identity["policy"], settings.policy):
         if any(len(state["table"]["log"]["indices"]) for state in states):
             raise ValueError(
@@ -108,7 +104,14 @@ def load(
             "batch, the other losses"
         )
         unlike = {"columns": {}, "unlike": True}
-        states = [{**state, "table": {**state["table"], **unlike}} for state in states]
+        states = [
+            {
+                **state,
+                "table": {**state["table"], **unlike},
+                "trace": state["trace"] and {**state["trace"], "visits": None},  # counted anew
+            }
+            for state in states
+        ]
     elif table.columns.lacks_losses(states[0]["table"]):
         logger.warning(
             "the scores of the policy before stand for losses until samples are trained again: the "

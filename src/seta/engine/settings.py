@@ -156,16 +156,12 @@ class Settings:
             traced=traced,
         )
 
-    @property
-    def kinds(self) -> int | None:
-        """Number of strata; None: none."""
-        return None if self.strata is None else int(self.strata.max()) + 1
-
-    def table(self, losses: ArrayLike | None = None) -> Table:
+    def table(self, losses: ArrayLike | None = None, *, begun: bool = False) -> Table:
         """Returns the table of a run that begins.
 
         Args:
             losses: float (n,), a warm start, NaN = unseen; None: all are unseen.
+            begun: Whether it is the table of a run that has begun, with losses to come.
         """
         return make_table(
             self.sharding,
@@ -175,7 +171,7 @@ class Settings:
             always_keep=self.always_keep,
             count_kept=self.count_kept,
             track=self.track,
-            scored=score_of(self.policy, self.epochs, warm=losses is not None),
+            scored=score_of(self.policy, self.epochs, warm=begun or losses is not None),
             strata=self.strata,
             seed=self.seed,
             threads=self.threads,

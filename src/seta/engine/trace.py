@@ -168,21 +168,22 @@ def _copied(saved: Mapping[str, Any]) -> Bars:
     return Bars(edges, samples, kept, saved["logarithmic"])
 
 
-def check_trace(saved: Field, n: int, epochs: int, over: int) -> None:
+def check_trace(saved: Field, n: int, epochs: int, history: Sequence[Mapping[str, Any]]) -> None:
     """Refuses what is no course of a run.
 
     Args:
         saved: The entry.
         n: Samples of the dataset.
         epochs: How many of the run may have begun.
-        over: How many have ended.
+        history: The rows of those that have ended.
     """
     if not saved.given:
         return
+    largest = max([n, *(row["samples"] for row in history)])  # the dataset may have shrunk
     samples = saved["samples"].array(np.int64, None)
     saved["samples"].within(samples, 0, n - 1)
     saved["samples"].require(bool(np.all(np.diff(samples) > 0)), "sorted, each sample once")
-    losses = saved["losses"].array(np.float32, over, len(samples))
+    losses = saved["losses"].array(np.float32, len(history), len(samples))
     saved["losses"].within(losses, -_FLOAT32, _FLOAT32)
     if saved.value.get("visits") is not None:
         saved["visits"].within(saved["visits"].array(np.int64, len(samples)), 0, 2**32)
@@ -195,8 +196,8 @@ def check_trace(saved: Field, n: int, epochs: int, over: int) -> None:
             "two or more rising finite numbers",
         )
         counts = picture["samples"].array(np.int64, len(edges) - 1)
-        picture["samples"].within(counts, 0, n)
+        picture["samples"].within(counts, 0, largest)
         kept = picture["kept"].array(np.float64, len(edges) - 1)
         picture["kept"].require(bool(np.isfinite(kept).all()), "finite")
-        picture["kept"].within(kept, 0, n)
+        picture["kept"].within(kept, 0, largest)
         picture["logarithmic"].flag()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import log
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,7 +13,7 @@ from seta.engine.curves.histogram import LossHistogram
 from seta.engine.curves.policy import Columns
 from seta.engine.curves.sums import dot, total
 from seta.policies import checks
-from seta.policies.quotas import fill, quotas
+from seta.policies.quotas import fill, guess, quotas
 from seta.policies.rs2 import RS2
 
 LEAST, MOST = 2.0**-40, 2.0**40  # losses outside count as these
@@ -116,8 +115,8 @@ class Learnable:
         if not histogram.seen:
             return walk
         trust = self.trust(histogram, counts[:, :-1])
-        guess = log(max(2, int(np.count_nonzero(sizes))))
-        wanted = self._wanted(counts[:, :-1], trust, np.minimum(histogram.centres, guess), unseen)
+        losses = np.minimum(histogram.centres, guess(sizes))
+        wanted = self._wanted(counts[:, :-1], trust, losses, unseen)
         shares = quotas(wanted, sizes, (1 - self.prune_ratio) * histogram.total)
         often = np.insert(np.maximum(trust, self.audit), histogram.bins, 1.0, axis=1)
         keep = np.stack([fill(*row) for row in zip(often, counts, shares, strict=True)])

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from decimal import Context, Decimal
+
 import numpy as np
 from numpy.typing import NDArray
 
 from seta.engine.curves.fit import filled
 
 LEAST = 2.0**-970  # weights below count as this one: far behind all others, but not never
+
+
+def guess(sizes: NDArray[np.int64]) -> float:
+    """Returns log C, the loss of a uniform guess among the C classes that have samples.
+
+    Rounded correctly, so that all CPUs agree; C is 2 at least.
+
+    Args:
+        sizes: int64 (classes,), samples in each class.
+    """
+    return float(Decimal(max(2, int(np.count_nonzero(sizes)))).ln(Context(prec=28)))
 
 
 def quotas(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Context, Decimal
 from typing import ClassVar
 
 import numpy as np
@@ -12,7 +11,7 @@ from seta.engine.curves.curve import KeepCurve
 from seta.engine.curves.histogram import LossHistogram
 from seta.engine.curves.sums import dot, exp, total
 from seta.policies import checks
-from seta.policies.quotas import LEAST, fill, quotas
+from seta.policies.quotas import LEAST, fill, guess, quotas
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ class RCAP:
         sizes, seen = counts.sum(axis=1), counts[:, :-1].sum(axis=1)
         if not seen.any():
             return KeepCurve.constant(histogram, 1 - self.prune_ratio)
-        most = float(Decimal(max(2, int(np.count_nonzero(sizes)))).ln(Context(prec=28)))
+        most = guess(sizes)
         losses = np.clip(histogram.centres, 0.0, most)
         sums = np.array([dot(row, losses) for row in counts[:, :-1]])
         means = np.where(seen > 0, sums / np.maximum(seen, 1), total(sums) / int(seen.sum()))

@@ -15,6 +15,7 @@ from seta.engine.curves.histogram import LossHistogram
 from seta.engine.curves.sums import dot
 from seta.engine.numbers import real
 
+_LARGEST = float(np.finfo(np.float32).max)  # weights are float32
 _NOTES = "notes go into the epoch's row, and into saved states"
 
 
@@ -93,9 +94,9 @@ class KeepCurve:
                 "KeepCurve.keep and .unseen must lie in [0, 1], "
                 f"got values from {np.min(keep)} to {np.max(keep)}: they are probabilities"
             )
-        if weight is not None and not (np.all(np.isfinite(weight)) and np.all(weight >= 0)):
+        if weight is not None and not (np.all(weight >= 0) and np.all(weight <= _LARGEST)):
             raise ValueError(
-                "KeepCurve.weight and .unseen_weight must be finite and >= 0, "
+                "KeepCurve.weight and .unseen_weight must be finite in float32 and >= 0, "
                 f"got values from {np.min(weight)} to {np.max(weight)}: they multiply losses"
             )
         if self.unbiased and not np.all(keep > 0):

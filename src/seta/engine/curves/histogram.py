@@ -10,9 +10,9 @@ stratum, else a bin; the last cell (of each stratum) holds the unseen samples. D
 work on cells and need not know strata.
 
 Strata share the bins, so a few far smaller losses, such as one of exactly 0, would leave few bins
-to all others. So bins by stratum begin at 2**-24 of the largest loss where none is negative by more
-than that; what is lower counts in the first. A loss above 64, more than the log of any number of classes, counts
-as 64 in that: one of 1e12 would leave all others one bin.
+to all others. So bins by stratum begin at 2**-24 of the largest loss where none is negative by
+more than that; what is lower counts in the first. A loss above 64, more than the log of any number
+of classes, counts as 64 in that: one of 1e12 would leave all others one bin.
 
 Cost: one pass for the range, one for the counts. There are at most 2**17 bins for any number of
 samples. Strata share them; each has 2**8 at least, so that from 2**9 strata on each adds 2 kB, and

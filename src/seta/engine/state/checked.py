@@ -30,7 +30,6 @@ def check(
     own: Mapping[str, Any],
     changed: set[str],
     *,
-    strata: int | None,
     columns: Collection[str],
 ) -> None:
     """Refuses states that are not of this run, not whole, or not true to themselves.
@@ -39,7 +38,6 @@ def check(
         roots: The parts of a state.
         own: The settings of the run.
         changed: Which of them are meant to differ.
-        strata: How many the samples of this run have; None: none.
         columns: The names of what its policy keeps of each sample.
 
     Raises:
@@ -49,8 +47,7 @@ def check(
         opened = root["open"]
         epoch = opened["row"]["epoch"].integer() if opened.given else None
         check_run(root["settings"], own, changed, epoch)
-        kinds = root["settings"]["n"].integer() if changed & {"strata", "policy"} else strata or 0
-        _check_part(root, int(own["epochs"]), kinds)
+        _check_part(root, int(own["epochs"]))
         if "policy" not in changed:
             for name in columns:
                 root["table"]["columns"][name]
@@ -59,12 +56,12 @@ def check(
         sharded.check_shards(roots)
 
 
-def _check_part(root: Field, own_epochs: int, strata: int) -> None:
+def _check_part(root: Field, own_epochs: int) -> None:
     settings, opened, table = root["settings"], root["open"], root["table"]
     n = settings["n"].integer()
     epochs = settings["epochs"].integer()
     latest = _check_run(root["run"], epochs)
-    epochs_over = len(root["run"]["history"].value)
+    history = root["run"]["history"].value
     if opened.given:
         latest = opened["row"]["epoch"].integer(latest, epochs - 1) + 1
     if latest > own_epochs:
@@ -73,13 +70,13 @@ def _check_part(root: Field, own_epochs: int, strata: int) -> None:
             f"(0 to {own_epochs - 1}): give the number of epochs of the whole run as epochs="
         )
     rows = n
-    check_trace(root["trace"], n, max(1, latest), epochs_over)
+    check_trace(root["trace"], n, max(1, latest), history)
     if settings["sharding"].value == "sharded":
         rows = sharded.check_table(table, n, epochs)
-    _check_columns(table, rows, latest, epochs_over)
+    _check_columns(table, rows, latest, len(history) + opened.given)
     _check_log(table["log"], n, opened.given)
     if opened.given:
-        _check_open(opened, n, rows, strata)
+        _check_open(opened, n, rows)
         mask = opened["mask"].array(np.uint8, -(-rows // 8))
         if settings["sharding"].value == "sharded":
             sharded.check_mask(root, mask)
@@ -97,14 +94,14 @@ def _check_run(run: Field, epochs: int) -> int:
     return over
 
 
-def _check_columns(table: Field, rows: int, latest: int, epochs_over: int) -> None:
+def _check_columns(table: Field, rows: int, latest: int, begun: int) -> None:
     """Checks the columns.
 
     Args:
         table: It.
         rows: How many it must have.
         latest: One more than the latest epoch in which a sample may have been trained.
-        epochs_over: How many epochs have ended: a sample may have been kept in each.
+        begun: How many epochs have begun: a sample may have been kept in each.
     """
     losses = table["losses"]
     losses.within(losses.array(np.float32, rows), -_FLOAT32, _FLOAT32)
@@ -113,7 +110,7 @@ def _check_columns(table: Field, rows: int, latest: int, epochs_over: int) -> No
     trained.within(trained.array(np.uint32 if wide else np.uint16, rows), 0, latest)
     if table["kept_counts"].given:
         counts = table["kept_counts"]
-        counts.within(counts.array(np.uint32, rows), 0, epochs_over)
+        counts.within(counts.array(np.uint32, rows), 0, begun)
     columns = table["columns"]
     columns.require(isinstance(columns.value, Mapping), "a dict")
     for name in columns.value:
@@ -127,7 +124,7 @@ def _check_log(log: Field, n: int, opened: bool) -> None:
     log["indices"].require(opened or not len(indices), "empty, since no epoch is open")
 
 
-def _check_open(opened: Field, n: int, rows: int, strata: int) -> None:
+def _check_open(opened: Field, n: int, rows: int) -> None:
     row = opened["row"]
     check_row(row, 0, row["epoch"].integer() + 1)
     row["samples"].integer(n, n)
@@ -138,7 +135,7 @@ def _check_open(opened: Field, n: int, rows: int, strata: int) -> None:
     for name in ("trained", "nonfinite"):
         opened[name].integer()
     opened["seconds"].number(0)
-    weights = check_curve(opened["curve"], strata)
+    weights = check_curve(opened["curve"], n)
     packed = opened["weights"]
     if weights is None:
         packed.require(not packed.given, "None, since the curve has no weights")

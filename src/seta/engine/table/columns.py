@@ -239,8 +239,15 @@ class LossColumns:
         if scored is None or not self.due(before, epoch):
             return
         for block in parallel.blocks(range(len(self))):
-            scores = scored.score({name: self.memory[name][block] for name in self.own})
-            self.values[block] = np.where(np.isfinite(scores), scores, np.nan)
+            columns = {name: self.memory[name][block] for name in self.own}
+            self.values[block] = self._scores(scored, columns)
+
+    def _scores(self, scored: KeepsScore, columns: Columns) -> NDArray[np.float32]:
+        """Returns the scores that a policy makes of its columns: float32 (B,), NaN = unseen."""
+        with np.errstate(over="ignore"):
+            scores = np.array(scored.score({name: columns[name] for name in self.own}), np.float32)
+        scores[~np.isfinite(scores)] = np.nan
+        return scores
 
     def to_count(self, saved: Mapping[str, Any] | None = None) -> dict[str, NDArray[np.float32]]:
         """Returns the columns whose histograms the policy looks at, NaN = unseen or not finite.
@@ -249,17 +256,27 @@ class LossColumns:
             saved: A saved table, whose columns are meant; None: this one's. Columns that it lacks
                 begin with its losses, as in `take`.
         """
-        columns: Columns = self.memory if saved is None else saved["columns"]
-        if saved is not None and self.wanted and not columns.keys() >= set(self.own):
-            losses = self.values_of(saved)
-            columns = LossColumns(len(losses), 1, losses, scored=self._scored).memory
+        if not self.wanted:
+            return {}
+        columns = self.memory if saved is None else self._columns_of(saved)
         return {name: _without_infinite(columns[name]) for name in self.wanted}
+
+    def _columns_of(self, saved: Mapping[str, Any]) -> Columns:
+        """Returns the columns of the policy that a saved table has once it is loaded."""
+        columns: Columns = saved["columns"]
+        if all(name in columns for name in self.own):
+            return columns
+        losses = self._losses_of(saved)
+        return LossColumns(len(losses), 1, losses, scored=self._scored).memory
 
     def check(self, indices: NDArray[Any], losses: NDArray[Any]) -> None:
         """Raises what `record` would raise, without recording."""
         check_indices(indices, len(self))
         if losses.dtype.kind != "f":
-            raise ValueError(f"losses must be floats, got {losses.dtype}: one loss per sample")
+            raise ValueError(
+                f"losses must be floats, got {losses.dtype}: one loss per sample, of numpy's own "
+                "floats (losses.astype('float32'))"
+            )
         if losses.shape != indices.shape:
             raise ValueError(
                 f"losses must have one entry for each of the {len(indices)} indices, "
@@ -309,10 +326,12 @@ class LossColumns:
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         """Takes over saved columns; of another length, what both have in common.
 
-        In place, so that there is never a second table.
+        In place, so that there is never a second table. Of another policy, scores are updated.
         """
         rows = min(len(self), len(saved["losses"]))
         self.take(slice(0, rows), saved, slice(0, rows))
+        if is_of_another(saved):
+            self.rescore(-1, 0)
         self.values[rows:] = np.nan
         self.last_trained[rows:] = 0
         if self.kept_counts is not None:
@@ -321,6 +340,12 @@ class LossColumns:
             column[rows:] = _before(name)
 
     def values_of(self, saved: Mapping[str, Any]) -> Any:
+        """Returns the values that a saved table has once it is loaded: float32 (n,)."""
+        if self._scored is None or not is_of_another(saved):
+            return self._losses_of(saved)
+        return self._scores(self._scored, self._columns_of(saved))
+
+    def _losses_of(self, saved: Mapping[str, Any]) -> Any:
         """Returns what `take` makes the values, float32 (n,): the scores of the same policy.
 
         Scores of another one are no losses: the latest losses take their place where the run was
@@ -347,7 +372,7 @@ class LossColumns:
         Columns that the state lacks, of another policy, begin with its losses.
         """
         self._before = None
-        copy_rows(self.values[here], self.values_of(saved)[there])
+        copy_rows(self.values[here], self._losses_of(saved)[there])
         copy_rows(self.last_trained[here], saved["last_trained"][there])
         counts = saved["kept_counts"]
         if self.kept_counts is not None and counts is not None:
@@ -365,6 +390,11 @@ class LossColumns:
                 self.memory[name][here] = _before(name)
         if not own:
             self.begin_columns(here)
+
+
+def is_of_another(saved: Mapping[str, Any]) -> bool:
+    """Returns whether another policy saved a table: its scores are not those of this one."""
+    return bool(saved.get("another", False))
 
 
 def _before(name: str) -> float:

@@ -87,6 +87,14 @@ class Resharding:
         rest: NDArray[np.uint8] = np.asarray(state["open"]["mask"]) & ~np.packbits(done)
         return rest
 
+    def masked(self, states: Sequence[State]) -> NDArray[np.uint8]:
+        """Returns the mask of its rows in the open epoch, as it was saved."""
+        mask = np.empty(self._bytes, np.uint8)
+        for state in states:
+            here, there = self.overlap(state["table"], per_row=8)
+            mask[here] = state["open"]["mask"][there]
+        return mask
+
     def weights(self, states: Sequence[State]) -> NDArray[np.uint8] | None:
         """Returns the packed weights of its rows in the open epoch; None: all are 1."""
         saved = [state["open"]["weights"] for state in states]

@@ -37,7 +37,14 @@ from seta.engine.draw.partition import Partition, shards_of
 from seta.engine.draw.shards import count_shards
 from seta.engine.mapped import let_go
 from seta.engine.steps import Steps
-from seta.engine.table.columns import LossColumns, Recorded, Visits, check_indices, visits_of
+from seta.engine.table.columns import (
+    LossColumns,
+    Recorded,
+    Visits,
+    check_indices,
+    is_of_another,
+    visits_of,
+)
 from seta.engine.table.exchange import check_in, digest_of, refuse_idle, rounds
 from seta.engine.table.log import RecordLog
 from seta.engine.table.ranks import Ranks
@@ -379,17 +386,20 @@ class ShardedTable:
         tables = [state["table"] for state in states]
         shared = Shared.from_state(tables[0]["shared"])
         values = [self.columns.values_of(table) for table in tables]
-        if any(own is not table["losses"] for own, table in zip(values, tables, strict=True)):
+        others = any(own is not table["losses"] for own, table in zip(values, tables, strict=True))
+        if others:
             shared = shared._replace(histogram=self._merged(values))
-            tables = [{**t, "losses": own} for t, own in zip(tables, values, strict=True)]
-        if reopened is None:  # `always_keep` may be another now
-            shared = shared._replace(kept_always=self._kept_always(tables, shared))
+        if others or reopened is None:  # `always_keep` may be another now
+            shown = [{**t, "losses": own} for t, own in zip(tables, values, strict=True)]
+            shared = shared._replace(kept_always=self._kept_always(shown, shared))
         shared = shared._replace(
             histogram=replace(shared.histogram, columns=self._recounted(tables))
         )
         for table in tables:
             here, there = self._resharding.overlap(table)
             self.columns.take(here, table, there)
+        if is_of_another(tables[0]):
+            self.columns.rescore(-1, 0)
         self._dealt, self._shared, self._resumed = None, shared, reopened is not None
         if reopened is not None:
             epoch = int(states[0]["open"]["row"]["epoch"])
@@ -397,6 +407,9 @@ class ShardedTable:
                 self._take(table["log"]["indices"], table["log"]["losses"], epoch)
             if reopened.dealt is not None:
                 self._dealt = epoch, reopened.dealt
+            if not reopened.same_order and self.columns.kept_counts is not None:
+                trained = self._resharding.masked(states) & ~reopened.mask
+                self.columns.kept_counts += np.unpackbits(trained)
         self._log.clear()
         trained, nonfinite = np.sum([table["since_exchange"] for table in tables], axis=0).tolist()
         self._since = (trained, nonfinite) if self._rank == 0 else (0, 0)

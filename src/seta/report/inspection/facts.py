@@ -133,7 +133,7 @@ def facts_of(states: Sequence[Mapping[str, Any]]) -> Facts:
             [root["trace"] for root in roots],
             n=first["settings"]["n"].integer(),
             epochs=first["settings"]["epochs"].integer(),
-            over=len(history),
+            history=history,
         ),
         **columns,
     )

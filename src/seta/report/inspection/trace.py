@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,20 +29,22 @@ class Trace:
     pictures: list[tuple[int, Bars]]
 
     @classmethod
-    def of(cls, saved: Sequence[Field], *, n: int, epochs: int, over: int) -> Trace | None:
+    def of(
+        cls, saved: Sequence[Field], *, n: int, epochs: int, history: Sequence[Mapping[str, Any]]
+    ) -> Trace | None:
         """Returns what the entries `trace` of the parts of a state hold; None where one has none.
 
         Args:
             saved: The entries: of the same samples, each with the losses that it knows.
             n: Samples of the data set.
             epochs: Length of the run.
-            over: How many epochs have ended.
+            history: The rows of the epochs that have ended.
 
         Raises:
             ValueError: One is damaged.
         """
         for field in saved:
-            check_trace(field, n, epochs, over)
+            check_trace(field, n, epochs, history)
         parts = [field.value for field in saved]
         if any(part is None for part in parts):
             return None
