@@ -256,3 +256,21 @@ def test_arguments_are_checked():
     with pytest.raises(ValueError, match="rollouts must be at least 1, got 0"):
         SuccessRate(rollouts=0)
     assert SuccessRate.at_budget(0.7) == SuccessRate(0.3)
+
+
+@pytest.mark.parametrize("policy", [ZeroSignal(), SuccessRate()])
+def test_signals_are_not_suspect(policy):
+    pruner = run(seta.Pruner(N, policy, epochs=4, budget=0.5, track=True), 3)
+    assert "suspicion" not in pruner.table()
+    with pytest.raises(RuntimeError, match=r"gets signals of rewards: seta.rl.rate_of\(table"):
+        pruner.suspects()
+
+
+def test_groups_without_rewards_are_told_of_in_their_own_words(caplog):
+    pruner = seta.Pruner(N, ZeroSignal(), epochs=2)
+    prompts = pruner.begin_epoch().indices
+    pruner.record(prompts, group_signal(np.full((N, ROLLOUTS), np.nan)))
+    pruner.end_epoch()
+    (told,) = caplog.messages
+    assert told.startswith(f"epoch 0: {N} of {N} groups had no rewards.")
+    assert told.endswith("look at the reward function") and "loss" not in told

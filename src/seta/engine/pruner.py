@@ -26,6 +26,7 @@ from seta.engine.samples import SampleTable
 from seta.engine.settings import Settings
 from seta.engine.shown import html_of_run
 from seta.engine.steps import Budget, Steps
+from seta.engine.suspects import takes_signals
 from seta.engine.table.exchange import agree, digest_of
 from seta.engine.table.ranks import Ranks
 from seta.engine.table.table import Sharding
@@ -426,11 +427,14 @@ class Pruner:
         """
         row = lifecycle.end(self._core)
         if _without_losses(row) and not any(map(_without_losses, self.history[:-1])):
+            told = "recorded losses were not finite (NaN or infinite)"
+            look = "learning rate, the data and the loss function"
+            if takes_signals(self.policy):
+                told, look = "groups had no rewards", "reward function"
             logger.warning(
-                "epoch %d: %d of %d recorded losses were not finite (NaN or infinite). They are "
-                "left out, so that the samples keep the losses of before: look at the learning "
-                "rate, the data and the loss function",
-                row["epoch"], row["nonfinite"], row["trained"],
+                "epoch %d: %d of %d %s. They are left out, so that the samples keep what was "
+                "recorded before: look at the %s",
+                row["epoch"], row["nonfinite"], row["trained"], told, look,
             )  # fmt: skip
         if self.next_epoch == self.epochs and row["never_trained"] > self.n * _FEW:
             logger.warning(
@@ -569,7 +573,8 @@ class Pruner:
                 with all others.
 
         Raises:
-            RuntimeError: The pruner was made without `track=`.
+            RuntimeError: The pruner was made without `track=`, or its policy is one of `seta.rl`,
+                whose signals are no losses.
             TypeError, ValueError: `n` or `classes` is invalid.
         """
         return views.suspects(self._core, n, classes)

@@ -45,6 +45,8 @@ class SampleTable(Mapping[str, NDArray[Any]]):
     | spread | float32 | standard deviation of its losses, NaN before two | `track=True` |
     | suspicion | float32 | how far its losses stay above typical ones, NaN = none | `track=True` |
 
+    With the policies of `seta.rl`, signals of rewards stand for losses, and there is no suspicion.
+
     Args:
         columns: Arrays of equal length, by name.
 
@@ -164,6 +166,7 @@ def table_of(
     always_keep: NDArray[np.int64] | None,
     opened: OpenEpoch | None,
     classes: NDArray[np.integer[Any]] | None,
+    suspects: bool,
 ) -> SampleTable:
     """Returns the sample table of the samples that a loss table holds.
 
@@ -176,6 +179,7 @@ def table_of(
         always_keep: Samples that are never pruned.
         opened: The open epoch, if any: its weights are fixed, and it is counted in `kept`.
         classes: Integers (n,): each sample is compared with its class; None: with all samples.
+        suspects: Whether a tracked run has the column `suspicion`.
     """
     columns, memory = table.columns, table.columns.memory
     held = np.arange(len(columns)) if table.held is None else table.held
@@ -213,7 +217,7 @@ def table_of(
         found["mean"] = tracked.mean_of(memory)
         found["spread"] = tracked.spread_of(memory)
     found = {name: column[rows] for name, column in found.items()}
-    if tracked.VISITS in memory:
+    if suspects and tracked.VISITS in memory:
         found["suspicion"] = suspicion(found, None if classes is None else classes[found["index"]])
     return SampleTable(found)
 

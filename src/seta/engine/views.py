@@ -15,6 +15,7 @@ from seta.engine.core import Core
 from seta.engine.curves.curve import KeepCurve
 from seta.engine.lifecycle import draw
 from seta.engine.samples import SampleTable, table_of
+from seta.engine.suspects import takes_signals
 from seta.engine.why import why
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def sample_table(core: Core, classes: ArrayLike | None = None) -> tuple[SampleTa
         always_keep=settings.always_keep,
         opened=run.open,
         classes=compared,
+        suspects=not takes_signals(settings.policy),
     )
     return table, curve
 
@@ -60,6 +62,11 @@ def suspects(core: Core, n: int, classes: ArrayLike | None) -> SampleTable:
         raise RuntimeError(
             "suspects() needs the losses of earlier visits, and this run does not keep them: "
             "make the Pruner or the loader with track=True"
+        )
+    if takes_signals(core.settings.policy):
+        raise RuntimeError(
+            f"suspects() needs losses, and {core.settings.policy!r} gets signals of rewards: "
+            "seta.rl.rate_of(table()['loss']) are the latest success rates"
         )
     table, _ = sample_table(core, classes)
     worst = table.sort("suspicion", descending=True)

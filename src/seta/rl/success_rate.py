@@ -55,6 +55,7 @@ class SuccessRate:
 
     columns: ClassVar[tuple[str, ...]] = ("right", "wrong")
     every: ClassVar[int] = 1
+    signals: ClassVar[bool] = True
 
     @classmethod
     def at_budget(cls, budget: float, /) -> SuccessRate:

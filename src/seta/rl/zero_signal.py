@@ -59,6 +59,7 @@ class ZeroSignal:
     columns: ClassVar[tuple[str, ...]] = ("row", "groups", "easy", "hard")
     counted: ClassVar[tuple[str, ...]] = ("groups", "easy", "hard")
     every: ClassVar[int] = 1
+    signals: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Checks the arguments."""
