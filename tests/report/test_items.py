@@ -84,6 +84,11 @@ def test_a_sound_can_be_played(way):
         assert (file.getframerate(), file.getnframes()) == (8_000, 16_000)
 
 
+def test_features_and_a_large_target_are_no_sound():
+    found = shown((np.random.default_rng(0).random(12).astype(np.float32), 12_345))
+    assert found["kind"] == "numbers" and found["label"] == "12345"
+
+
 def test_only_some_sounds_are_kept():
     item = {"audio": {"array": np.zeros(8_000), "sampling_rate": 8_000}}
     kinds = [one["kind"] for one in Items([item] * 30).load(range(30)).values()]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 _SIDE = 64  # pixels of a thumbnail
 _RATE, _SECONDS = 8000, 2.0
 _LEAST_RATE = 4000
+_SHORTEST = 0.1  # seconds
 _CHANNELS = (1, 3, 4)
 
 
@@ -76,11 +77,16 @@ def thumbnail(image: Any) -> str:
 
 
 def is_sound(wave_form: Any, rate: Any) -> bool:
-    """Returns whether these are samples of a sound, (t,) or (channels, t), and their rate."""
+    """Returns whether these are samples of a sound, (t,) or (channels, t), and their rate.
+
+    A sound lasts for a tenth of a second at least: a few features and a target are none.
+    """
     if not isinstance(rate, int) or rate < _LEAST_RATE:
         return False
     array = array_of(wave_form)
-    return array is not None and (array.ndim == 1 or (array.ndim == 2 and len(array) <= 8))
+    if array is None or array.ndim not in (1, 2) or array.shape[-1] < rate * _SHORTEST:
+        return False
+    return array.ndim == 1 or len(array) <= 8
 
 
 def sound_of(content: Any) -> tuple[NDArray[np.float64], int] | None:
