@@ -63,7 +63,8 @@ REFUSED = [
     ({"epochs": "0"}, "--epochs 0: must lie between 1 and 10,000; give the epochs of the whole"),
     ({"ranks": "-3"}, "--ranks -3: must lie between 1 and"),
     ({"samples": "100", "ranks": "200"}, "--ranks 200: more than the 100 samples; give at most"),
-    ({"batch-size": "2e6"}, "--batch-size 2e6: must lie between 1 and 1,000,000"),
+    ({"batch-size": "1e13"}, "--batch-size 1e13: must lie between 1 and 1,000,000,000,000"),
+    ({"batch-size": "2e6", "budget": "0.6"}, "2,000,000, more than the 1,000,000 samples"),
     (
         {"ranks": "1000", "batch-size": "2000", "budget": "0.6"},
         "--batch-size 2000: 1,000 ranks make that a global batch of 2,000,000, more than the "
@@ -156,6 +157,15 @@ def test_steps_are_those_of_the_loader(drop_last, batch_size):
     )  # fmt: skip
     assert [epoch.chosen for epoch in run.epochs] == loader.pruner.lengths
     assert run.steps == loader.total_steps
+
+
+def test_a_batch_larger_than_the_data_set_holds_all_samples():
+    run = plan(samples=50, batch_size=64, budget=1.0)
+    loader = seta.PrunedDataLoader(
+        TensorDataset(torch.zeros(50)), "SeTa", epochs=3, budget=1.0, batch_size=64
+    )
+    assert run.steps == loader.total_steps == 3
+    assert plan(samples=50, batch_size=64, method="full").steps == 3
 
 
 def test_estimated_lengths_are_whole_global_batches():
