@@ -43,7 +43,7 @@ class ClassRow:
         samples: How many there are.
         share: Its share of the samples.
         visits: Its share of the visits, divided by `share`; None where visits are not known.
-        loss: Mean of the latest losses; None where there are none.
+        loss: Mean of `Facts.latest`; None where there are none.
         never: Samples of it that were not trained in any epoch.
     """
 

@@ -27,7 +27,8 @@ _LISTED = 40  # ... of which so many of each list come first
 _CURVE = 60  # epochs of a small loss curve, at most
 _TOLD = {
     "loss": "loss is the latest",
-    "score": "score is what the method made of the losses",
+    "success rate": "success rate is that of the latest group of rewards",
+    "score": "score is what the method chooses by",
     "mean": "mean and spread are those of all losses of the sample",
     "suspicion": "suspicion is how far its losses stay above typical ones",
     "visits": "visits is how many epochs trained it",
@@ -100,7 +101,8 @@ class Content:
         """What the columns of the lists are, in a sentence or two."""
         told = "; ".join(_TOLD[name] for name in self.columns if name in _TOLD)
         curves = (
-            " The curves are those of the samples that the run follows, track=[...] names more."
+            f" The curves are the {self.columns[0]} by epoch, of the samples that the run follows; "
+            "track=[...] names more."
             if self.data["curves"]
             else ""
         )
@@ -126,7 +128,7 @@ def content_of(
         losses_section(facts),
         map_section(facts, where, None if classes is None else len(classes.names)),
         visits_section(facts, limit),
-        None if classes is None else classes_section(rows_of(facts, classes)),
+        None if classes is None else classes_section(rows_of(facts, classes), facts.measure),
     ]
     there = [section for section in sections if section is not None]
     loaded = {} if items is None else items.load(_wanted(facts, lists, where))
@@ -167,10 +169,13 @@ def _notes(facts: Facts, items: Items | None) -> list[str]:
             f"This is a part of the run: {len(facts.samples):,} of its {facts.n:,} samples. Give "
             "the states of all ranks for the whole."
         )
-    if facts.mean is None:
+    if facts.signals:
         notes.append(
-            "The run was not tracked: visits, the data map and suspects are there with track=True."
+            "The run recorded rewards, not losses: the page has no data map and no suspects."
         )
+    if facts.visits is None:
+        more = "success rates" if facts.signals else "the data map and suspects"
+        notes.append(f"The run was not tracked: visits, {more} are there with track=True.")
     if items is None:
         notes.append("No data set was given: samples are shown by their index alone.")
     return notes
@@ -197,7 +202,7 @@ def _in_turn(columns: Sequence[Sequence[int]]) -> list[int]:
 def _columns(facts: Facts, suspects: NDArray[np.float32] | None) -> tuple[list[str], list[Any]]:
     """Returns the names of the figures of a sample, and their columns."""
     named = {
-        facts.judged: facts.latest,
+        facts.measure: facts.latest,
         "mean": facts.mean,
         "spread": facts.spread,
         "visits": facts.visits if facts.visits is not None else facts.kept,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from seta.engine.rows import Row
 from seta.report.inspection.charts import epochs_chart
 from seta.report.inspection.facts import Facts
 from seta.report.inspection.parts import Chart, Finding, Section, Table
@@ -44,7 +43,7 @@ def cost_section(facts: Facts) -> Section:
         lead,
         _findings(facts, choosing, training),
         figures,
-        [Chart("cost", "Samples trained by epoch", _chart(facts, due), _table(rows))],
+        [Chart("cost", "Samples trained by epoch", _chart(facts, due), _table(facts))],
     )
 
 
@@ -72,7 +71,15 @@ def _full(facts: Facts) -> list[float]:
 def _findings(facts: Facts, choosing: float, training: float) -> list[Finding]:
     found, rows = [], facts.history
     nonfinite = sum(int(row["nonfinite"]) for row in rows)
-    if nonfinite:
+    if nonfinite and facts.signals:
+        found.append(
+            Finding(
+                f"{many(nonfinite, 'group', 'groups')} had no rewards: what is known of these "
+                "prompts did not change.",
+                "Look at the reward function.",
+            )
+        )
+    elif nonfinite:
         found.append(
             Finding(
                 f"{many(nonfinite, 'loss was', 'losses were')} NaN or infinite: the run may be "
@@ -124,11 +131,13 @@ def _chart(facts: Facts, due: Sequence[float] | None) -> dict[str, Any]:
     return epochs_chart(bars, budget=due is not None)
 
 
-def _table(rows: Sequence[Row]) -> Table:
+def _table(facts: Facts) -> Table:
+    rows = facts.history
     shown = rows[-_TABLE:]
     cut = f", the last {_TABLE}" if len(rows) > _TABLE else ""
     headers = (
-        "epoch", "kept", "trained", "saved so far", "mean loss before", "choosing", "training",
+        "epoch", "kept", "trained", "saved so far", f"mean {facts.judged} before", "choosing",
+        "training",
     )  # fmt: skip
     return Table(
         f"Epochs{cut}",

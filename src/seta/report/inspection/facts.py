@@ -2,26 +2,32 @@
 
 Read from states alone, so that a page of a file and a page of a live pruner are the same. Columns
 are views where that is possible; reading 10 million samples takes less than a second.
+
+Of a run of `seta.rl` the losses are success rates, decoded from the signals, and there are no mean
+and spread.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from seta import rl
 from seta.engine.draw.partition import Partition, shards_of
 from seta.engine.rows import Row
 from seta.engine.state.fields import Field, same
 from seta.engine.state.identity import check_settings
 from seta.engine.state.parts import check_together
 from seta.engine.state.rows import check_row
+from seta.engine.suspects import takes_signals
 from seta.engine.table import tracked
 from seta.report.inspection.trace import Trace
+from seta.rl.signal import rate_of
 
 Floats = NDArray[np.float32]
 
@@ -44,7 +50,7 @@ class Facts:
         left_out: int64 (rows,), epochs since it was last trained.
         kept: uint32 (rows,), how many epochs kept it; None where that was not counted.
         visits: int64 (rows,), how many losses it had; None in a run that was not tracked.
-        mean: float32 (rows,), of these losses; None as before.
+        mean: float32 (rows,), of these losses; None as before, and of signals.
         spread: float32 (rows,), their standard deviation, NaN before two; None as before.
         trace: Loss curves of some samples, and a picture of each epoch; None as before.
     """
@@ -86,14 +92,35 @@ class Facts:
 
     @property
     def latest(self) -> Floats:
-        """Latest loss of each sample, or its score: float32 (rows,)."""
-        found = self.loss if self.loss is not None else self.score
-        return np.empty(0, np.float32) if found is None else found
+        """Latest loss or success rate of each sample, or its score: float32 (rows,)."""
+        return _either(self.loss, self.score)
+
+    @property
+    def measure(self) -> str:
+        """What `latest` is: "loss", "success rate" or "score"."""
+        if self.loss is None:
+            return "score"
+        return "success rate" if self.signals else "loss"
+
+    @property
+    def judged_by(self) -> Floats:
+        """What the policy chooses by: the score where it keeps one, else the loss."""
+        return _either(self.score, self.loss)
 
     @property
     def judged(self) -> str:
-        """What `latest` is: "loss" or "score"."""
-        return "score" if self.loss is None else "loss"
+        """What `judged_by` is: "loss" or "score"."""
+        return "loss" if self.score is None else "score"
+
+    @property
+    def signals(self) -> bool:
+        """Whether signals of rewards were recorded (`seta.rl`), and not losses."""
+        return takes_signals(getattr(rl, str(self.settings["policy"]).split("(")[0], None))
+
+
+def _either(first: Floats | None, second: Floats | None) -> Floats:
+    found = second if first is None else first
+    return np.empty(0, np.float32) if found is None else found
 
 
 def facts_of(states: Sequence[Mapping[str, Any]]) -> Facts:
@@ -122,7 +149,7 @@ def facts_of(states: Sequence[Mapping[str, Any]]) -> Facts:
     columns = {name: _joined([part.get(name) for part in parts]) for name in _COLUMNS}
     scored = columns.pop("scored") is not None
     values, own = columns.pop("values"), columns.pop("own_loss")
-    return Facts(
+    facts = Facts(
         settings=first["settings"].value,
         history=history,
         open=opened,
@@ -136,6 +163,19 @@ def facts_of(states: Sequence[Mapping[str, Any]]) -> Facts:
             history=history,
         ),
         **columns,
+    )
+    return _with_rates(facts) if facts.signals else facts
+
+
+def _with_rates(facts: Facts) -> Facts:
+    """Returns facts with success rates for signals, whose mean and spread say nothing."""
+    loss, trace = facts.loss, facts.trace
+    return replace(
+        facts,
+        loss=None if loss is None else rate_of(loss).astype(np.float32),
+        mean=None,
+        spread=None,
+        trace=trace and replace(trace, losses=rate_of(trace.losses).astype(np.float32)),
     )
 
 

@@ -45,9 +45,44 @@ def lists_of(
         limit: Epochs left out from which on a sample is starved.
         by_class: Whether samples are suspect beside those of their class.
     """
+    found = _by_success(facts) if facts.signals else _by_loss(facts, suspicion, by_class)
+    found.append(
+        Listed(
+            "starved",
+            "Starved",
+            f"Not trained for {limit} epochs or more, the longest first.",
+            "Name those that matter in always_keep=, or prune less.",
+            _starved(facts, limit),
+        )
+    )
+    return [one for one in found if len(one.rows)]
+
+
+def _by_success(facts: Facts) -> list[Listed]:
+    if facts.loss is None:
+        return []
+    return [
+        Listed(
+            "solved-least",
+            "Solved least",
+            "The lowest success rates, each that of the latest group of rewards.",
+            "See whether they can be solved, and whether the rewards are right.",
+            top(facts.loss, lowest=True),
+        ),
+        Listed(
+            "solved-most",
+            "Solved most",
+            "The highest success rates, each that of the latest group of rewards.",
+            "A prompt that is always solved gives no gradient: harder ones teach more.",
+            top(facts.loss),
+        ),
+    ]
+
+
+def _by_loss(facts: Facts, suspicion: NDArray[np.float32] | None, by_class: bool) -> list[Listed]:
     tracked = facts.mean is not None
     level = facts.mean if facts.mean is not None else facts.latest
-    what = "mean loss over its visits" if tracked else f"latest {facts.judged}"
+    what = "mean loss over its visits" if tracked else f"latest {facts.measure}"
     found = []
     if suspicion is not None:
         found.append(
@@ -90,16 +125,7 @@ def lists_of(
                 top(_forgotten(facts)),
             )
         )
-    found.append(
-        Listed(
-            "starved",
-            "Starved",
-            f"Not trained for {limit} epochs or more, the longest first.",
-            "Name those that matter in always_keep=, or prune less.",
-            _starved(facts, limit),
-        )
-    )
-    return [one for one in found if len(one.rows)]
+    return found
 
 
 def top(values: NDArray[Any], *, lowest: bool = False) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""The losses of each epoch under the keep curve: the picture that explains a method."""
+"""The losses or scores of each epoch under the keep curve: the picture that explains a method."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from seta.report.inspection.parts import Chart, Finding, Section, Table, rounded
 from seta.report.inspection.scales import Scale
 from seta.report.units import many
 
+_TITLES = {"loss": "Losses", "score": "Scores"}
 _PICTURES = 200
 _RATIO = 3  # of the ends of an axis, from which on it is logarithmic
 _ALIKE = 0.01  # of the mean: losses that lie closer together are hardly told apart
@@ -52,11 +53,17 @@ def losses_section(facts: Facts) -> Section | None:
     )
     return Section(
         "losses",
-        "Losses and the keep curve",
+        f"{_TITLES[facts.judged]} and the keep curve",
         lead.strip(),
         _findings(facts),
         charts=[Chart("losses", f"Histogram of {facts.judged} and keep curve", spec, table)],
-        data={"pictures": pictures, "ends": [kind, low, high], "grouped": grouped, "start": start},
+        data={
+            "pictures": pictures,
+            "ends": [kind, low, high],
+            "grouped": grouped,
+            "start": start,
+            "judged": facts.judged,
+        },
     )
 
 
@@ -73,8 +80,8 @@ def _pictures(facts: Facts) -> list[dict[str, Any]]:
 
 
 def _now(facts: Facts) -> Bars | None:
-    """Returns the bars of the latest losses, of which nothing is kept yet."""
-    seen = facts.latest[np.isfinite(facts.latest)]
+    """Returns the bars of the latest losses or scores, of which nothing is kept yet."""
+    seen = facts.judged_by[np.isfinite(facts.judged_by)]
     if not len(seen):
         return None
     scale = Scale.over(seen, BARS)
@@ -111,14 +118,14 @@ def _findings(facts: Facts) -> list[Finding]:
             )
         )
     seen = facts.latest[np.isfinite(facts.latest)]
-    if len(seen) > 1:
+    if len(seen) > 1 and not facts.signals:  # prompts may well be alike
         low, high = np.quantile(
             seen[:: max(1, len(seen) // 200_000)].astype(np.float64), [0.05, 0.95]
         )
         if high - low <= _ALIKE * abs(high + low) / 2:
             found.append(
                 Finding(
-                    f"Nine of ten samples have nearly the same {facts.judged} ({low:.4g} to "
+                    f"Nine of ten samples have nearly the same {facts.measure} ({low:.4g} to "
                     f"{high:.4g}): they can hardly be told apart, and pruning by it is much like "
                     "pruning at random.",
                     "Check that update() gets the loss of each sample, not a mean of the batch.",

@@ -64,7 +64,8 @@ def _starved(facts: Facts, never: NDArray[np.bool_], limit: int) -> list[Finding
         found.append(
             Finding(
                 f"{_of(starved, len(never))} {'has' if starved == 1 else 'have'} not been trained "
-                f"for {limit} epochs or more: the model may forget them, and their losses are old.",
+                f"for {limit} epochs or more: the model may forget them, and what is known of "
+                "them is old.",
                 "See the list of the starved below; prune less, name those that matter in "
                 "always_keep=, or give the last epochs a budget of 1 (budget=[...], one for each "
                 "epoch).",
@@ -107,8 +108,13 @@ def _chart(key: str, title: str, values: NDArray[Any], from_on: float | None) ->
     return Chart(key, f"Samples by {title}", spec, table)
 
 
-def classes_section(rows: Sequence[ClassRow]) -> Section | None:
-    """Returns the section on classes; None where there is one at most."""
+def classes_section(rows: Sequence[ClassRow], measure: str) -> Section | None:
+    """Returns the section on classes; None where there is one at most.
+
+    Args:
+        rows: Of the classes.
+        measure: What their `loss` is a mean of, see `Facts.measure`.
+    """
     if len(rows) < 2:
         return None
     starving = [row for row in rows if row.visits is not None and row.visits < _STARVES]
@@ -135,7 +141,14 @@ def classes_section(rows: Sequence[ClassRow]) -> Section | None:
     )
     table = Table(
         "Classes, those with the fewest visits first",
-        ("class", "samples", "share of data", "visits per sample", "mean loss", "never trained"),
+        (
+            "class",
+            "samples",
+            "share of data",
+            "visits per sample",
+            f"mean {measure}",
+            "never trained",
+        ),
         [
             (
                 row.name,

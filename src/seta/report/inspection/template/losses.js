@@ -46,7 +46,7 @@ function groupsOf(picture) {
 function said(picture) {
   const count = (total) => Math.round(total).toLocaleString("en");
   const total = picture.samples.reduce((sum, one) => sum + one, 0);
-  const words = [`${count(total)} samples with a loss`];
+  const words = [`${count(total)} samples with a ${data.judged}`];
   if (picture.kept) words.push(`${count(picture.kept.reduce((sum, one) => sum + one, 0))} of them kept (expected)`);
   if (picture.unseen) words.push(`${count(picture.unseen)} without one`);
   if (picture.mean !== null) words.push(`mean ${picture.mean.toPrecision(4)}`);

@@ -50,7 +50,7 @@ function sparkline(index) {
   picture.setAttribute("viewBox", "0 0 96 28");
   picture.setAttribute("class", "spark");
   picture.setAttribute("role", "img");
-  picture.setAttribute("aria-label", "losses " + known.map(([, loss]) => loss.toPrecision(3)).join(", "));
+  picture.setAttribute("aria-label", "by epoch: " + known.map(([, loss]) => loss.toPrecision(3)).join(", "));
   const path = document.createElementNS(space, "path");
   path.setAttribute("d", known.map((one, at) => (at ? "L" : "M") + place(one).join(" ")).join(""));
   picture.append(path);
