@@ -471,8 +471,15 @@ def test_names_of_references_are_taken():
         compared(methods={"Full": "SeTa"})
 
 
-LOWER = {"loss", "test MSE", "rmse", "error rate", "wer", "terror"}
-HIGHER = {"accuracy", "power", "F1", "answers"}
+LOWER = {
+    "loss", "test MSE", "rmse", "error rate", "wer", "terror", "cross_entropy",
+    "val cross-entropy", "val_ce", "BCE", "brier", "ECE", "smape", "mape", "msle", "RMSLE", "bpb",
+    "bits per byte", "EER", "kl", "LPIPS", "chamfer", "regret",
+}  # fmt: skip
+HIGHER = {
+    "accuracy", "acc", "power", "F1", "answers", "success_rate", "recall", "precision", "bleu",
+    "auc", "peer", "reward",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("names, lower", [(LOWER | HIGHER, LOWER), (HIGHER, set())])
