@@ -242,6 +242,26 @@ def test_a_loss_that_rose_is_not_said_to_have_fallen():
     assert "falling" not in found and "fall" not in " ".join(regime.sentences(found))
 
 
+@pytest.mark.parametrize("shift, fall, known", [(0, 0.6, True), (-10, 0.6, False), (0, 1, False)])
+def test_labels_are_not_judged_by_losses_below_zero_or_that_never_fell(shift, fall, known):
+    rng, watch = np.random.default_rng(0), regime.Observer(2000, 12, None)
+    for epoch in range(12):
+        right, wrong = np.full(1200, 3 * fall**epoch), rng.normal(3, 0.3 * (fall < 1), 800)
+        watch.look((np.append(right, wrong) + shift).astype(np.float32))
+    found = watch.figures()
+    assert ("in_doubt" in found) == known and found.get("in_doubt", 1) > 0.1
+    assert ("likely" in " ".join(regime.sentences({**found, "imbalance": 1}))) == known
+
+
+def test_far_losses_leave_the_figures_finite():
+    watch = regime.Observer(100, 10, None)
+    for epoch in range(10):
+        watch.look(np.full(100, 3e38 if epoch == 7 else 2 - epoch / 10, np.float32))
+    found = watch.figures()
+    assert all(map(np.isfinite, found.values())) and found["falling"] > 1
+    assert "was above its first" in regime.sentences(found)[0]
+
+
 def test_a_regime_needs_four_epochs():
     watch = regime.Observer(10, 3, None)
     for _ in range(3):

@@ -8,6 +8,7 @@ costs more than a pass over them per epoch.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,9 @@ UNEQUAL = 3.0
 LEARNED = 0.1
 """A loss counts as learned below this share of the way from the least loss to the first median."""
 
+BELOW = 0.01
+"""With a larger share of losses below 0, where `Learnable` cuts them off, doubt is not known."""
+
 MANY = 0.25
 HARDLY = 0.01
 """Where fewer were learned by half of the run, samples in doubt may be just not learned yet."""
@@ -52,15 +56,18 @@ class Observer:
         self._columns = dict.fromkeys(Learnable.columns, empty)
         self._means: list[float] = []
         self._first = np.nan
+        self._cut_off = False
         self._half = self._last = empty
 
     def look(self, losses: NDArray[np.float32]) -> None:
         """Looks at the losses after an epoch: float32 (n,), NaN = unseen."""
         seen = np.isfinite(losses)
         known = losses[seen]
-        self._means.append(float(known.mean()) if len(known) else np.nan)
+        wide = known.astype(np.float64)  # float32 does not hold the sum of far losses
+        self._means.append(float(wide.mean()) if len(wide) else np.nan)
         if len(self._means) == 1:
-            self._first = float(np.median(known)) if len(known) else np.nan
+            self._first = float(np.median(wide)) if len(wide) else np.nan
+        self._cut_off |= int((known < 0).sum()) > BELOW * len(known)
         columns = {name: column.copy() for name, column in self._columns.items()}
         folded = self._policy.fold({name: column[seen] for name, column in columns.items()}, known)
         for name, column in folded.items():
@@ -75,9 +82,10 @@ class Observer:
 
         `falling`: the share of the whole fall of the mean loss that came in the last fifth of the
         epochs, if it fell at all. `in_doubt`: the share of samples whose first losses rise as often
-        as they fall, as `Learnable` finds them. `learned`: the share whose loss was near the least
-        one at half of the run, and is at its end. `imbalance`: the largest class beside the
-        smallest, where classes are known.
+        as they fall, as `Learnable` finds them, where the mean loss fell and losses are not
+        below 0. `learned`: the share whose loss was near the least one at half of the run, and is
+        at its end. `imbalance`: the largest class beside the smallest, where classes are known.
+        What is not finite is left out.
         """
         if len(self._means) < 4 or not np.isfinite(self._last).any():
             return None
@@ -86,15 +94,15 @@ class Observer:
         early = LossHistogram.from_losses(self._columns["early"])
         floor = float(np.nanquantile(self._last, 0.01))
         level = floor + LEARNED * (self._first - floor)
-        found = {
-            **({"falling": (at - self._means[-1]) / fall} if fall > 0 else {}),
-            "in_doubt": self._policy.doubt(early) if early.seen else 0.0,
-            "learned": float(np.mean((self._half < level) & (self._last < level))),
-        }
+        found = {"learned": float(np.mean((self._half < level) & (self._last < level)))}
+        if fall > 0:
+            found["falling"] = (at - self._means[-1]) / fall
+            if not self._cut_off:
+                found["in_doubt"] = self._policy.doubt(early)
         if self._strata is not None:
             sizes = np.unique(self._strata, return_counts=True)[1]
             found["imbalance"] = float(sizes.max() / sizes.min())
-        return {name: float(f"{value:.6g}") for name, value in found.items()}
+        return {name: float(f"{value:.6g}") for name, value in found.items() if isfinite(value)}
 
 
 def regime_of(found: Iterable[Mapping[str, float] | None]) -> dict[str, float]:
@@ -112,6 +120,8 @@ def sentences(regime: Mapping[str, float]) -> list[str]:
         told = f"The last fifth of full training brought {part}"
         if falling < 0:
             said.append("The loss of full training rose in its last fifth.")
+        elif falling > 1:
+            said.append("Before its last fifth, the loss of full training was above its first.")
         elif falling < SATURATED:
             said.append(f"{told}: its training loss hardly falls any more.")
         elif falling < FALLING:
