@@ -332,6 +332,12 @@ def test_nothing_is_recommended_where_no_method_was_judged():
     assert found[0].startswith("No verdict: no method") and "SeTa at 50 % (1 seed)" in found[-1]
 
 
+def test_where_all_runs_of_full_at_equal_cost_failed_it_does_not_ask_for_more_seeds():
+    found = verdict(made_up({(FULL, 1.0): 80, ("SeTa", 0.5): 90}))
+    assert found[0].startswith("No verdict: no method has 3 seeds in common with Full at equal")
+    assert found[-1].endswith("SeTa at 50 % (0 seeds).")
+
+
 def test_differences_finer_than_the_spread_are_written_out():
     cells = made_up({(FULL, 1.0): 80, (EQUAL, 0.5): 80, ("SeTa", 0.5): 80})
     for seed in range(5):

@@ -96,7 +96,7 @@ class _Verdict:
         self.costs = [Way(cell, way) for cell, way in costs if _enough(way)][::-1]
 
     def sentences(self) -> list[str]:
-        if not self.ways and not self.costs:
+        if all(len(cell.lines) < LEAST_SEEDS for cell in self.cells.cells.values()):
             return [
                 f"No verdict before {LEAST_SEEDS} seeds: two make an interval that is wider than "
                 "any difference worth knowing."
@@ -124,8 +124,7 @@ class _Verdict:
             return (
                 f"No verdict: no method has {LEAST_SEEDS} seeds in common with Full at equal cost."
             )
-        clear = [one.cell for one in self.costs if self.cells.better(one.way) < 0]
-        free = [one.cell for one in self.costs if one.cell not in clear]
+        free = [one for one in self.costs if self.cells.better(one.way) >= 0]
         here = "that was judged" if self.not_judged else "here"
         nothing = f"nothing {here} is clearly better than Full at equal cost"
         if not self.costs:
@@ -135,15 +134,12 @@ class _Verdict:
                 f"Train in full, unless the saving is worth it: {nothing}, and fewer epochs are "
                 "clearly worse."
             )
-        least = free[-1]
-        way = self.cells.to_full(least)
-        if way is None or way.half is None:
-            return f"No verdict on epochs: {nothing}."
+        least, way = free[-1]
         text, share = interval(way, self.digits), _share(least)
         if self.cells.better(way) > 0:
             return f"Cut epochs: {nothing}, and {share} of the epochs gain, {text}."
         worst = f"{number(self._worst(way), self.digits)} worse than with all of them"
-        if self._worst(way) > 1.5 * way.half:
+        if self._worst(way) > 1.5 * (way.half or 0.0):
             return (
                 f"Undecided: {nothing}, and {share} of the epochs look worse than all of them, "
                 f"{text}, which {_seeds(way)} do not tell from zero{_more(way)}."
@@ -212,7 +208,7 @@ class _Verdict:
 
     def _open(self) -> list[str]:
         """Methods that are not told apart, and what it would take."""
-        some = [one for one in self.ways if one.way.half is not None and one in self._of(0)]
+        some = self._of(0)
         if not some:
             return []
         counts = sorted({one.way.seeds for one in some})
