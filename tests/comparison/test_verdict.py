@@ -175,13 +175,23 @@ def test_rounds_end_what_is_told_apart_and_what_will_not_be():
     values = {(FULL, 1.0): 80, (EQUAL, 0.5): 75, ("SeTa", 0.5): 90, ("RS2", 0.5): 75.01}
     rounds, cells = Rounds(5, values), made_up(values, seeds=3)
     assert not rounds.wanted(job("SeTa"), cells) and not rounds.wanted(job("RS2"), cells)
-    assert [note.split(":")[0] for note in rounds.notes] == ["SeTa 0.5", "RS2 0.5"]
+    assert [note.split(":")[0] for note in rounds.notes(cells)] == ["SeTa 0.5", "RS2 0.5"]
     assert not rounds.wanted(job(FULL, 1.0), cells)  # nobody needs it any more
     open_ended = made_up({**values, ("RS2", 0.5): 75.4}, seeds=3)
     rounds = Rounds(50, values)
     assert rounds.wanted(job("RS2"), open_ended) and rounds.wanted(job(EQUAL), open_ended)
     few = Rounds(5, values)
     assert few.wanted(job("SeTa"), made_up(values, seeds=2))
+
+
+def test_the_note_of_an_end_counts_the_runs_that_were_under_way():
+    values = {(FULL, 1.0): 80, (EQUAL, 0.5): 75, ("SeTa", 0.5): 90}
+    rounds, cells = Rounds(6, values), made_up(values, seeds=3)
+    assert not rounds.wanted(job("SeTa"), cells)
+    assert rounds.notes(cells) == ["SeTa 0.5: told apart after 3 seeds."]
+    assert rounds.notes(made_up(values, seeds=5)) == [
+        "SeTa 0.5: told apart after 3 seeds; the table has 5, with those under way then."
+    ]
 
 
 def test_seeds_that_agree_exactly_end_no_method():
@@ -192,7 +202,7 @@ def test_seeds_that_agree_exactly_end_no_method():
         )
     rounds = Rounds(10, cells.cells)
     assert cells.to_equal_cost(cells.contenders[0]).half == 0.0
-    assert rounds.wanted(job("SeTa"), cells) and rounds.notes == []
+    assert rounds.wanted(job("SeTa"), cells) and rounds.notes(cells) == []
 
 
 def test_references_run_as_long_as_a_planned_method_that_has_no_run_yet():

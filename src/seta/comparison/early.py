@@ -33,13 +33,17 @@ class Rounds:
 
     def __init__(self, seeds: int, contenders: Iterable[Key]) -> None:
         self._seeds = seeds
-        self._ended: dict[Key, str] = {}
+        self._ended: dict[Key, tuple[int, str]] = {}
         self._others = {at for at in contenders if at[0] not in REFERENCES}
 
-    @property
-    def notes(self) -> list[str]:
-        """What was ended, and why."""
-        return list(self._ended.values())
+    def notes(self, cells: Cells) -> list[str]:
+        """Returns what was ended, and why; workers finish the runs that they were at."""
+        said = []
+        for at, (count, reason) in self._ended.items():
+            now = len(cells.cells[at].lines)
+            more = f"; the table has {now}, with those under way then" if now > count else ""
+            said.append(f"{reason}{more}.")
+        return said
 
     def wanted(self, job: Job, cells: Cells) -> bool:
         """Returns whether a run is still wanted, after those that there are.
@@ -54,12 +58,15 @@ class Rounds:
             if way is None or not way.half or way.seeds < FIRST or at in self._ended:
                 continue
             if way.sign:
-                self._ended[at] = f"{cell.name}: told apart after {way.seeds} seeds."
+                reason = f"told apart after {way.seeds} seeds"
             elif way.seeds < self._seeds and self._hopeless(way.seeds_needed):
-                self._ended[at] = (
-                    f"{cell.name}: ended after {way.seeds} seeds, since {self._seeds} have less "
-                    "than an even chance to tell it apart."
+                reason = (
+                    f"ended after {way.seeds} seeds, since {self._seeds} have less than an even "
+                    "chance to tell it apart"
                 )
+            else:
+                continue
+            self._ended[at] = len(cell.lines), f"{cell.name}: {reason}"
         method, budget = job.contender.method, job.contender.budget
         if method in REFERENCES:
             return not self._others or bool(self._others - self._ended.keys())

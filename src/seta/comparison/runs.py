@@ -12,7 +12,7 @@ from math import isfinite
 from pathlib import Path
 
 from seta.comparison import lines as files
-from seta.comparison.cells import cells_of
+from seta.comparison.cells import Cells, cells_of
 from seta.comparison.early import Rounds, confidence_of
 from seta.comparison.group import Group
 from seta.comparison.lines import Line
@@ -99,11 +99,11 @@ class Runs:
         cells = cells_of(lines, measures=measures, lower=lower, confidence=self.confidence)
         failures = {job.name: reason.strip() for job, reason in self.failures}
         epochs, n = self.training.epochs, self.training.sizes.n
-        title = f"{n:,} samples, {epochs} epochs of full training"
+        title = f"{n:,} samples, {epochs} epoch{'' if epochs == 1 else 's'} of full training"
         title = f"{self.title}: {title}" if self.title else title
-        return Comparison(cells, lines, failures, self._notes(lines, lower), title)
+        return Comparison(cells, lines, failures, self._notes(cells, lower), title)
 
-    def _notes(self, lines: Sequence[Line], lower: Sequence[str]) -> list[str]:
+    def _notes(self, cells: Cells, lower: Sequence[str]) -> list[str]:
         said = []
         if self.fraction is not None:
             said.append(
@@ -111,7 +111,7 @@ class Runs:
                 "of the data, which is less redundant, may not hold for all of it."
             )
         if self.rounds:
-            said += self.rounds.notes
+            said += self.rounds.notes(cells)
         if self.confidence > CONFIDENCE:
             said.append(
                 f"Intervals are looked at after each seed, and hold {100 * self.confidence:.4g} % "
@@ -121,7 +121,7 @@ class Runs:
             said.append(
                 f"{joined(lower)}: taken to be better when lower; lower_is_better= says otherwise."
             )
-        if any(line["source"] != self.training.source for line in lines):
+        if any(line["source"] != self.training.source for line in self.lines):
             said.append(
                 "Some of the runs were made with other code of run (its text has changed): remove "
                 "their lines, or choose another out=, if it trains otherwise."
