@@ -40,6 +40,13 @@ def test_a_first_line_that_is_torn_leaves_nothing(path):
     assert read(path) == [line(3)]
 
 
+def test_blank_lines_are_skipped(path):
+    append(path, line(0))
+    path.write_text(path.read_text() + "\n \n")
+    assert append(path, line(1))
+    assert read(path) == [line(0), line(1)]
+
+
 def test_of_two_lines_of_a_run_the_first_stays(path):
     assert append(path, line(0))
     assert not append(path, line(0, accuracy=0.9))
@@ -53,7 +60,9 @@ def test_a_run_with_two_lines_is_refused(path):
         read(path)
 
 
-@pytest.mark.parametrize("text", ["{", "[1]", "3", '{"suite": "s"}'])
+@pytest.mark.parametrize("text", [
+    "{", "[1]", "3", '{"suite": "s"}', '{"method": "Full", "budget": [1.0], "seed": 1}',
+])  # fmt: skip
 def test_a_line_in_the_middle_that_is_no_result_is_named(path, text):
     append(path, line(0))
     path.write_text(path.read_text() + text + "\n")

@@ -62,18 +62,21 @@ def append(path: Path, line: Line) -> bool:
 
 
 def _parse(content: bytes, name: str) -> list[Line]:
-    """Returns the whole lines; what follows the last line break is torn."""
+    """Returns the whole lines that are not blank; what follows the last line break is torn."""
     found: dict[Key, Line] = {}
     for number, text in enumerate(content.split(b"\n")[:-1], start=1):
+        if not text.strip():
+            continue
         try:
             line = json.loads(text)
             at = key(line)
+            twice = at in found
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ValueError(
                 f"{name}, line {number} is no result of a run ({error!r}): remove it, and its run "
                 "is made again"
             ) from error
-        if at in found:
+        if twice:
             raise ValueError(f"{name}, line {number} repeats the run {at}: remove one of the two")
         found[at] = line
     return list(found.values())
