@@ -307,6 +307,28 @@ def test_figures_that_change_their_names_are_told():
     assert reason == "run must return the same figures each time: ['a'], and then ['b']"
 
 
+def test_figures_that_are_not_those_of_an_earlier_call_end_this_one_at_once(tmp_path):
+    calls = []
+
+    def other(loader, seed):
+        calls.append(seed)
+        return {"accuracy": run(loader, seed)["loss"]}
+
+    compared(out=tmp_path, seeds=1)
+    with pytest.raises(ValueError, match=r"run returned \['distance', 'loss'\], and now \['acc"):
+        compared(other, out=tmp_path, seeds=3)
+    assert calls == [1] and len(lines.read(tmp_path / "runs.jsonl")) == 3
+
+
+def test_files_of_other_figures_that_were_put_together_are_refused(tmp_path):
+    compared(out=tmp_path / "a", seeds=[0])
+    compared(returning({"accuracy": 1.0}), out=tmp_path / "b", seeds=[1])
+    both = [(tmp_path / name / "runs.jsonl").read_text() for name in "ab"]
+    (tmp_path / "runs.jsonl").write_text("".join(both))
+    with pytest.raises(ValueError, match=r"'loss'\] and \['accuracy'\] \(Full, seed 1"):
+        compared(out=tmp_path)
+
+
 @pytest.mark.parametrize("options, message", [
     ({"budgets": [1.0]}, r"budgets must lie in \(0, 1\)"),
     ({"budgets": [0.5, 0.5]}, "budgets must be different, got 0.5 twice"),

@@ -54,6 +54,7 @@ class Runs:
         self.rounds = Rounds(count, {job.at[:2] for job in planned}) if until else None
         self.group = Group()
         self.lines: list[Line] = []
+        self.taken_up = 0
         self.failures: list[Failure] = []
         self.out: Path | None = None
         self.show: Callable[[Comparison], object] = lambda comparison: None
@@ -150,7 +151,14 @@ class Runs:
                     f"({line['method']}, seed {line['seed']}). Give another folder, or remove "
                     f"{RUNS}"
                 )
+            known, measured = self._figures(line)
+            if measured != known:
+                raise ValueError(
+                    f"out holds runs of other figures, {known} and {measured} ({line['method']}, "
+                    f"seed {line['seed']}): remove the lines of one kind from {RUNS}"
+                )
             self.lines.append(line)
+        self.taken_up = len(self.lines)
         if self.lines:
             self._check_lower(list(self.lines[0]["metrics"]))
 
@@ -158,11 +166,16 @@ class Runs:
         """Takes a line as soon as its run is over; returns why not, if it does not.
 
         Raises:
-            ValueError: `lower_is_better` names what is not measured.
+            ValueError: `lower_is_better` names what is not measured, or an earlier call has
+                measured other figures.
         """
-        measured = list(line["metrics"])
-        known = list(self.lines[0]["metrics"]) if self.lines else measured
+        known, measured = self._figures(line)
         if measured != known:
+            if len(self.lines) == self.taken_up:  # the next run would be refused as well
+                raise ValueError(
+                    f"out holds runs of other figures: run returned {known}, and now {measured}. "
+                    f"Give another folder, or remove {RUNS}"
+                )
             return f"run must return the same figures each time: {known}, and then {measured}"
         self.lines.append(line)
         if self.out is not None:
@@ -170,6 +183,10 @@ class Runs:
             (self.out / FILES[0]).write_text(self.result().to_markdown(), encoding="utf-8")
         self._check_lower(known)
         return None
+
+    def _figures(self, line: Line) -> tuple[list[str], list[str]]:
+        """Returns the names of the figures that are known, and of those of a line."""
+        return list((self.lines or [line])[0]["metrics"]), list(line["metrics"])
 
     def _check_lower(self, measured: Sequence[str]) -> None:
         """Sees that what is better when lower is measured."""
