@@ -605,9 +605,16 @@ def test_more_of_what_cannot_be_done_is_told_before_anything_runs(options, messa
         compared(never, **options)
 
 
-@pytest.mark.parametrize("value", [1e30, 1e308, {"seconds": 1.0}])
+@pytest.mark.parametrize("value", [
+    1e30, 1e308, {"seconds": 1.0}, {"a": 1.0, "a_spread": 1.0}, {"a_to_full_low": 1.0, "a": 1.0},
+])  # fmt: skip
 def test_what_diverged_and_what_is_named_like_a_column_fails(value):
     assert len(compared(returning(value), seeds=1).failures) == 3
+
+
+def test_a_figure_may_be_named_like_a_column_of_one_that_is_not_there():
+    assert not compared(returning({"colour_spread": 1.0, "colour": 1.0}), seeds=1).lines
+    assert not compared(returning({"colour_spread": 1.0}), seeds=1).failures
 
 
 def test_a_string_is_one_name_of_what_is_better_when_lower():

@@ -20,6 +20,16 @@ if TYPE_CHECKING:
 
 NONE = "–"  # noqa: RUF001
 
+COLUMNS = ("method", "budget", "seeds", "visits", "cost", "seconds")
+"""Of the rows, beside those of each figure."""
+
+
+def columns_of(measure: str) -> list[str]:
+    """Returns the columns that a figure has in the rows."""
+    ways = (f"{measure}_to_{to}" for to in ("full", "equal_cost"))
+    ends = ("", "_low", "_high", "_clear")
+    return [measure, f"{measure}_spread", *(f"{way}{end}" for way in ways for end in ends)]
+
 
 def rows(cells: Cells) -> list[dict[str, Any]]:
     """Returns the figures of each contender as plain data, for a data frame.
@@ -41,20 +51,11 @@ def _row(cells: Cells, cell: Cell) -> dict[str, Any]:
         "seconds": cell.seconds,
     }
     for measure in cells.measures:
-        mean, spread = cell.mean_and_spread(measure) or (None, None)
-        row |= {measure: mean, f"{measure}_spread": spread}
-        ways = {
-            "to_full": cells.to_full(cell, measure),
-            "to_equal_cost": cells.to_equal_cost(cell, measure),
-        }
-        for name, way in ways.items():
-            at = f"{measure}_{name}"
-            row |= {
-                at: way and way.mean,
-                f"{at}_low": way and way.low,
-                f"{at}_high": way and way.high,
-                f"{at}_clear": cells.better(way, measure),
-            }
+        figures: list[Any] = [*(cell.mean_and_spread(measure) or (None, None))]
+        for way in (cells.to_full(cell, measure), cells.to_equal_cost(cell, measure)):
+            figures += [way and way.mean, way and way.low, way and way.high]
+            figures.append(cells.better(way, measure))
+        row |= zip(columns_of(measure), figures, strict=True)
     return row
 
 

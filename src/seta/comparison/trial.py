@@ -28,6 +28,7 @@ from seta.comparison.group import Group
 from seta.comparison.lines import Line
 from seta.comparison.regime import Observer
 from seta.comparison.runner import Tell
+from seta.comparison.table import COLUMNS, columns_of
 from seta.engine.curves.policy import takes_strata
 from seta.engine.rows import Row
 from seta.engine.state.describe import describe
@@ -42,9 +43,6 @@ MOST = 1e20
 
 ANSWERED = 0.99
 """A run that trains less of what it was given has failed; a batch may be skipped now and then."""
-
-COLUMNS = ("method", "budget", "seeds", "visits", "cost", "seconds")
-"""Of the table: no figure may have such a name."""
 
 KEPT = ("epoch", "kept", "trained", "saved", "mean_loss", "longest_left_out", "never_trained")
 """What a line keeps of the row of an epoch."""
@@ -247,11 +245,14 @@ def figures(found: Any) -> dict[str, float]:
 
     Raises:
         TypeError: It is no number and no mapping of numbers.
-        ValueError: It is not finite, or nothing at all.
+        ValueError: It is not finite, or nothing at all, or has the name of another column.
     """
     named = found if isinstance(found, Mapping) else {"figure": found}
     if not named:
         raise ValueError("run must return at least one figure, got an empty mapping")
+    columns = [*COLUMNS, *(column for name in named for column in columns_of(str(name)))]
+    if twice := [name for name in named if columns.count(str(name)) > 1]:
+        raise ValueError(f"run must not name a figure {twice[0]!r}, as a column of the table is")
     return {str(name): _figure(str(name), value) for name, value in named.items()}
 
 
@@ -266,8 +267,6 @@ def _figure(name: str, value: Any) -> float:
             f"run must return a number, or a dict of numbers, such as the accuracy on held-out "
             f"samples; got {kind} for {name!r}"
         )
-    if name in COLUMNS:
-        raise ValueError(f"run must not name a figure {name!r}, as a column of the table is")
     figure = float(value)
     if not math.isfinite(figure) or abs(figure) > MOST:
         raise ValueError(
