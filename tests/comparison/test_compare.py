@@ -342,6 +342,7 @@ def test_files_of_other_figures_that_were_put_together_are_refused(tmp_path):
     ({"until": "soon"}, 'until must be "told apart"'),
     ({"fraction": 1.5}, r"fraction must lie in \(0, 1\)"),
     ({"fraction": 0.1, "losses": np.ones(N := 512)}, "losses speaks of single samples"),
+    ({"fraction": 0.1, "track": [3]}, "track speaks of single samples"),
     ({"batch_size": 1000}, "batch_size must be at most the samples"),
     ({"epochs": 0}, "epochs must"),
 ])  # fmt: skip
@@ -378,7 +379,9 @@ def test_a_pilot_has_a_part_of_each_class_and_the_same_for_all(tmp_path):
         return run(loader, seed)
 
     strata = np.repeat([3, 7, 9], [400, 100, 12])
-    found = compared(noting, strata=strata, fraction=0.25, seeds=1, batch_size=16, methods=["RCAP"])
+    found = compared(
+        noting, strata=strata, fraction=0.25, seeds=1, batch_size=16, methods=["RCAP"], track=True
+    )
     assert {len(targets) for targets, _ in seen} == {100 + 25 + 3}
     assert len({tuple(targets) for targets, _ in seen}) == 1
     assert found.notes[0].startswith("A pilot, on 25 % of the data set")

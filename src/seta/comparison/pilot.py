@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,8 @@ from numpy.typing import NDArray
 from seta.engine.numbers import real
 from seta.torch.arguments import check_dataset
 
-OF_SAMPLES = ("losses", "always_keep")
-"""Options of the loader that speak of single samples."""
+OF_SAMPLES = ("losses", "always_keep", "track")
+"""Options of the loader that may speak of single samples: not where they are True or False."""
 
 
 def part_of(
@@ -35,7 +36,7 @@ def part_of(
     from torch.utils.data import Subset
 
     share = real("fraction", fraction, 0, 1, "the part of the data set, 0.1 for 10 %", ends="()")
-    given = [name for name in OF_SAMPLES if options.get(name) is not None]
+    given = [name for name in OF_SAMPLES if not isinstance(options.get(name), bool | NoneType)]
     if given:
         raise ValueError(f"{given[0]} speaks of single samples, and fraction takes a part of them")
     n = check_dataset(dataset)
