@@ -473,6 +473,8 @@ def test_one_of_several_processes_alone_is_refused(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(RuntimeError, match=r"before torch\.distributed\.init_process_group"):
         compared()
+    monkeypatch.setenv("WORLD_SIZE", "")  # as if it were not set
+    assert len(compared(seeds=1).lines) == 3
 
 
 def test_a_method_under_another_name_is_made_for_its_budget():
@@ -530,6 +532,7 @@ def test_the_warning_of_each_run_is_kept_back(caplog):
 
 
 def test_it_says_in_a_line_what_it_is():
+    assert "512 samples, 1 epoch of full" in repr(compared(seeds=1, epochs=1, methods=[]))
     assert repr(compared(seeds=1)).startswith(
         "Comparison(512 samples, 4 epochs of full training; 3"
     )

@@ -231,7 +231,7 @@ def refuse_ungrouped() -> None:
     Raises:
         RuntimeError: Each process would take itself for the only one.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and Group().size == 1:
+    if int(os.environ.get("WORLD_SIZE") or 1) > 1 and Group().size == 1:
         raise RuntimeError(
             "seta.compare was called by one of several processes (WORLD_SIZE is "
             f"{os.environ['WORLD_SIZE']}) before torch.distributed.init_process_group(): call that "

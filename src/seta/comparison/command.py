@@ -28,9 +28,9 @@ def run(
     Raises:
         TargetError: Something that was asked for does not exist, or is not allowed.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+    if int(os.environ.get("WORLD_SIZE") or 1) > 1 and not dist.is_initialized():
         if torch.cuda.is_available():  # NCCL refuses two processes on one device
-            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK") or 0))
         dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     try:
         function = own("run", training, call=False)
