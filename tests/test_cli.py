@@ -64,6 +64,9 @@ def test_the_methods_are_listed_with_their_settings_and_sources():
     assert "delta=0.875" in output
     assert "arXiv 2503.13385" in output
     assert "arXiv 2303.04947" in output
+    text = " ".join(output.split())
+    assert "UAI 2025, PMLR 286:1648-1662. Settings" in text
+    assert "https://openreview.net/forum?id=Zw1Uw7u6Su. Settings" in text
 
 
 def test_without_a_command_the_help_is_shown():

@@ -74,7 +74,7 @@ def _described(method: Any) -> list[str]:
     """The first sentence of a method's docstring, and its source if it names one."""
     text = " ".join((getdoc(method) or "").split())
     first = text.split(". ")[0].rstrip(".") + "."
-    source = re.search(r"Source: .*?arXiv [\d.]+\d", text)
+    source = re.search(r"Source: .*?(arXiv [\d.]+\d|(?=;|\. Difference))", text)
     return [first, f"{source[0]}."] if source else [first]
 
 
