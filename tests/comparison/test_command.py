@@ -77,6 +77,7 @@ def test_runs_that_fail_make_the_exit_code(project):
     (["nothing:run", "--data", "points"], "run: there is no module 'nothing' here"),
     (["my_training.py:walk", "--data", "points"], "run: my_training.py has no 'walk'"),
     (["my_training.py:run", "--data", "pointz"], "--data: my_training.py has no 'pointz'"),
+    (["my_training.py:run", "--data", "local_points", "--jobs", "2"], "the data set, and what"),
     (["my_training.py:run", "--data", "points", "--budgets", "2"], "budgets must lie in (0, 1)"),
     (["my_training.py:run", "--data", "points", "--budgets", "half"], "--budgets must be numbers"),
 ])  # fmt: skip

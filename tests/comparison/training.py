@@ -84,6 +84,15 @@ def points():
     return Points()
 
 
+def local_points():
+    """One that no other process can import."""
+
+    class Local(Points):
+        pass
+
+    return Local()
+
+
 def classes():
     """Its classes."""
     return np.arange(N) % 4

@@ -17,6 +17,7 @@ import traceback
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol
 
@@ -109,11 +110,7 @@ def make_here(jobs: Iterable[Any], orders: Orders) -> list[Failure]:
             watcher.left_out(job)
             continue
         watcher.started(0, job)
-
-        def tell(done: int, visits: int, figure: float | None, of: Any = job) -> None:
-            watcher.epoch(0, of, done, visits, figure)
-
-        kind, told = _made(orders.make, job, tell)
+        kind, told = _made(orders.make, job, partial(watcher.epoch, 0, job))
         failures += _ended(0, job, kind, told, orders)
     return failures
 
@@ -153,13 +150,13 @@ def make_apart(
 
     Raises:
         ValueError: There are no workers.
+        TypeError: `orders.make` cannot be pickled.
         RuntimeError: No worker can start: it cannot load `orders.make`, or the script that calls.
-        Exception: `orders.make` cannot be pickled.
     """
     if workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}: make_here needs none")
     waiting = list(reversed(list(jobs)))
-    make = pickle.dumps(orders.make) if waiting else b""
+    make = _pickled(orders.make) if waiting else b""
     crew: dict[int, _Worker] = {}
     failures: list[Failure] = []
     proven = False  # that workers can start
@@ -188,6 +185,22 @@ def make_apart(
     finally:
         for worker in crew.values():
             worker.end()
+
+
+def _pickled(make: Make) -> bytes:
+    """Returns what makes the runs as it is sent.
+
+    Raises:
+        TypeError: It, or the data set that it has, cannot be pickled.
+    """
+    try:
+        return pickle.dumps(make)
+    except Exception as error:
+        raise TypeError(
+            "the data set, and what else is sent to worker processes, must be something that can "
+            "be pickled: define its class at the top of a module, not in a notebook or inside of a "
+            f"function, and open its files in the process that reads ({error})"
+        ) from error
 
 
 class _Worker:
