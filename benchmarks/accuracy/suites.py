@@ -49,6 +49,8 @@ class Suite:
         seeds: Runs per contender.
         first_seed: Their seeds are this one and those that follow.
         needs_data: Whether `--data` has to be given.
+        counts: Whether its tasks count where cells are counted: not if they are those of another
+            suite once more, with other settings.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Suite:
     seeds: int = 5
     first_seed: int = 0
     needs_data: bool = True
+    counts: bool = True
 
     def seeds_of(self, count: int | None = None) -> range:
         """Returns the seeds, or the first `count` of them."""
@@ -180,6 +183,7 @@ SUITES = _named(
         },
         methods=("Full at equal cost", "SeTa", "Learnable"),
         budgets=(0.5,),
+        counts=False,
     ),
     Suite(
         "backbones",

@@ -344,6 +344,18 @@ def sorted_by_tally(rows):
     return sorted(counts, key=lambda name: (counts[name][2] - counts[name][0]) / sum(counts[name]))
 
 
+def test_a_suite_that_does_not_count_has_its_page_and_no_part_in_the_tallies():
+    first, again = lines(seeds=3), lines("again", seeds=3)
+    plan = SUITES["cifar10-small"]
+    plans = {plan.name: plan, "again": replace(plan, name="again", counts=False)}
+    alone, both = (Figures(studies(some), plans) for some in (first, first + again))
+    assert both.uncounted == ["again"] and both.tallies() == alone.tallies()
+    assert both.of("again").uncounted == []  # its own page tells of it
+    rows = [row for row in both.by_task().splitlines() if "improving" in row]
+    told = {row.split("|")[1].split(",")[0].strip(): row.split("|")[2:] for row in rows}
+    assert told["again"] == told["cifar10-small"]
+
+
 def test_the_prose_says_what_the_intervals_say():
     told = figures(verdict_lines())
     assert told.names(better=True, worse=False) == "UCB"

@@ -49,10 +49,18 @@ class Figures:
         return Figures([study for study in self.studies if study.suite == suite], plans)
 
     @cached_property
+    def uncounted(self) -> list[str]:
+        """The suites of which there are runs, and whose tasks do not count beside others."""
+        suites = dict.fromkeys(study.suite for study in self.studies)
+        left = [name for name in suites if name in self.suites and not self.suites[name].counts]
+        return left if len(left) < len(suites) else []
+
+    @cached_property
     def to(self) -> dict[str, list[Verdict]]:
-        """All verdicts by reference, Full at equal cost first; a reference without any left out."""
+        """The verdicts that count by reference, Full at equal cost first; of some at least."""
+        studies = [study for study in self.studies if study.suite not in self.uncounted]
         order = sorted(REFERENCES, key=lambda reference: reference != EQUAL_COST)
-        found = {reference: verdicts(self.studies, reference) for reference in order}
+        found = {reference: verdicts(studies, reference) for reference in order}
         return {reference: some for reference, some in found.items() if some}
 
     @cached_property
@@ -105,7 +113,7 @@ class Figures:
         for at in dict.fromkeys([*plans, *found]):
             study = found.get(at)
             name = f"[{title(*at)}]({pages}/{slug(at[0])}.md)" if pages and study else title(*at)
-            some = [one for one in self.rivalry if one.study is study]
+            some = [one for one in self.of(at[0]).rivalry if one.study is study]
             rows.append((name, _made(study, plans.get(at)), _named(some, 1), _named(some, -1)))
         headers = ("task", "runs", "clearly better", "clearly worse")
         return markdown(headers, rows, words=4) if rows else ""
