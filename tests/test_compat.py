@@ -56,6 +56,15 @@ class Batched(Indices):
         return [(torch.tensor(i), i % 3) for i in indices]
 
 
+class Sorted(Indices):
+    """Sorts the indices in place, and returns the rows as asked."""
+
+    def __getitems__(self, indices):
+        rows = [(torch.tensor(i), i % 3) for i in indices]
+        indices.sort()
+        return rows
+
+
 def arguments(prune_type="SeTa", epochs=4, **others):
     given = {"prune_ratio": 0.1, "num_group": 5, "window_scale": 0.9, "delta": 0.875, **others}
     return SimpleNamespace(prune_type=prune_type, epochs=epochs, **given)
@@ -659,6 +668,13 @@ def test_rows_that_the_sampler_has_not_given_out_do_not_count_as_a_batch():
     train_data.__getitems__(first.tolist())
     assert len(epoch_of(train_data, batches)) == 64
     assert not np.isnan(train_data.pruner.losses).any()
+
+
+@pytest.mark.parametrize("loader", WORKERS)
+def test_a_dataset_that_changes_the_list_of_indices_is_refused(loader):
+    train_data = prune(Sorted(64), arguments("none"))
+    with pytest.raises(RuntimeError, match="__getitems__ of Sorted changed the list of indices"):
+        next(iter(DataLoader(train_data, 8, sampler=train_data.sampler, **loader)))
 
 
 def test_losses_for_more_samples_than_were_fetched_are_refused():

@@ -17,7 +17,7 @@ from trl import GRPOTrainer
 import seta
 import seta.rl
 from seta.integrations.trl import PrunedGRPOMixin, PrunedGRPOTrainer, PruningArguments
-from seta.integrations.trl.rollouts import NUMBER
+from seta.integrations.trl.rollouts import NUMBER, NumberedPrompts
 from tests.integrations.grpo_cases import (
     ROLLOUTS,
     check_signals,
@@ -392,3 +392,23 @@ def test_the_examples_train(tmp_path, name, options, rollouts):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert f"after {rollouts} rollouts" in done.stdout
+
+
+class SortsIndices(torch.utils.data.Dataset):
+    """Prompts read in file order, of which the list of indices is sorted in place."""
+
+    def __len__(self):
+        return 20
+
+    def __getitems__(self, indices):
+        rows = [{"prompt": f"w{index}"} for index in indices]
+        indices.sort()
+        return rows
+
+
+def test_prompts_that_change_the_list_of_indices_are_refused():
+    loader = torch.utils.data.DataLoader(
+        NumberedPrompts(SortsIndices()), batch_size=10, shuffle=True, collate_fn=list
+    )
+    with pytest.raises(RuntimeError, match="__getitems__ of SortsIndices changed the list of ind"):
+        next(iter(loader))

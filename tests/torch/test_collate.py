@@ -238,3 +238,37 @@ def test_an_index_key_that_rows_have_already_is_refused():
     loader = PrunedDataLoader(rows, "Full", epochs=1, batch_size=5, index_key="index")
     with pytest.raises(ValueError, match="index_key='index' must be a key that rows do not have"):
         next(iter(loader))
+
+
+class SortsIndices(Tuples):
+    """Sorts the list of indices, and returns the rows as asked or as read."""
+
+    def __init__(self, n, as_asked):
+        super().__init__(n)
+        self.as_asked = as_asked
+
+    def __getitems__(self, indices):
+        asked = list(indices)
+        indices.sort()
+        return [torch.tensor([index]) for index in (asked if self.as_asked else indices)]
+
+
+@pytest.mark.parametrize("num_workers", WORKERS)
+@pytest.mark.parametrize("as_asked", [True, False])
+def test_a_dataset_that_changes_the_list_of_indices_is_refused(as_asked, num_workers):
+    message = r"__getitems__ of SortsIndices changed the list.*from \[.*sorted\(indices\)"
+    with pytest.raises(RuntimeError, match=message):
+        train(SortsIndices(N, as_asked), num_workers=num_workers)
+
+
+class ReadsInOrder(Tuples):
+    """Reads a sorted copy, and puts the rows back into the order of the indices."""
+
+    def __getitems__(self, indices):
+        read = {index: torch.tensor([index]) for index in sorted(indices)}
+        return [read[index] for index in indices]
+
+
+@pytest.mark.parametrize("num_workers", WORKERS)
+def test_a_dataset_that_sorts_a_copy_of_the_indices_may(num_workers):
+    check(train(ReadsInOrder(N), num_workers=num_workers))

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset, get_worker_info
 from seta.compat.order import Run
 from seta.compat.sampler import PublishedSampler
 from seta.engine import Pruner
+from seta.torch.dataset import rows_of
 from seta.torch.losses import per_sample
 
 
@@ -47,8 +48,7 @@ class PublishedDataset(Dataset[Any]):
 
     def __getitems__(self, indices: list[int]) -> Any:
         """Returns the rows of a batch, by the dataset's own `__getitems__` if it has one."""
-        fetch = getattr(self.dataset, "__getitems__", None)
-        rows = fetch(indices) if callable(fetch) else [self.dataset[i] for i in indices]
+        rows = rows_of(self.dataset, indices)
         if self._run is not None and self._run.epoch is not None and get_worker_info() is None:
             self._run.epoch.fetch(indices)
         return rows

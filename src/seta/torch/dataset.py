@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from operator import is_
 from typing import Any, NamedTuple
 
@@ -38,13 +39,36 @@ class IndexedRows(NamedTuple):
     rows: Any
 
 
+def rows_of(dataset: Any, indices: Sequence[int]) -> Any:
+    """Returns the rows of a batch, by the dataset's own `__getitems__` if it has one.
+
+    Raises:
+        RuntimeError: It changed the indices in place, such as sorted them: whether its rows are in
+            the new order cannot be known.
+    """
+    fetch = getattr(dataset, "__getitems__", None)
+    if not fetch:
+        return [dataset[index] for index in indices]
+    given = copy(indices)
+    rows = fetch(given)
+    if list(given) != list(indices):
+        raise RuntimeError(
+            f"__getitems__ of {type(dataset).__name__} changed the list of indices that it was "
+            f"given, from {list(indices)} to {list(given)}, so it is not known which row belongs "
+            "to which sample: sort or change a copy, sorted(indices), and return the rows in the "
+            "order of the indices"
+        )
+    return rows
+
+
 class IndexedDataset(Dataset[Any]):
     """Wraps a map-style dataset so that its rows come with their indices.
 
     Use it with `IndexedCollate` in a `DataLoader` of your own.
 
     Args:
-        dataset: The dataset, with `__len__` and `__getitem__`; `__getitems__` is used if present.
+        dataset: The dataset, with `__len__` and `__getitem__`; `__getitems__` is used if present,
+            and returns rows in the order of its indices.
             Its `state_dict` and `load_state_dict` (for torchdata) and `set_epoch` (for Accelerate),
             if any, are those of the wrapper.
     """
@@ -67,15 +91,14 @@ class IndexedDataset(Dataset[Any]):
         """Returns the rows as torch would fetch them, with their indices.
 
         Raises:
-            RuntimeError: The dataset raised StopIteration, which would silently end the epoch.
+            RuntimeError: The dataset raised StopIteration, which would silently end the epoch, or
+                changed the indices, see `rows_of`.
         """
-        dataset = self.dataset
         try:
-            if hasattr(dataset, "__getitems__") and dataset.__getitems__:
-                return IndexedRows(indices, dataset.__getitems__(indices))
-            return IndexedRows(indices, [dataset[index] for index in indices])
+            return IndexedRows(indices, rows_of(self.dataset, indices))
         except StopIteration as error:
-            raise RuntimeError(_STOPPED.format(what=f"{type(dataset).__name__}[index]")) from error
+            what = f"{type(self.dataset).__name__}[index]"
+            raise RuntimeError(_STOPPED.format(what=what)) from error
 
 
 class IndexedCollate:

@@ -22,6 +22,7 @@ from seta.integrations.transformers.arguments import PruningArguments
 from seta.integrations.transformers.run import Run
 from seta.rl.signal import check_right
 from seta.rl.zero_signal import ZeroSignal
+from seta.torch.dataset import rows_of
 
 NUMBER = "seta_prompt"
 """The key of a row under which its number travels."""
@@ -91,8 +92,7 @@ class NumberedPrompts(Dataset[Any]):
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
         """Returns several rows, fetched at once where the dataset can do that."""
-        fetch = getattr(self.dataset, "__getitems__", None)
-        rows = fetch(indices) if fetch else [self.dataset[index] for index in indices]
+        rows = rows_of(self.dataset, indices)
         return [_numbered(row, index) for row, index in zip(rows, indices, strict=True)]
 
 
