@@ -272,3 +272,29 @@ class ReadsInOrder(Tuples):
 @pytest.mark.parametrize("num_workers", WORKERS)
 def test_a_dataset_that_sorts_a_copy_of_the_indices_may(num_workers):
     check(train(ReadsInOrder(N), num_workers=num_workers))
+
+
+def from_ten_on(rows):
+    """Drops rows; all of them in the first batches."""
+    rows = [row for row in rows if row["text"][0] >= 10]
+    return {
+        "text": torch.tensor([[row["text"][0]] for row in rows]),
+        "index": torch.tensor([row["index"] for row in rows]),
+    }
+
+
+def test_a_batch_of_which_all_rows_are_dropped_can_be_skipped():
+    loader = PrunedDataLoader(
+        Mappings(), "Full", epochs=1, batch_size=5, shuffle=False, collate_fn=from_ten_on,
+        index_key="index",
+    )  # fmt: skip
+    for batch in loader:
+        if len(batch["text"]):
+            loader.update(batch["text"][:, 0].float())
+        else:
+            with pytest.raises(ValueError, match="got 5 losses for a batch of 0: compute them"):
+                loader.update(torch.rand(5))
+            loader.skip()
+    assert loader.pruner.history[0]["trained"] == N - 10
+    assert np.isnan(loader.pruner.losses[:10]).all()
+    check(loader)

@@ -146,6 +146,15 @@ def test_arguments_take_precedence_over_the_loaders_options():
     assert pruned.collate_fn is with_text
 
 
+def test_the_workers_of_a_loader_may_be_left_out():
+    stock = DataLoader(
+        Tuples(30), batch_size=4, num_workers=2, persistent_workers=True, prefetch_factor=3,
+        timeout=9, multiprocessing_context="fork",
+    )  # fmt: skip
+    pruned = PrunedDataLoader.from_loader(stock, "Full", epochs=1, num_workers=0)
+    assert sorted(samples_in(pruned)) == list(range(30))
+
+
 class Stream(IterableDataset):
     def __iter__(self):
         return iter(range(30))

@@ -660,3 +660,32 @@ def test_a_log_of_the_pruner_between_parts_of_a_batch_ends_no_epoch():
                 loader.update(loss_of(part, epoch), indices=part)
                 assert 0 <= loader.pruner.saved <= 1
     assert [row["trained"] for row in loader.pruner.history] == [12, 12]
+
+
+def test_a_look_at_the_pruner_leaves_the_position_in_the_last_batch_as_it_is():
+    """It ends the last epoch; by its position, a loop takes the last optimizer step."""
+    loader = make(epochs=2, budget=0.6)
+    positions = []
+    for _ in range(2):
+        for batch in loader:
+            answer(loader, batch)
+            assert 0 <= loader.pruner.saved <= 1
+            positions.append((loader.position, len(loader)))
+    assert positions == [(1, 3), (2, 3), (3, 3)] * 2
+    loader.load_state_dict(make(epochs=2, budget=0.6).state_dict())
+    assert loader.position == 0
+
+
+@pytest.mark.parametrize("with_indices", [False, True])
+def test_a_pass_of_which_all_batches_fail_to_load_says_so(with_indices):
+    class Bad(Tuples):
+        def __getitem__(self, index):
+            raise OSError("disk")
+
+    loader = PrunedDataLoader(Bad(20), "Full", epochs=2, batch_size=10, with_indices=with_indices)
+    batches = iter(loader)
+    for _ in range(2):
+        with pytest.raises(OSError, match="disk"):
+            next(batches)
+    with pytest.raises(RuntimeError, match="all 2 batches of epoch 0 failed to load, .* say why"):
+        next(batches)

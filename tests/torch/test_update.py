@@ -615,3 +615,30 @@ def test_a_batch_that_was_left_out_may_be_named_twice_when_it_comes_again(left):
             loader.update(torch.full((4,), value), indices=indices)
     assert (loader.pruner.losses == 2).all()
     assert [row["trained"] for row in loader.pruner.history] == [8, 12]
+
+
+def test_a_sample_that_came_again_may_be_named_alone_though_a_late_batch_held_it():
+    """Epoch 0 is left with a batch in hand; in epoch 1 the hardest sample is trained once more."""
+    loader = PrunedDataLoader(Tuples(40), "Full", epochs=2, batch_size=10, with_indices=True)
+    batches = iter(loader)
+    held = next(batches)
+    for _ in range(2):
+        (indices, _), held = held, next(batches)
+        loader.update(indices.float(), indices=indices)
+    late, _ = held
+    for at, (indices, _) in enumerate(loader):
+        if at == 0:
+            with pytest.raises(RuntimeError, match="batch of the pass before, and epoch 1 has beg"):
+                loader.update(late.float(), indices=late)
+        loader.update(indices.float(), indices=indices)
+        for sample in indices:
+            loader.update(sample[None].float(), indices=sample[None])
+    assert [row["trained"] for row in loader.pruner.history] == [20, 40]
+    np.testing.assert_array_equal(loader.pruner.losses, np.arange(40))
+
+
+def test_own_indices_answered_after_the_end_of_a_pass_are_told_what_they_need():
+    loader = plain()
+    batches = [batch[0] for batch in loader if loader.update(torch.ones(4)) is not None]
+    with pytest.raises(RuntimeError, match=r"there is none: .* prefetcher, .* with_indices=True"):
+        loader.update(torch.ones(4), indices=batches[-1])

@@ -208,6 +208,8 @@ def _read_off(batch: Any, key: str, fetched: Sequence[int]) -> NDArray[np.int64]
             f"batch[{key!r}] = torch.tensor([row[{key!r}] for row in rows])"
         )
     array_ = values.numpy() if isinstance(values, Tensor) else np.asarray(values)
+    if not array_.size:  # all rows were dropped, and torch.tensor([]) is of floats
+        return np.empty(0, np.int64)
     if array_.dtype.kind not in "iu" or array_.ndim != 1:
         raise ValueError(
             f"batch[{key!r}] must be one integer for each sample, got {array_.dtype} of shape "

@@ -7,10 +7,13 @@ per unanswered sample.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 Indices = NDArray[np.int64]
+_NONE: Indices = np.empty(0, np.int64)
 
 
 class Given:
@@ -18,22 +21,26 @@ class Given:
 
     Args:
         epoch: The epoch that it goes over; None: none is open.
+        late: Batches taken ahead as the epoch before ended, which can be answered no more.
 
     Attributes:
         epoch: As given.
+        late: As given.
         count: How many came up, those that failed to load included.
+        failed: How many of them failed to load.
         answered: How many of them were answered.
         done: One more than the last one answered: where a resume goes on.
         whole: Whether the pass came to its end.
         rest: Samples not named of the batch that was answered in part last.
     """
 
-    def __init__(self, epoch: int | None) -> None:
-        self.epoch = epoch
+    def __init__(self, epoch: int | None, late: Sequence[Indices] = ()) -> None:
+        self.epoch, self.late = epoch, late
+        self._to_come = np.concatenate([*late, _NONE])  # late samples that did not come again yet
         self._waiting: dict[int, Indices] = {}  # unanswered, by their numbers
-        self.count = self.answered = self.done = 0
+        self.count = self.failed = self.answered = self.done = 0
         self.whole = False
-        self.rest: Indices = np.empty(0, np.int64)
+        self.rest = _NONE
 
     @property
     def unanswered(self) -> int:
@@ -55,10 +62,19 @@ class Given:
         """Notes a batch that is given out."""
         self._waiting[self.count] = indices
         self.count += 1
+        if len(self._to_come):
+            self._to_come = np.setdiff1d(self._to_come, indices)
+
+    def is_late(self, samples: Indices) -> bool:
+        """Returns whether samples are those of a late batch, and some did not come again yet."""
+        if not np.isin(samples, self._to_come).any():
+            return False
+        return any(np.isin(samples, batch).all() for batch in self.late)
 
     def fail(self, count: int) -> None:
         """Notes batches that came up and could not be loaded."""
         self.count += count
+        self.failed += count
 
     def match(self, count: int) -> Indices:
         """Returns the samples that `count` losses without indices belong to.
@@ -69,7 +85,8 @@ class Given:
         """
         indices = self.only("update(losses)")
         if len(indices) != count:
-            parts, rest = divmod(count, len(indices))
+            parts, rest = divmod(count, max(len(indices), 1))
+            whole = len(indices) and parts and not rest
             tokens = (
                 f"{count} = {len(indices)} x {parts}: reshape losses of tokens or pixels to "
                 f"({len(indices)}, {parts}), with mask= if some do not count (or use "
@@ -79,7 +96,7 @@ class Given:
             )
             raise ValueError(
                 f"losses must have one entry for each sample of the batch, got {count} losses for "
-                f"a batch of {len(indices)}: {'' if rest or not parts else tokens}"
+                f"a batch of {len(indices)}: {tokens if whole else ''}"
                 "compute them with reduction='none'. For losses of a part of a batch call "
                 "update(losses, indices=...); if a collate function drops rows, give index_key="
             )

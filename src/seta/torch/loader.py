@@ -271,6 +271,8 @@ class PrunedDataLoader(Loop, DataLoader[Any]):
         names = inspect.signature(DataLoader).parameters.keys() - {
             "dataset", "sampler", "batch_sampler", "shuffle",
         }  # fmt: skip
+        if arguments.get("num_workers") == 0:  # torch takes no options of workers without them
+            names -= {"prefetch_factor", "persistent_workers", "timeout", "multiprocessing_context"}
         options = {name: getattr(loader, name) for name in names if hasattr(loader, name)}
         ordered = kind is SequentialSampler or getattr(sampler, "shuffle", True) is False
         made = cls(loader.dataset, policy, **{**options, "shuffle": not ordered, **arguments})

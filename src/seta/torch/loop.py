@@ -18,7 +18,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from typing import Any, NoReturn
 
-import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
@@ -78,7 +77,7 @@ class Loop(ABC):
         self._latest = Given(None)  # of the latest pass
         self._again = False  # set_epoch has named the open epoch: the next pass walks it
         self._named = False  # whether samples were named in update
-        self._late: list[Indices] = []  # batches taken ahead as the epoch before ended
+        self._closed_at = 0  # position in the last epoch, where reading `pruner` ended it
         self._warned = False  # of a pass that was left with a batch in hand
         self._first: int | None = None  # batches of the first pass, 0 if it was left before its end
 
@@ -124,7 +123,9 @@ class Loop(ABC):
         answered = given.answered and not given.unanswered
         forgotten = given.whole and not given.answered and given.count > 1
         if last and all_out and (answered or forgotten or (given.whole and not late)):
+            position = self.position
             self._close()
+            self._closed_at = position
         return pruner
 
     @property
@@ -176,11 +177,12 @@ class Loop(ABC):
     def position(self) -> int:
         """Batches of the open epoch that this rank has trained; 0 between epochs.
 
-        Read after `update`, it is the number of the batch, counted from 1; after a resume, too.
+        Read after `update`, it is the number of the batch, counted from 1; after a resume, too, and
+        in the last batch of the run, where a look at `pruner` ends the epoch.
         """
         pruner = self._pruner
         if pruner.epoch is None:
-            return 0
+            return self._closed_at
         return self._batches_before() + self._given.done
 
     def _batches_before(self) -> int:
@@ -362,6 +364,11 @@ class Loop(ABC):
         """Raises for a pass without `update`; the next pass yields the epoch again."""
         given = self._given
         self._turn()
+        if given.failed == given.count:
+            raise RuntimeError(
+                f"all {given.count} batches of epoch {given.epoch} failed to load, so there are no "
+                "losses to prune by: the loop caught their errors, which say why"
+            )
         raise RuntimeError(
             f"none of the {given.count} batches of epoch {given.epoch} was answered, so there are "
             "no losses to prune by: call loss = loader.update(losses) for each batch, with one "
@@ -382,23 +389,17 @@ class Loop(ABC):
 
     def _turn(self) -> None:
         """Forgets the batches of the pass before; its iterator is stale."""
-        before, self._latest = self._latest, Given(self._pruner.epoch)
-        if before.epoch not in (None, self._pruner.epoch):
-            self._late = before.ahead
+        before, epoch = self._latest, self._pruner.epoch
+        late = before.late if before.epoch in (None, epoch) else before.ahead
+        self._latest = Given(epoch, late)
         self._again = False
+        self._closed_at = 0
 
     # The losses of a batch.
 
     def _check_in_time(self, samples: Indices) -> None:
         """Raises if samples are those of a batch of the pass before, whose epoch is over."""
-
-        def has_all(batch: Indices) -> bool:
-            return bool(np.isin(samples, batch).all())
-
-        late = [batch for batch in self._late if has_all(batch)]
-        if late and any(map(has_all, [*self._given.waiting, self._given.rest])):
-            self._late = []  # they came again, and may be named several times
-        elif late:
+        if self._given.is_late(samples):
             raise RuntimeError(
                 f"indices are those of a batch of the pass before, and epoch {self.epoch} has "
                 "begun: answer the last batch of a pass before the next pass gives one out. Take "
@@ -452,7 +453,11 @@ class Loop(ABC):
         if indices is None:
             samples = self._given.match(len(losses))
         elif self._pruner.epoch is None:
-            raise RuntimeError("update needs an open epoch, and there is none: take a batch first")
+            raise RuntimeError(
+                "update needs an open epoch, and there is none: take a batch first. If the last "
+                "batch of a pass is answered after its end, as behind a prefetcher, construct the "
+                "loader with with_indices=True"
+            )
         else:
             samples = sample_indices(indices, len(losses), self._pruner.n)
             self._check_in_time(samples)
@@ -556,8 +561,8 @@ class Loop(ABC):
         self._pruner.load_state_dict(
             [with_arrays(one["pruner"].value) for one in states], changed=changed
         )
+        self._latest = Given(self._pruner.epoch)
         self._turn()
-        self._late = []
         self._warn_of_a_rest()
 
     def _warn_of_a_rest(self) -> None:
