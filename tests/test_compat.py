@@ -670,6 +670,20 @@ def test_rows_that_the_sampler_has_not_given_out_do_not_count_as_a_batch():
     assert not np.isnan(train_data.pruner.losses).any()
 
 
+@pytest.mark.processes
+def test_reading_the_dataset_sample_by_sample_while_workers_train_does_not_count():
+    train_data, batches = made("none", n=64, loader={"num_workers": 2})
+    epochs = []
+    for epoch in range(3):
+        epochs.append([])
+        for index, _ in batches:
+            for row, _ in DataLoader(train_data, batch_size=1):
+                assert row.item() < 64
+            train_data.update(loss_of(index, epoch))
+            epochs[-1] += index.tolist()
+    np.testing.assert_array_equal(train_data.pruner.losses, expected_table(64, epochs))
+
+
 @pytest.mark.parametrize("loader", WORKERS)
 def test_a_dataset_that_changes_the_list_of_indices_is_refused(loader):
     train_data = prune(Sorted(64), arguments("none"))

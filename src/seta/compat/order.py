@@ -50,9 +50,9 @@ class Epoch:
         self._losses: torch.Tensor | None = None
 
     def fetch(self, indices: list[int]) -> None:
-        """Notes a batch that was fetched in this process, if it is the plan's next."""
+        """Notes a batch that was fetched in this process, if the sampler has just given it out."""
         stop = self.fetched + len(indices)
-        if stop <= self.given and self.plan[self.fetched : stop].tolist() == list(indices):
+        if stop == self.given and self.plan[self.fetched : stop].tolist() == list(indices):
             self.waiting.append(len(indices))
             self.fetched = stop
 
