@@ -6,10 +6,12 @@ import sys
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("ray.train")
 
+import ray.train.torch
 import torch
 from ray.train import Checkpoint
 from torch.utils.data import DataLoader
@@ -187,3 +189,33 @@ def test_batches_of_any_shape_move_to_the_device():
     moved = seta_ray._moved(batch, torch.device("meta"))
     assert moved["x"].device.type == moved["rest"][0].device.type == "meta"
     assert moved["rest"][1] == ("text", 3)
+
+
+class Broken(torch.utils.data.Dataset):
+    """Samples that are their own indices; one cannot be read."""
+
+    def __len__(self):
+        return 40
+
+    def __getitem__(self, index):
+        if index == 7:
+            raise OSError("disk")
+        return float(index)
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_a_batch_that_fails_to_load_costs_that_batch_alone_on_any_device(device, monkeypatch):
+    """The device 'meta' stands for a GPU: batches are moved to it."""
+    monkeypatch.setattr(seta_ray, "_workers", lambda what: 1)
+    monkeypatch.setattr(ray.train.torch, "get_device", lambda: torch.device(device))
+    loader = seta_ray.PrunedRayLoader(
+        Broken(), "Full", epochs=1, batch_size=10, shuffle=False, with_indices=True
+    )
+    batches = iter(loader)
+    with pytest.raises(OSError, match="disk"):
+        next(batches)
+    for indices, batch in batches:
+        assert batch.device.type == device
+        loader.update(indices.float(), indices=indices)
+    assert loader.pruner.history[0]["trained"] == 30
+    np.testing.assert_array_equal(loader.pruner.losses[10:], np.arange(10, 40))

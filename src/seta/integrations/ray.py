@@ -76,7 +76,8 @@ class PrunedRayLoader(PrunedDataLoader):
         batches = super().walk()
         if self._device.type == "cpu":
             return batches
-        return ((packed, _moved(batch, self._device)) for packed, batch in batches)
+        # Not a generator, which would end at the first batch that cannot be loaded.
+        return map(lambda one: (one[0], _moved(one[1], self._device)), batches)
 
 
 def prepare_data_loader(
