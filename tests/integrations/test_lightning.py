@@ -857,9 +857,18 @@ def test_in_validation_update_records_nothing_and_returns_the_mean():
             losses = torch.tensor([99.0, 101.0] * 5)
             means.append(float(pruning.update(losses, indices=batch[0])))
 
-    means = []
+        test_step = validation_step
+
+    means, net = [], Shared()
     pruning = PruningCallback("SeTa", budget=[1.0, 0.5])
     trainer = trainer_of(pruning, max_epochs=2)
-    trainer.fit(Shared(), pruning.loader(data(), batch_size=BATCH), validation())
+    trainer.validate(net, validation(), verbose=False)
+    trainer.fit(net, pruning.loader(data(), batch_size=BATCH), validation())
+    before = len(means)
+    trainer.validate(net, validation(), verbose=False)
+    trainer.test(net, validation(), verbose=False)
+    assert len(means) == before + 4
     assert set(means) == {100.0}
     assert np.nanmax(pruning.pruner.losses) < 99
+    with pytest.raises(RuntimeError, match="works within trainer.fit"):
+        pruning.update(torch.ones(3))

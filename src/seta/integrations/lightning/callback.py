@@ -69,6 +69,7 @@ class PruningCallback(Callback):
         self.policy, self.budget, self.seed = policy, budget, seed
         self.on_epoch, self.changed = on_epoch, set(changed)
         self._trainer: Trainer | None = None  # of the latest fit
+        self._running: Trainer | None = None  # of what runs now: a fit, a validation, a test
         self._fitting = False
         self._restart(None)
 
@@ -112,18 +113,16 @@ class PruningCallback(Callback):
     ) -> Tensor:
         """Records the per-sample losses of a batch, and returns the loss for `training_step`.
 
-        Arguments and result are those of `PrunedDataLoader.update`. In validation it records
-        nothing, and returns the mean.
+        Arguments and result are those of `PrunedDataLoader.update`. In validation and testing,
+        within `fit` or by themselves, it records nothing, and returns the mean.
 
         Raises:
             RuntimeError: No batch is being trained, or more than one is unanswered.
             TypeError, ValueError, IndexError: `losses` or another argument is invalid.
         """
-        loader = self._training("update(losses)")
-        trainer = self._trainer
-        if trainer is not None and (trainer.validating or trainer.sanity_checking):
+        if self._running is not None and self._running.evaluating:
             return weighted_mean(per_sample(losses, mask), None, counts)
-        loss = loader.update(losses, indices, mask, counts)
+        loss = self._training("update(losses)").update(losses, indices, mask, counts)
         self._answered = True
         return loss
 
@@ -188,7 +187,7 @@ class PruningCallback(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Begins a run, or continues that of the same trainer for more epochs."""
-        self._fitting = stage == "fit"
+        self._running, self._fitting = trainer, stage == "fit"
         if not self._fitting:
             return
         PruningCallback.of(trainer)
@@ -263,7 +262,7 @@ class PruningCallback(Callback):
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Ends the run; `pruner` stays available."""
-        self._fitting = False
+        self._running, self._fitting = None, False
         if self._loader is not None:
             self._loader.close()
 
