@@ -356,6 +356,28 @@ def test_trap_2_a_share_dealt_out_again_is_refused(tmp_path):
     run_ranks(2, _shared_twice, tmp_path)
 
 
+def _labelled(rank):
+    """Every second sample has a label, and the others no loss: left out, or told as NaN."""
+    for told in (False, True):
+        pruner = seta.Pruner(N, "Full", epochs=1, ranks=ProcessRanks())
+        share = np.array(list(PrunedSampler(pruner, share=True)))
+        for batch in share.reshape(-1, 10):
+            losses, known = np.where(batch % 2, np.nan, batch), batch % 2 == 0
+            pruner.record(batch if told else batch[known], losses if told else losses[known])
+        if told:
+            pruner.end_epoch()
+        elif np.count_nonzero(share % 2 == 0) in range(20, 31):
+            with pytest.raises(RuntimeError, match="samples alone have a loss, .* record NaN for"):
+                pruner.end_epoch()
+    return pruner.losses
+
+
+def test_samples_without_losses_under_a_sampler_are_told_as_nan(tmp_path):
+    for losses in run_ranks(2, _labelled, tmp_path):
+        np.testing.assert_array_equal(losses[::2], np.arange(0, N, 2))
+        assert np.isnan(losses[1::2]).all()
+
+
 def _collectives(rank):
     """Exact integers and floats of all kinds and lengths, empty ones too."""
     ranks = ProcessRanks()

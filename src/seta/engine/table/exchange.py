@@ -145,7 +145,9 @@ def refuse_dealt_again(
             f"of the {share} samples of this rank's share the losses of {recorded} came back, one "
             f"in {size}: other code splits the share among the {size} ranks a second time. Use "
             "PrunedSampler(share=False) if a framework does so (accelerator.prepare, Trainer), or "
-            "switch that off (use_distributed_sampler=False, add_dist_sampler=False)"
+            "switch that off (use_distributed_sampler=False, add_dist_sampler=False). If these "
+            "samples alone have a loss, such as those with a label, record NaN for the others, "
+            "which keeps their earlier losses"
         )
 
 
