@@ -178,8 +178,9 @@ class Board:
         return (
             f"{what}: rank{'' if len(ranks) == 1 else 's'} {listed} did not come within the "
             f"group's timeout of {seconds:g} s, and the others wait: it failed, hangs, or got "
-            "another number of batches; or it does not make this call, which all ranks must make "
-            "(end_epoch after a break, state_dict in mid-epoch, a loader made)"
+            "another number of batches; or a batch was left unanswered on some ranks, without "
+            "loader.skip(); or it does not make this call, which all ranks must make (end_epoch "
+            "after a break, state_dict in mid-epoch, a loader made)"
         )
 
 
