@@ -406,6 +406,16 @@ def test_items_that_are_skipped_shift_no_losses():
     assert_known(pruning.pruner)
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_batch_whose_items_are_all_skipped_is_left_out(workers):
+    pruning = PruningCallback("Full")
+    train = DataLoader(Rows(broken=(7, 8, 30)), bs=1, shuffle=True, num_workers=workers)
+    learner(train, pruning).fit(2, 0.1)
+    assert [row["trained"] for row in pruning.pruner.history] == [N - 3] * 2
+    assert np.flatnonzero(np.isnan(pruning.pruner.losses)).tolist() == [7, 8, 30]
+    assert_known(pruning.pruner)
+
+
 def test_losses_of_pixels_are_averaged_per_sample():
     rows = [(torch.full((2, 3, 3), float(i)), torch.zeros(3, 3).long()) for i in range(N)]
     pruning = PruningCallback("SeTa", budget=0.5)

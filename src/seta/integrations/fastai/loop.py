@@ -56,6 +56,9 @@ class FastaiLoop(Loop):
             finish.split_idx = getattr(loader.dataset, "split_idx", None)
         self._order.indices = list(PrunedSampler(self._pruner))
         for packed, batch in self._source:
+            if not packed:  # all of its samples raised SkipItemException
+                self._given.fail(1)
+                continue
             if loader.pin_memory and isinstance(batch, list):
                 batch = tuple(batch)  # pinning made a list of it
             yield (
@@ -115,9 +118,8 @@ class _IndexedBatches:
         while chosen := list(islice(rest, loader.bs)):
             items = [(index, loader.do_item(index)) for index in chosen]
             kept = [(index, item) for index, item in items if item is not None]
-            if kept:
-                indices = array("q", [index for index, _ in kept]).tobytes()
-                yield indices, loader.do_batch([item for _, item in kept])
+            indices = array("q", [index for index, _ in kept]).tobytes()
+            yield indices, loader.do_batch([item for _, item in kept]) if kept else None
 
 
 def _unchanged(batch: Any) -> Any:
