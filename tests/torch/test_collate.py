@@ -256,7 +256,7 @@ class SortsIndices(Tuples):
 @pytest.mark.parametrize("num_workers", WORKERS)
 @pytest.mark.parametrize("as_asked", [True, False])
 def test_a_dataset_that_changes_the_list_of_indices_is_refused(as_asked, num_workers):
-    message = r"__getitems__ of SortsIndices changed the list.*from \[.*sorted\(indices\)"
+    message = r"__getitems__ of SortsIndices changed the list.*sorted\(indices\)"
     with pytest.raises(RuntimeError, match=message):
         train(SortsIndices(N, as_asked), num_workers=num_workers)
 

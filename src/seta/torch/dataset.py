@@ -54,9 +54,8 @@ def rows_of(dataset: Any, indices: Sequence[int]) -> Any:
     if list(given) != list(indices):
         raise RuntimeError(
             f"__getitems__ of {type(dataset).__name__} changed the list of indices that it was "
-            f"given, from {list(indices)} to {list(given)}, so it is not known which row belongs "
-            "to which sample: sort or change a copy, sorted(indices), and return the rows in the "
-            "order of the indices"
+            "given, so it is not known which row belongs to which sample: sort or change a copy, "
+            "sorted(indices), and return the rows in the order of the indices"
         )
     return rows
 
