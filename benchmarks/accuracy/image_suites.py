@@ -48,7 +48,9 @@ def resnet(data: Path | None, *, device: str = "cpu") -> ImageTask:
     return ImageTask("CIFAR-10", images, test, resnet18, recipe, device=device)
 
 
-def noise(data: Path | None, *, wrong: float, train: int = 10_000, rate: float = 0.1) -> ImageTask:
+def noise(
+    data: Path | None, *, wrong: float, train: int = 10_000, rate: float = 0.1, batch: int = 128
+) -> ImageTask:
     """CIFAR-10, a share of whose labels is replaced by another class each."""
     images, test = cifar10.read(data)
     pictures, labels = cifar10.subset(images, train)
@@ -58,7 +60,7 @@ def noise(data: Path | None, *, wrong: float, train: int = 10_000, rate: float =
         (pictures, given),
         test,
         small_net,
-        Recipe(rate=rate),
+        Recipe(batch_size=batch, rate=rate),
         true_labels=labels,
         notes={"wrong": wrong},
     )

@@ -80,6 +80,16 @@ _IMAGES = "benchmarks.accuracy.image_suites:"
 _BACKBONES = "benchmarks.accuracy.backbones:"
 
 
+def _noise_with(option: str, *values: float) -> dict[str, Variant]:
+    """Returns the task of `noise-long` with a fifth of the labels wrong, with other settings."""
+    return {
+        f"{option}={value:g}": Variant(
+            _IMAGES + "noise", epochs=30, samples=10_000, options={"wrong": 0.2, option: value}
+        )
+        for value in values
+    }
+
+
 def _with_wrong(task: str, epochs: int, samples: int, *shares: float) -> dict[str, Variant]:
     """Returns a task with several shares of wrong labels."""
     return {
@@ -172,16 +182,15 @@ SUITES = _named(
     ),
     Suite(
         "rates",
-        {
-            f"rate={rate:g}": Variant(
-                _IMAGES + "noise",
-                epochs=30,
-                samples=10_000,
-                options={"wrong": 0.2, "rate": rate},
-            )
-            for rate in (0.05, 0.1, 0.2, 0.4)
-        },
+        _noise_with("rate", 0.05, 0.1, 0.2, 0.4),
         methods=("Full at equal cost", "SeTa", "Learnable"),
+        budgets=(0.5,),
+        counts=False,
+    ),
+    Suite(
+        "batches",
+        _noise_with("batch", 32, 64, 128, 256),
+        methods=("Full at equal cost", "Learnable"),
         budgets=(0.5,),
         counts=False,
     ),

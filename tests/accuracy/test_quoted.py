@@ -7,12 +7,13 @@ import pytest
 
 from benchmarks.accuracy.report import LINES, check, quoted, write
 from benchmarks.accuracy.report.figures import Figures
-from benchmarks.accuracy.report.statistics import to_reference
+from benchmarks.accuracy.report.statistics import to_reference, values_of
 from benchmarks.accuracy.report.studies import read, studies
 from benchmarks.accuracy.report.tables import at_budget
 from benchmarks.accuracy.report.verdicts import tally
 from benchmarks.accuracy.suites import SUITES
 from seta.comparison.contenders import METHODS, REFERENCES, SMALLER
+from seta.comparison.statistics import paired_difference
 from tests.accuracy.synthetic import lines, store
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -214,6 +215,30 @@ def test_the_guide_says_of_smaller_batches_what_the_lines_show():
         if method not in REFERENCES
     ]
     assert max(signs) == 0 and signs.count(-1) > 1
+
+
+@pytest.mark.skipif(not list(LINES.glob("*.jsonl")), reason="there are no lines")
+def test_the_page_of_learnable_says_where_it_gains_what_the_lines_show():
+    """Only where it was developed; and whatever the baseline's learning rate, on one processor."""
+    studies = Figures(read(LINES, SUITES)[0], SUITES).studies
+    gains = {
+        study.suite
+        for study in studies
+        for budget in study.budgets
+        if "Learnable" in study.compared(budget)
+        and to_reference(study, "Learnable", budget, "Full at equal cost").sign > 0
+    }
+    developed = ["noise-long", "imbalance", "imbalance-long", "redundant-long", "cifar10-small"]
+    assert gains <= {*developed, "rates"}
+    rates = {study.variant: study for study in studies if study.suite == "rates"}
+    for study in rates.values():
+        assert to_reference(study, "Learnable", 0.5, "Full at equal cost").sign > 0
+    usual = rates["rate=0.1"]
+    assert len({line["machine"]["processor"] for line in usual.lines}) == 1
+    ours = values_of(usual.cell("Learnable", 0.5), "accuracy")
+    for variant, study in rates.items():
+        baseline = values_of(study.cell("Full at equal cost", 0.5), "accuracy")
+        assert paired_difference(ours, baseline).sign > 0, variant
 
 
 def test_a_name_with_a_comma_is_one_column():

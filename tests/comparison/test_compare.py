@@ -501,11 +501,11 @@ def test_names_of_references_are_taken():
 LOWER = {
     "loss", "test MSE", "rmse", "error rate", "wer", "terror", "cross_entropy",
     "val cross-entropy", "val_ce", "BCE", "brier", "ECE", "smape", "mape", "msle", "RMSLE", "bpb",
-    "bits per byte", "EER", "kl", "LPIPS", "chamfer", "regret",
+    "bits per byte", "EER", "kl", "LPIPS", "chamfer", "regret", "err", "val_err", "top1-err",
 }  # fmt: skip
 HIGHER = {
     "accuracy", "acc", "power", "F1", "answers", "success_rate", "recall", "precision", "bleu",
-    "auc", "peer", "reward",
+    "auc", "peer", "reward", "brier skill score", "information_gain (kl)", "acc (1 - error)",
 }  # fmt: skip
 
 

@@ -95,6 +95,14 @@ def test_one_huge_loss_takes_one_group_and_leaves_the_others_as_they_are(huge):
     assert objective(losses, bounds) <= 1.001 * objective(losses, alone.bounds)
 
 
+@pytest.mark.parametrize("most", [1e17, 1e30])
+def test_centres_are_exact_where_most_losses_are_huge(most):
+    """The sums for the cost run from the median, so that a mean taken of them would be coarse."""
+    losses = np.array([1, 2, 3, *[most] * 5], np.float32)
+    found = difficulty_groups(LossHistogram.from_losses(losses), 2)
+    assert found.centres == pytest.approx([2, most], rel=1e-3)
+
+
 def brute_force(values, groups):
     """The least objective over all ways to cut the sorted distinct values."""
     distinct = np.unique(values)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 import seta
 from seta import KeepCurve, Pruner
 from seta.engine.state.fields import same
+from seta.rl import SuccessRate, ZeroSignal
 from tests.examples import examples
 from tests.virtual_ranks import on_ranks
 
@@ -149,9 +150,13 @@ def test_a_run_with_scores_resumes_exactly(policy, cut, tmp_path):
         (Relative(), Relative(), False),
         ("RePB", seta.RePB(0.3), False),
         ("InfoBatch", "UCB", False),
+        (ZeroSignal(), "Learnable", True),
+        ("SeTa", SuccessRate(), True),
+        ("RePB", ZeroSignal(), True),
+        (SuccessRate(), ZeroSignal(), False),
     ],
 )
-def test_differences_and_losses_are_not_mixed(before, after, unlike, sharding, caplog):
+def test_losses_differences_and_signals_are_not_mixed(before, after, unlike, sharding, caplog):
     def made(policy):
         return Pruner(N, policy, epochs=8, sharding=sharding, track=True)
 
@@ -174,7 +179,8 @@ def test_differences_in_the_log_of_an_open_epoch_are_refused():
         return pruner.state_dict()
 
     state = on_ranks(2, save)[0][0]
-    with pytest.raises(ValueError, match="middle of an epoch: finish it before the policy changes"):
+    message = "differences to the mean of a batch, that of the run losses, .*: finish it before"
+    with pytest.raises(ValueError, match=message):
         Pruner(N, "InfoBatch", epochs=2).load_state_dict(state, changed=["policy"])
 
 

@@ -138,6 +138,17 @@ def test_a_loss_below_zero_by_rounding_leaves_the_classes_the_bins_that_zero_doe
         LossHistogram.from_losses(losses - 1, binning=histogram.binning)
 
 
+@pytest.mark.parametrize("high", [1e-45, 1e-40, 1e-30])
+def test_classes_of_tiny_losses_fit_their_own_bins(high):
+    losses = np.array([0, high], np.float32)
+    strata = np.array([0, 999])
+    histogram = LossHistogram.from_losses(losses, strata=strata)
+    again = LossHistogram.from_losses(losses, binning=histogram.binning, strata=strata)
+    assert histogram.seen == again.seen == 2
+    with pytest.raises(ValueError, match="do not fit the given binning"):
+        LossHistogram.from_losses(-losses, binning=histogram.binning, strata=strata)
+
+
 def test_an_open_epoch_with_a_loss_of_zero_is_resumed():
     losses = np.random.default_rng(1).uniform(0.1, 4, 600).astype(np.float32)
     losses[::200] = 0

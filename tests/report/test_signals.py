@@ -64,6 +64,14 @@ def test_no_sentence_takes_signals_for_losses(policy, track):
         assert word not in told.replace("no data map and no suspects", "")
 
 
+def test_prompts_that_are_meant_to_wait_are_no_warning():
+    found = content(run_of(ZeroSignal()))
+    (starved,) = [one.listed for one in found.lists if one.listed.key == "starved"]
+    assert len(starved.rows) and "meant to wait" in starved.action
+    (visits,) = [section for section in found.sections if section.key == "visits"]
+    assert not visits.findings
+
+
 def test_groups_without_rewards_are_no_unstable_run():
     found = content(run_of(ZeroSignal(), missing=range(90, 120)))
     (finding,) = found.sections[0].findings

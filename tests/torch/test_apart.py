@@ -133,18 +133,22 @@ def test_a_rank_that_comes_too_late_is_told_and_the_epoch_can_still_end(tmp_path
     assert trained == same == 2 * BATCH
 
 
-def _made_alone(rank, size, alone):
+def _made_alone(rank, size, alone, is_told):
     """The others have no loader at all, or the one of another group."""
-    message = told(loader_of) if rank == alone else ""
+    message = ""
+    if rank == alone:
+        message = told(loader_of)
+        is_told.touch()
+    while not is_told.exists():
+        time.sleep(0.01)
     total = torch.ones(1)  # what else the ranks say to each other is as it was
-    time.sleep(0 if rank == alone else 1.5)
     dist.all_reduce(total)
     return message, total.item()
 
 
 @pytest.mark.parametrize("size, alone", [(2, 0), (2, 1), (3, 0), (3, 2)])
 def test_a_loader_made_on_one_rank_alone_says_who_is_missing(size, alone, tmp_path):
-    results = run_ranks(size, _made_alone, tmp_path, size, alone, timeout=1)
+    results = run_ranks(size, _made_alone, tmp_path, size, alone, tmp_path / "told", timeout=3)
     others = ", ".join(str(rank) for rank in range(size) if rank != alone)
     missing = "rank 0" if alone else f"rank{'s' if size == 3 else ''} {others}"
     assert f"the making of a Pruner: {missing} did not come within" in results[alone][0]

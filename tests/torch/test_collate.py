@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import Dataset, Subset, default_collate
 
 from seta.torch import PrunedDataLoader
 from tests.combinations import WORKERS
@@ -259,6 +259,13 @@ def test_a_dataset_that_changes_the_list_of_indices_is_refused(as_asked, num_wor
     message = r"__getitems__ of SortsIndices changed the list.*sorted\(indices\)"
     with pytest.raises(RuntimeError, match=message):
         train(SortsIndices(N, as_asked), num_workers=num_workers)
+
+
+@pytest.mark.parametrize("num_workers", WORKERS)
+def test_it_is_refused_below_a_subset_too(num_workers):
+    halved = Subset(Subset(SortsIndices(3 * N, False), range(2 * N)), np.arange(N)[::-1].tolist())
+    with pytest.raises(RuntimeError, match=r"__getitems__ of SortsIndices changed the list"):
+        train(halved, num_workers=num_workers)
 
 
 class ReadsInOrder(Tuples):

@@ -672,6 +672,7 @@ def test_a_look_at_the_pruner_leaves_the_position_in_the_last_batch_as_it_is():
             assert 0 <= loader.pruner.saved <= 1
             positions.append((loader.position, len(loader)))
     assert positions == [(1, 3), (2, 3), (3, 3)] * 2
+    assert loader.position == 0
     loader.load_state_dict(make(epochs=2, budget=0.6).state_dict())
     assert loader.position == 0
 

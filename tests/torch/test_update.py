@@ -580,6 +580,21 @@ def test_the_rest_of_a_batch_whose_first_part_came_in_time_is_refused_when_it_is
     assert loader.pruner.history[0]["trained"] == 28
 
 
+@pytest.mark.parametrize("overtaken", [0, 1])
+def test_an_overtaken_batch_is_refused_when_it_is_late(overtaken):
+    """Losses out of order, as of steps that run side by side: one comes after the next pass."""
+    loader = plain(with_indices=True)
+    batches = [indices for indices, _ in loader]
+    held = batches.pop(overtaken)
+    for indices in batches:
+        loader.update(torch.ones(4), indices=indices)
+    ahead, _ = next(iter(loader))
+    with pytest.raises(RuntimeError, match=r"batch of the pass before, and epoch 1 has begun"):
+        loader.update(torch.ones(4), indices=held)
+    loader.update(torch.ones(4), indices=ahead)
+    assert loader.pruner.history[0]["trained"] == 8
+
+
 def test_the_last_batch_of_a_pass_may_be_answered_when_no_other_was_taken():
     loader = plain(with_indices=True)
     held = [indices for indices, _ in loader]

@@ -84,8 +84,8 @@ def faults_of(studies: Sequence[Study]) -> list[str]:
     ragged = [is_ragged(line) for study in studies for line in study.lines]
     if any(ragged):
         found.append(
-            f"{sum(ragged)} of {len(ragged)} runs did not train in full batches alone: a last "
-            "batch of few samples costs accuracy, and pruned runs most of it"
+            f"{sum(ragged)} of {len(ragged)} runs ended epochs in a batch of few samples, which "
+            "lowers accuracy, most of all in pruned runs"
         )
     return found
 

@@ -72,7 +72,7 @@ def _measured(study: Study, method: str, budget: float | None, of: Measure) -> d
 
 
 def full_curve(study: Study) -> str:
-    """Full's own accuracy against epochs, the longest run first."""
+    """Full's own accuracy against epochs, the longest run first; empty where it has one length."""
     keys = [key for key in study.cells if key[0] in CURVE]
     rows = []
     for key in sorted(keys, key=lambda key: -_mean_share(study.cell(*key))):
@@ -88,7 +88,7 @@ def full_curve(study: Study) -> str:
             )
         )
     headers = ("visits, of Full's", "epochs", "seeds", "accuracy %", "to Full")
-    return markdown(headers, rows) if rows else ""
+    return markdown(headers, rows) if len(rows) > 1 else ""
 
 
 def level(cell: Cell, of: Measure) -> str:

@@ -27,8 +27,9 @@ logger = logging.getLogger(__name__)
 
 RUNS = "runs.jsonl"
 LOWER = re.compile(
-    r"loss|error|entropy|perplexity|bits.per|distance|divergence|chamfer|lpips|brier|regret"
-    r"|(?<![a-z])(ppl|r?msl?e|mae|s?mape|nll|b?ce|ece|kl|bp[bcd]|wer|cer|eer|fid)(?![a-z])"
+    r"^(?!.*(?<![a-z])(acc|gain|skill))"
+    r".*(loss|error|entropy|perplexity|bits.per|distance|divergence|chamfer|lpips|brier|regret"
+    r"|(?<![a-z])(err|ppl|r?msl?e|mae|s?mape|nll|b?ce|ece|kl|bp[bcd]|wer|cer|eer|fid)(?![a-z]))"
 )
 """Names of figures that are better when lower, unless something else is said."""
 

@@ -19,14 +19,13 @@ from seta.engine.arguments import Listener, Reorder
 from seta.engine.core import Core, Holder
 from seta.engine.curves.curve import KeepCurve
 from seta.engine.curves.histogram import LossHistogram
-from seta.engine.curves.policy import Policy
+from seta.engine.curves.policy import Policy, takes_signals
 from seta.engine.draw.selection import Selection
 from seta.engine.rows import Row
 from seta.engine.samples import SampleTable
 from seta.engine.settings import Settings
 from seta.engine.shown import html_of_run
 from seta.engine.steps import Budget, Steps
-from seta.engine.suspects import takes_signals
 from seta.engine.table.exchange import agree, digest_of
 from seta.engine.table.ranks import Ranks
 from seta.engine.table.table import Sharding

@@ -15,7 +15,7 @@ import numpy as np
 
 from seta.engine import arguments
 from seta.engine.core import Core
-from seta.engine.curves.policy import REGISTRY, Policy, stores_differences
+from seta.engine.curves.policy import Policy, method_of, stored_by
 from seta.engine.lifecycle import digests, open_epoch
 from seta.engine.open_epoch import OpenEpoch, Weights
 from seta.engine.run import Run, Tally
@@ -92,17 +92,15 @@ def load(
         logger.warning("the losses of samples are tracked from here on: the state was not")
     if states[0]["settings"]["policy"] != identity["policy"]:
         states = [{**state, "table": {**state["table"], "another": True}} for state in states]
-    if _unlike(states[0]["settings"]["policy"], identity["policy"], settings.policy):
+    before, after = _stored(states[0]["settings"]["policy"], identity["policy"], settings.policy)
+    if before != after:
+        differ = f"the policy of the state stores {before}, that of the run {after}"
         if any(len(state["table"]["log"]["indices"]) for state in states):
             raise ValueError(
-                "one of the two policies stores differences to the mean of a batch, the other "
-                "losses, and the state was saved in the middle of an epoch: finish it before the "
-                "policy changes"
+                f"{differ}, and the state was saved in the middle of an epoch: finish it before "
+                "the policy changes"
             )
-        logger.warning(
-            "all samples begin unseen: one of the two policies stores differences to the mean of a "
-            "batch, the other losses"
-        )
+        logger.warning("all samples begin unseen: %s", differ)
         unlike = {"columns": {}, "unlike": True}
         states = [
             {
@@ -129,17 +127,17 @@ def load(
     core.end_overwrite(run)
 
 
-def _unlike(saved: str, own: str, policy: Policy) -> bool:
-    """Returns whether what is stored in place of losses differs in kind between two policies.
+def _stored(saved: str, own: str, policy: Policy) -> tuple[str, str]:
+    """Returns what is stored of each sample for the policy of a state, and for that of the run.
 
     Args:
         saved: The description of the one in a state, which names its method.
         own: That of the run's.
         policy: The run's.
     """
-    before = saved.split("(")[0]
-    same = before == own.split("(")[0]
-    return not same and stores_differences(REGISTRY.get(before)) != stores_differences(policy)
+    after = stored_by(policy)
+    same = saved.split("(")[0] == own.split("(")[0]
+    return after if same else stored_by(method_of(saved)), after
 
 
 def _resumed(core: Core, run: Run, states: Sequence[State], reopened: Reopened) -> Run:

@@ -31,15 +31,6 @@ FEW = 10
 """Number of samples of all classes that are added to each class, so that small ones are safe."""
 
 
-def takes_signals(policy: object) -> bool:
-    """Returns whether signals of rewards are recorded for a policy in place of losses.
-
-    These do not rise with the difficulty of a sample, so there are no suspects. Such a policy says
-    so: `signals = True`, as those of `seta.rl`.
-    """
-    return bool(getattr(policy, "signals", False))
-
-
 def suspicion(
     columns: Mapping[str, NDArray[Any]], classes: NDArray[np.integer[Any]] | None = None
 ) -> NDArray[np.float32]:

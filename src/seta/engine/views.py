@@ -13,9 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 from seta.engine import arguments
 from seta.engine.core import Core
 from seta.engine.curves.curve import KeepCurve
+from seta.engine.curves.policy import takes_signals
 from seta.engine.lifecycle import draw
 from seta.engine.samples import SampleTable, table_of
-from seta.engine.suspects import takes_signals
 from seta.engine.why import why
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset, get_worker_info
+from torch.utils.data import Dataset, Subset, get_worker_info
 
 
 class IndexedRows(NamedTuple):
@@ -42,10 +42,15 @@ class IndexedRows(NamedTuple):
 def rows_of(dataset: Any, indices: Sequence[int]) -> Any:
     """Returns the rows of a batch, by the dataset's own `__getitems__` if it has one.
 
+    A `Subset` copies the indices for the dataset below it, which is asked here in its place. What
+    other wrappers pass on cannot be seen.
+
     Raises:
         RuntimeError: It changed the indices in place, such as sorted them: whether its rows are in
             the new order cannot be known.
     """
+    if type(dataset) is Subset:
+        return rows_of(dataset.dataset, [dataset.indices[index] for index in indices])
     fetch = getattr(dataset, "__getitems__", None)
     if not fetch:
         return [dataset[index] for index in indices]

@@ -21,7 +21,7 @@ class Given:
 
     Args:
         epoch: The epoch that it goes over; None: none is open.
-        late: Batches taken ahead as the epoch before ended, which can be answered no more.
+        late: Batches that were unanswered as the epoch before ended, which can be answered no more.
 
     Attributes:
         epoch: As given.
@@ -36,7 +36,7 @@ class Given:
 
     def __init__(self, epoch: int | None, late: Sequence[Indices] = ()) -> None:
         self.epoch, self.late = epoch, late
-        self._to_come = np.concatenate([*late, _NONE])  # late samples that did not come again yet
+        self._to_come = {index for batch in late for index in batch.tolist()}  # and not again yet
         self._waiting: dict[int, Indices] = {}  # unanswered, by their numbers
         self.count = self.failed = self.answered = self.done = 0
         self.whole = False
@@ -53,21 +53,20 @@ class Given:
         return list(self._waiting.values())
 
     @property
-    def ahead(self) -> list[Indices]:
-        """Samples that may still be named: `rest`, and batches after the last one answered."""
-        later = [batch for number, batch in self._waiting.items() if number >= self.done > 0]
-        return [self.rest, *later] if len(self.rest) else later
+    def open(self) -> list[Indices]:
+        """Samples that may still be named: `rest`, and the unanswered batches, if any was."""
+        return [self.rest, *self.waiting] if self.answered else []
 
     def give(self, indices: Indices) -> None:
         """Notes a batch that is given out."""
         self._waiting[self.count] = indices
         self.count += 1
-        if len(self._to_come):
-            self._to_come = np.setdiff1d(self._to_come, indices)
+        if self._to_come:
+            self._to_come.difference_update(indices.tolist())
 
     def is_late(self, samples: Indices) -> bool:
         """Returns whether samples are those of a late batch, and some did not come again yet."""
-        if not np.isin(samples, self._to_come).any():
+        if self._to_come.isdisjoint(samples.tolist()):
             return False
         return any(np.isin(samples, batch).all() for batch in self.late)
 

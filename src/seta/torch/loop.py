@@ -390,7 +390,7 @@ class Loop(ABC):
     def _turn(self) -> None:
         """Forgets the batches of the pass before; its iterator is stale."""
         before, epoch = self._latest, self._pruner.epoch
-        late = before.late if before.epoch in (None, epoch) else before.ahead
+        late = before.late if before.epoch in (None, epoch) else before.open
         self._latest = Given(epoch, late)
         self._again = False
         self._closed_at = 0

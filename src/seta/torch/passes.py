@@ -44,6 +44,7 @@ class Pass:
         if loop._given is not given:
             self._batches = iter(())
             if given.count == self._left:  # all came, and the epoch was ended by hand
+                loop._closed_at = 0
                 raise StopIteration
             raise RuntimeError(
                 f"this iterator belongs to a pass over epoch {given.epoch} that has ended: a newer "

@@ -69,10 +69,11 @@ def difficulty_groups(histogram: LossHistogram, groups: int) -> DifficultyGroups
     cuts = _merge(points, max(_MERGED_BINS, _MERGED_BINS_PER_GROUP * groups))
     cuts = _lloyd(points, cuts[_optimal_splits(points.merged(cuts), groups)])
     first_bin = np.concatenate([[0], occupied[cuts[1:-1]], [histogram.bins]]).astype(np.intp)
-    sizes, sums = points.totals(cuts)
+    sizes = np.add.reduceat(histogram.counts, first_bin[:-1])
+    sums = np.add.reduceat(histogram.centres * histogram.counts, first_bin[:-1])
     bounds = histogram.edges[first_bin]
-    centres = np.clip(sums / sizes + points.origin, bounds[:-1], bounds[1:])
-    return DifficultyGroups(first_bin, sizes.astype(np.int64), centres, bounds)
+    centres = np.clip(sums / sizes, bounds[:-1], bounds[1:])
+    return DifficultyGroups(first_bin, sizes, centres, bounds)
 
 
 class _Points:

@@ -231,7 +231,7 @@ class LossHistogram:
             )
         elif bounds is not None and (
             bool((binning.bin_of(bounds) == binning.size).any())
-            or (bounds[0] <= -binning.edges[0] and binning.open_below)
+            or (binning.open_below and bounds[0] < 0 and bounds[0] <= -binning.edges[0])
         ):
             raise ValueError(
                 f"losses from {bounds[0]} to {bounds[1]} do not fit the given binning "

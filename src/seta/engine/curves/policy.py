@@ -142,9 +142,30 @@ def period(every: int | None, epochs: int) -> int:
     return max(1, epochs // 20) if every is None else every
 
 
-def stores_differences(policy: object) -> bool:
-    """Returns whether what a method makes of the losses of a batch is stored in their place."""
-    return isinstance(policy, SeesBatch) and not isinstance(policy, KeepsScore)
+def takes_signals(policy: object) -> bool:
+    """Returns whether signals of rewards are recorded for a policy in place of losses.
+
+    These do not rise with the difficulty of a sample, so there are no suspects. Such a policy says
+    so: `signals = True`, as those of `seta.rl`.
+    """
+    return bool(getattr(policy, "signals", False))
+
+
+def stored_by(policy: object) -> str:
+    """Returns what is stored of each sample for a policy, or for a method: a name for messages."""
+    if takes_signals(policy):
+        return "signals of rewards"
+    if isinstance(policy, SeesBatch) and not isinstance(policy, KeepsScore):
+        return "differences to the mean of a batch"
+    return "losses"
+
+
+def method_of(description: str) -> object | None:
+    """Returns the method that a saved description of a policy names; None: none of ours."""
+    from seta import rl  # which imports this module
+
+    name = description.split("(")[0]
+    return REGISTRY.get(name) or getattr(rl, name, None)
 
 
 def score_of(policy: Policy, epochs: int, *, warm: bool = False) -> KeepsScore | None:

@@ -17,14 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seta import rl
+from seta.engine.curves.policy import method_of, takes_signals
 from seta.engine.draw.partition import Partition, shards_of
 from seta.engine.rows import Row
 from seta.engine.state.fields import Field, same
 from seta.engine.state.identity import check_settings
 from seta.engine.state.parts import check_together
 from seta.engine.state.rows import check_row
-from seta.engine.suspects import takes_signals
 from seta.engine.table import tracked
 from seta.report.inspection.trace import Trace
 from seta.rl.signal import rate_of
@@ -115,7 +114,7 @@ class Facts:
     @property
     def signals(self) -> bool:
         """Whether signals of rewards were recorded (`seta.rl`), and not losses."""
-        return takes_signals(getattr(rl, str(self.settings["policy"]).split("(")[0], None))
+        return takes_signals(method_of(str(self.settings["policy"])))
 
 
 def _either(first: Floats | None, second: Floats | None) -> Floats:

@@ -45,13 +45,17 @@ def lists_of(
         limit: Epochs left out from which on a sample is starved.
         by_class: Whether samples are suspect beside those of their class.
     """
-    found = _by_success(facts) if facts.signals else _by_loss(facts, suspicion, by_class)
+    if facts.signals:
+        found = _by_success(facts)
+        waiting = "Prompts that are always or never solved are meant to wait. "
+    else:
+        found, waiting = _by_loss(facts, suspicion, by_class), ""
     found.append(
         Listed(
             "starved",
             "Starved",
             f"Not trained for {limit} epochs or more, the longest first.",
-            "Name those that matter in always_keep=, or prune less.",
+            f"{waiting}Name those that matter in always_keep=, or prune less.",
             _starved(facts, limit),
         )
     )
@@ -73,7 +77,7 @@ def _by_success(facts: Facts) -> list[Listed]:
             "solved-most",
             "Solved most",
             "The highest success rates, each that of the latest group of rewards.",
-            "A prompt that is always solved gives no gradient: harder ones teach more.",
+            "A prompt that is always solved gives no gradient: those solved sometimes teach more.",
             top(facts.loss),
         ),
     ]

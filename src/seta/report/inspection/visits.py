@@ -60,7 +60,7 @@ def _of(count: int, total: int) -> str:
 def _starved(facts: Facts, never: NDArray[np.bool_], limit: int) -> list[Finding]:
     starved = int((facts.left_out >= limit).sum())
     found = []
-    if starved:
+    if starved and not facts.signals:  # prompts that teach nothing are meant to wait
         found.append(
             Finding(
                 f"{_of(starved, len(never))} {'has' if starved == 1 else 'have'} not been trained "
