@@ -23,7 +23,7 @@ def console_of(*, stderr: bool = False) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     # FORCE_COLOR, which a CI sets, makes rich take a pipe for a terminal.
     moves = None if stream is not None and stream.isatty() else False
-    console = Console(stderr=stderr, highlight=False, force_interactive=moves)
+    console = Console(stderr=stderr, highlight=False, emoji=False, force_interactive=moves)
     if console.width < _NARROWEST:  # COLUMNS=0 means that the width is not known
         console.width = max(_NARROWEST, get_terminal_size().columns)
     return console

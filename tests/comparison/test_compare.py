@@ -153,6 +153,75 @@ def test_other_changes_are_noticed(tmp_path):
     assert any("other code of run" in note for note in found.notes)
 
 
+class Share:
+    """A policy of one's own without a `repr`; it remembers something as it runs."""
+
+    def __init__(self, share):
+        self.share, self.calls = share, 0
+
+    def __call__(self, histogram, epoch, epochs):
+        self.calls += 1
+        return seta.SeTa(prune_ratio=self.share)(histogram, epoch, epochs)
+
+
+def closed(share):
+    def of_share(histogram, epoch, epochs):
+        return seta.SeTa(prune_ratio=share)(histogram, epoch, epochs)
+
+    return of_share
+
+
+@pytest.mark.parametrize("make", [Share, closed])
+def test_other_settings_of_a_policy_of_ones_own_are_noticed(make, tmp_path):
+    compared(out=tmp_path, seeds=1, methods={"mine": make(0.1)})
+    assert not compared(training.fails, out=tmp_path, seeds=1, methods={"mine": make(0.1)}).failures
+    with pytest.raises(ValueError, match=r"policy was .*share=0\.1.* and is .*share=0\.9"):
+        compared(out=tmp_path, seeds=1, methods={"mine": make(0.9)})
+
+
+def test_other_settings_are_noticed_in_runs_of_other_seeds_and_methods_too(tmp_path):
+    compared(out=tmp_path, seeds=[0])
+    with pytest.raises(ValueError, match=r"epochs was 4 and is 6 \(Full, seed 0\)"):
+        compared(out=tmp_path, seeds=[1], epochs=6)
+    assert {line["epochs"] for line in lines.read(tmp_path / "runs.jsonl")} == {4, 2}
+    assert len(compared(out=tmp_path, seeds=[1], methods=["RS2"]).lines) == 3
+
+
+def test_settings_may_be_numbers_of_numpy(tmp_path):
+    numbers = {"epochs": np.int64(4), "batch_size": np.int32(32), "fraction": np.float32(0.5)}
+    assert len(compared(out=tmp_path, seeds=1, **numbers).lines) == 3
+    plain = {"epochs": 4, "batch_size": 32, "fraction": 0.5}
+    assert not compared(training.fails, out=tmp_path, seeds=1, **plain).failures
+
+
+def test_names_that_are_no_utf8_cost_no_result(tmp_path):
+    def odd(loader, seed):
+        return {"acc\udce9": run(loader, seed)["loss"]}
+
+    found = compared(odd, out=tmp_path, seeds=1, title="caf\udce9")
+    assert len(found.lines) == 3 and not found.failures
+    for name in ("comparison.md", "comparison.html"):
+        assert "caf?: " in (tmp_path / name).read_text(encoding="utf-8")
+
+
+def test_classes_may_have_any_numbers():
+    strata = np.arange(512) % 4 + 10_000
+    found = compared(methods=["RCAP"], strata=strata, seeds=1)
+    assert len(found.lines) == 3 and not found.failures
+
+
+def test_seeds_that_torch_does_not_take_are_refused():
+    with pytest.raises(ValueError, match=r"less than 2\*\*63, got 9223372036854775808"):
+        compared(seeds=[1, 2**63])
+
+
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.processes)])
+def test_a_run_that_exits_is_one_that_failed(jobs):
+    found = compared(training.exits, seeds=2, jobs=jobs)
+    assert len(found.lines) == 3 and len(found.failures) == 3
+    assert "SystemExit: no such file" in str(found)
+
+
 def until_it_writes(file, alive):
     """Waits for a line more than there were, for the end, or for a while that no line ends."""
     had, began = len(lines.read(file)), time.monotonic()
@@ -502,6 +571,7 @@ LOWER = {
     "loss", "test MSE", "rmse", "error rate", "wer", "terror", "cross_entropy",
     "val cross-entropy", "val_ce", "BCE", "brier", "ECE", "smape", "mape", "msle", "RMSLE", "bpb",
     "bits per byte", "EER", "kl", "LPIPS", "chamfer", "regret", "err", "val_err", "top1-err",
+    "nrmse", "nmse", "MASE", "wape", "acceleration mse", "accumulated loss",
 }  # fmt: skip
 HIGHER = {
     "accuracy", "acc", "power", "F1", "answers", "success_rate", "recall", "precision", "bleu",

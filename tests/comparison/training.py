@@ -52,6 +52,18 @@ def run(loader, seed):
     return {"distance": (net.weight[0] - truth).norm().item(), "loss": total / count}
 
 
+def fails(loader, seed):
+    """Cannot train: for calls that have nothing left to make."""
+    raise RuntimeError("nothing was to be trained")
+
+
+def exits(loader, seed):
+    """The same, but ends the program at the second seed."""
+    if seed:
+        sys.exit("no such file")
+    return run(loader, seed)
+
+
 def slow(loader, seed):
     """The same, slow enough to be killed in mid-run."""
     time.sleep(0.1)

@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
+import seta
 from seta.report import page
 from seta.report.inspection.classes import classes_of, rows_of
 from seta.report.inspection.content import content_of
@@ -38,6 +40,31 @@ def content(run, dataset=None, classes=None):
     of = None if given is None else classes_of(given, found.n)
     items = None if dataset is None else Items(dataset)
     return content_of(found, classes=of, items=items, title="A run", moment="today")
+
+
+def test_labels_that_are_no_classes_leave_the_page_without_them(tmp_path):
+    """Such as ids, or numbers to be predicted of which the first is whole."""
+    many = 10_001
+    run = seta.Pruner(many, "SeTa", epochs=2, losses=np.ones(many, np.float32))
+    for targets in (torch.arange(many), [3, *[2.5] * (many - 1)]):
+        data = torch.utils.data.TensorDataset(torch.zeros(many))
+        data.targets = targets
+        assert "By class" not in page(run, data, path=tmp_path / "page.html").read_text()
+
+
+def test_a_class_without_a_name_keeps_its_column(pruner):
+    found = content(pruner, classes=np.where(np.arange(N) % 2, "", "spam"))
+    labels = {row.label for one in found.lists for row in one.rows}
+    assert labels == {"(empty)", "spam"}
+
+
+def test_a_guess_is_among_the_classes_that_have_samples():
+    def counts(given, names=None):
+        return classes_of(np.array(given), len(given), names).count
+
+    assert counts([1, 2, 1]) == counts([100, 200, 200]) == counts(["a", "b", "b"]) == 2
+    assert counts([0, 2, 2], ["a", "b", "c", "d"]) == 4
+    assert counts([0, 7], ["a", "b"]) == 3
 
 
 def section(found, key):

@@ -117,6 +117,8 @@ def seeds_of(seeds: int | Sequence[int]) -> list[int]:
         found = [integer("seeds", seed, 0, "each of them") for seed in seeds]
     else:
         found = list(range(integer("seeds", seeds, 1, "how many runs of each method")))
+    if found and max(found) >= 2**63:
+        raise ValueError(f"seeds must be less than 2**63, got {max(found)}: torch takes no more")
     if not found or len(set(found)) < len(found):
         raise ValueError(f"seeds must be some, and different, got {seeds!r}")
     return found
@@ -176,7 +178,10 @@ def classes_of(strata: ArrayLike, n: int) -> NDArray[np.integer[Any]]:
             f"strata must be integers from 0 on, one for each of the {n} samples, got an array of "
             f"{found.dtype} with shape {found.shape}"
         )
-    return found
+    if found.max() < n:
+        return found
+    numbered: NDArray[np.integer[Any]] = np.unique(found, return_inverse=True)[1]
+    return numbered
 
 
 def check_options(options: Mapping[str, Any], jobs: int) -> None:

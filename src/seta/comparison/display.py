@@ -29,7 +29,7 @@ from rich.table import Column
 from rich.text import Text
 
 from seta.comparison.lines import Line
-from seta.comparison.runner import Job, Watcher
+from seta.comparison.runner import Job, Watcher, cause_of
 from seta.terminal import is_live
 
 _SECONDS_BETWEEN_LINES = 30.0
@@ -106,11 +106,6 @@ def _figure(figure: float | None) -> str:
     return "unknown" if figure is None else f"{figure:.4g}"
 
 
-def _last(reason: str) -> str:
-    """The last line of a traceback: what was raised."""
-    return next(reversed(reason.strip().splitlines()), "no reason given")
-
-
 class _Reasons:
     """Why runs have failed: each traceback once, as runs often fail alike."""
 
@@ -118,12 +113,13 @@ class _Reasons:
         self._known: set[str] = set()
 
     def new(self, reason: str) -> str:
-        """Returns the last line of a reason, and all of it where it is a new one."""
-        last = _last(reason)
-        if last in self._known:
-            return last
-        self._known.add(last)
-        return last if last == reason.strip() else f"{last}\n{reason.rstrip()}"
+        """Returns what a reason names, and all of it where it is a new one."""
+        cause, told = cause_of(reason), reason.strip()
+        raised = told[max(0, told.rfind(cause)) :]
+        if raised in self._known:
+            return cause
+        self._known.add(raised)
+        return cause if cause == told else f"{cause}\n{reason.rstrip()}"
 
 
 class _Visits:

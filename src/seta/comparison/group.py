@@ -68,7 +68,7 @@ class Group:
             line, fault = None, None
             try:
                 line = make(job, tell)
-            except Exception:
+            except (Exception, SystemExit):
                 fault = traceback.format_exc()
                 logger.error(
                     "%s failed on rank %d, which waits for the others:\n%s",

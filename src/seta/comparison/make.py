@@ -123,9 +123,11 @@ def compare(
     classes = None if strata is None else classes_of(strata, check_dataset(dataset))
     if fraction is not None:
         dataset, classes = part_of(dataset, fraction, classes, options)
+    epochs = integer("epochs", epochs, 1, "the length of full training")
+    batch_size = integer("batch_size", batch_size, 1, "the samples of a batch")
     sizes = Steps(
         check_dataset(dataset),
-        integer("batch_size", batch_size, 1, "the samples of a batch"),
+        batch_size,
         Group().size,
         drop_last=True,
     )
@@ -133,7 +135,7 @@ def compare(
         contenders_of(methods, budgets),
         seeds_of(seeds),
         sizes,
-        integer("epochs", epochs, 1, "the length of full training"),
+        epochs,
     )
     check_classes(planned, classes)
     fixed = {
@@ -141,7 +143,7 @@ def compare(
         "epochs": epochs,
         "batch_size": batch_size,
         "ranks": sizes.ranks,
-        "fraction": fraction,
+        "fraction": None if fraction is None else float(fraction),
         "strata": None if classes is None else describe(classes),
         **{name: plain(value) for name, value in options.items() if name not in LOADING},
     }

@@ -13,6 +13,7 @@ from seta.comparison import table as tables
 from seta.comparison.cells import Cells
 from seta.comparison.lines import Line
 from seta.comparison.regime import regime_of, sentences
+from seta.comparison.runner import cause_of
 from seta.comparison.verdict import verdict
 
 if TYPE_CHECKING:
@@ -178,7 +179,7 @@ class Comparison:
         return f"Verdict, by {tables.direction(self.cells, self.cells.measures[0])}"
 
     def _sections(self) -> list[tuple[str, list[str]]]:
-        failures = [f"{name}: {reason.splitlines()[-1]}" for name, reason in self.failures.items()]
+        failures = [f"{name}: {cause_of(reason)}" for name, reason in self.failures.items()]
         found = [
             (self._judged, self.verdict),
             ("What the run is like", sentences(self.regime)),

@@ -78,7 +78,16 @@ Make = Callable[[Any, Tell], Line]
 """Makes a run and returns its line; where there are workers, it is sent to each of them."""
 
 Failure = tuple[Any, str]
-"""A run that failed, and the reason."""
+"""A run that failed, and the reason: a traceback, or a sentence."""
+
+
+def cause_of(reason: str) -> str:
+    """Returns the line of a reason that names what was raised: of a traceback the one after it."""
+    lines = reason.strip().splitlines() or ["no reason given"]
+    frames = [at for at, line in enumerate(lines) if line.startswith("  File ")]
+    if not frames:
+        return lines[-1]
+    return next((line for line in lines[frames[-1] + 1 :] if line[:1].strip()), lines[-1])
 
 
 @dataclass(frozen=True)
@@ -119,7 +128,7 @@ def _made(make: Make, job: Any, tell: Tell) -> tuple[str, Any]:
     """Makes a run; returns its line, or why it failed."""
     try:
         return "line", make(job, tell)
-    except Exception:
+    except (Exception, SystemExit):  # of one run; the others go on
         return "failed", traceback.format_exc()
 
 
@@ -322,7 +331,7 @@ def _make_run(pipe: Connection, make: Make, job: bytes) -> None:
     """Makes a run, and sends what it came to."""
     try:
         pipe.send(("line", make(pickle.loads(job), lambda *told: pipe.send(("epoch", told)))))
-    except Exception:
+    except (Exception, SystemExit):
         pipe.send(("failed", traceback.format_exc()))
 
 

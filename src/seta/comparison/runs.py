@@ -22,14 +22,15 @@ from seta.comparison.statistics import CONFIDENCE
 from seta.comparison.trial import Job, Training
 from seta.comparison.verdict import joined
 from seta.engine.state.describe import describe
+from seta.report.units import text_of
 
 logger = logging.getLogger(__name__)
 
 RUNS = "runs.jsonl"
 LOWER = re.compile(
-    r"^(?!.*(?<![a-z])(acc|gain|skill))"
+    r"^(?!.*(?<![a-z])(acc(uracy)?|gain|skill)(?![a-z]))"
     r".*(loss|error|entropy|perplexity|bits.per|distance|divergence|chamfer|lpips|brier|regret"
-    r"|(?<![a-z])(err|ppl|r?msl?e|mae|s?mape|nll|b?ce|ece|kl|bp[bcd]|wer|cer|eer|fid)(?![a-z]))"
+    r"|(?<![a-z])(err|ppl|n?r?msl?e|n?mae|mase|w?m?ape|smape|nll|b?ce|ece|kl|bp[bcd]|wer|cer|eer|fid)(?![a-z]))"
 )
 """Names of figures that are better when lower, unless something else is said."""
 
@@ -49,7 +50,7 @@ class Runs:
         if until not in (None, "told apart"):
             raise ValueError(f'until must be "told apart" or None, got {until!r}')
         self.training, self.planned, self.lower = training, planned, lower
-        self.fraction, self.title = fraction, title
+        self.fraction, self.title = fraction, text_of(title)
         count = len({job.seed for job in planned})
         self.confidence = confidence_of(count, early=until is not None)
         self.rounds = Rounds(count, {job.at[:2] for job in planned}) if until else None
@@ -135,12 +136,12 @@ class Runs:
         by_contender = {(job.contender.method, job.contender.budget): job for job in self.planned}
         mine = {job.at for job in self.planned}
         for line in found:
-            if _at(line) not in mine:
-                continue
             _check(line)
-            policy = describe(by_contender[line["method"], line["budget"]].contender.policy())
-            now = {**self.training.settings, "policy": policy}
-            then = {**line["settings"], "policy": line["policy"]}
+            now, then = dict(self.training.settings), dict(line["settings"])
+            if _at(line) in mine:
+                contender = by_contender[line["method"], line["budget"]].contender
+                now["policy"] = describe(contender.policy(), held=True)
+                then["policy"] = line["policy"]
             other = [
                 f"{name} was {then.get(name)!r} and is {now.get(name)!r}"
                 for name in dict.fromkeys((*now, *then))
@@ -152,6 +153,8 @@ class Runs:
                     f"({line['method']}, seed {line['seed']}). Give another folder, or remove "
                     f"{RUNS}"
                 )
+            if _at(line) not in mine:
+                continue
             known, measured = self._figures(line)
             if measured != known:
                 raise ValueError(

@@ -79,6 +79,11 @@ def _module(text: str, option: str) -> Any:
     folder, name = (path.parent, path.stem) if path.suffix == ".py" else (Path(), text)
     if path.suffix == ".py" and not path.is_file():
         raise TargetError(f"{option}: there is no file {text}")
+    if path.suffix == ".py" and "." in name:
+        raise TargetError(
+            f"{option}: {text} must have a name without further points, since it is imported as "
+            "a module: rename it"
+        )
     where = str(folder.resolve())
     if where not in sys.path:
         sys.path.insert(0, where)  # stays: worker processes import it from there, too

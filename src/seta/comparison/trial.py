@@ -33,6 +33,7 @@ from seta.engine.curves.policy import takes_strata
 from seta.engine.rows import Row
 from seta.engine.state.describe import describe
 from seta.engine.steps import Steps
+from seta.report.units import text_of
 
 Figures = float | Mapping[str, float]
 Run = Callable[[Any, int], Figures]
@@ -110,6 +111,7 @@ class Training:
         """
         contender, rows = job.contender, Rows(job, tell)
         policy = contender.policy()
+        described = describe(policy, held=True)  # before it remembers something
         length = contender.length(self.sizes, self.epochs)
         if contender.method == FULL:
             length["budget"] = 1.0  # the same samples, and `loader.total_steps` is known
@@ -150,7 +152,7 @@ class Training:
             "seconds": round(wall, 4),
             "cpu_seconds": round(cpu, 4),
             "select_seconds": round(sum(row["select_seconds"] for row in rows.rows), 4),
-            "policy": describe(policy),
+            "policy": described,
             "settings": dict(self.settings),
             "source": self.source,
             **environment(),
@@ -248,12 +250,13 @@ def figures(found: Any) -> dict[str, float]:
         ValueError: It is not finite, or nothing at all, or has the name of another column.
     """
     named = found if isinstance(found, Mapping) else {"figure": found}
+    named = {text_of(name): value for name, value in named.items()}
     if not named:
         raise ValueError("run must return at least one figure, got an empty mapping")
-    columns = [*COLUMNS, *(column for name in named for column in columns_of(str(name)))]
-    if twice := [name for name in named if columns.count(str(name)) > 1]:
+    columns = [*COLUMNS, *(column for name in named for column in columns_of(name))]
+    if twice := [name for name in named if columns.count(name) > 1]:
         raise ValueError(f"run must not name a figure {twice[0]!r}, as a column of the table is")
-    return {str(name): _figure(str(name), value) for name, value in named.items()}
+    return {name: _figure(name, value) for name, value in named.items()}
 
 
 def _figure(name: str, value: Any) -> float:

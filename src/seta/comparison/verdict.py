@@ -65,7 +65,12 @@ def digits_of(cells: Cells, measure: str) -> int:
 
 
 def number(value: float, digits: int, *, signed: bool = False) -> str:
-    """Returns a figure with so many digits behind the point; nothing is written as -0.00."""
+    """Returns a figure with so many digits behind the point; nothing is written as -0.00.
+
+    Where the most digits do not show it, it has an exponent.
+    """
+    if digits == MOST_DIGITS and 0 < abs(value) < 100 * 10.0**-MOST_DIGITS:
+        return f"{value:{'+' if signed else ''}.2e}"
     rounded = round(value, digits) + 0.0
     return f"{rounded:{'+' if signed and rounded else ''}.{digits}f}"
 
@@ -120,15 +125,18 @@ class _Verdict:
                 f"Use {best.words}: clearly better than Full at equal cost, {self._to_full(best)}"
                 f"{self._time(best)}."
             )
-        if not self.ways:
+        if not self.ways and (self.cells.contenders or not self.costs):
             return (
                 f"No verdict: no method has {LEAST_SEEDS} seeds in common with Full at equal cost."
             )
         free = [one for one in self.costs if self.cells.better(one.way) >= 0]
         here = "that was judged" if self.not_judged else "here"
         nothing = f"nothing {here} is clearly better than Full at equal cost"
+        if not self.cells.contenders:
+            nothing = "no method was run"
         if not self.costs:
-            return f"Full was not run: {nothing}."
+            few = f"Full has fewer than {LEAST_SEEDS} seeds in common with Full at equal cost"
+            return f"{'Full was not run' if self.cells.full is None else few}: {nothing}."
         if not free:
             return (
                 f"Train in full, unless the saving is worth it: {nothing}, and fewer epochs are "
@@ -248,8 +256,10 @@ class _Verdict:
     def _to_full(self, cell: Cell) -> str:
         """How a cell stands to Full."""
         way = self.cells.to_full(cell)
-        if way is None or way.half is None:
+        if way is None:
             return "not compared with Full"
+        if not _enough(way):
+            return f"not judged beside Full, with {_seeds(way)} in common"
         sign = self.cells.better(way)
         if sign:
             word = "better" if sign > 0 else "worse"

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from seta.demo.files import ImageSource, Labels, Pixels, open_images
 from seta.demo.memory import require_images
 from seta.demo.settings import DemoError
+from seta.report.units import text_of
 
 __all__ = ["ImageData", "load_digits", "load_file", "stratified"]
 
@@ -122,7 +123,7 @@ def load_file(
     )
     _standardise(train_images, test_images)
     return ImageData(
-        name=path.name if test is None else f"{path.name}, measured on {test.name}",
+        name=text_of(path.name if test is None else f"{path.name}, measured on {test.name}"),
         train=train_images,
         train_labels=np.searchsorted(kinds, source.labels[rows]).astype(np.int64),
         test=test_images,

@@ -1,8 +1,10 @@
-"""Quantities as a person reads them: bytes, times, shares, counts."""
+"""Quantities as a person reads them: bytes, times, shares, counts; and what is no text."""
 
 from __future__ import annotations
 
-__all__ = ["count", "digits", "in_bytes", "in_time", "many", "money", "percent"]
+from typing import Any
+
+__all__ = ["count", "digits", "in_bytes", "in_time", "many", "money", "percent", "text_of"]
 
 _TIMES = (
     (1e9, "ns", 1e-6),
@@ -57,3 +59,8 @@ def money(amount: float) -> str:
     if abs(amount) >= 1000:
         return f"{amount:,.0f}"
     return f"{amount:.2f}" if abs(amount) >= 0.01 or not amount else f"{amount:.2g}"
+
+
+def text_of(value: Any) -> str:
+    """Returns a value as text, with a question mark for what is no Unicode."""
+    return str(value).encode(errors="replace").decode()

@@ -11,27 +11,31 @@ import dataclasses
 import functools
 import hashlib
 import re
+import types
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+_LONG = 200  # characters of what is held, from which on a digest stands for it
 _ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{4,}\b")
 
 
-def describe(value: Any) -> str:
+def describe(value: Any, *, held: bool = False) -> str:
     """Returns a string that tells policies and their settings apart, the same in each process.
 
     Args:
         value: A policy; and whatever it holds.
+        held: Whether functions and objects without a `repr` of their own are told apart by what
+            they hold, too: for a value that was just made, since what it holds may change.
 
     Examples:
         >>> from functools import partial
         >>> describe(partial(max, 1, default=np.arange(3)))
         'partial(builtins.max, 1, default=int64 (3,) (ab25350e))'
     """
-    return _describe(value, ())
+    return _describe(value, (), held)
 
 
 def digest(values: NDArray[Any]) -> str:
@@ -40,13 +44,17 @@ def digest(values: NDArray[Any]) -> str:
     if values.dtype.hasobject:
         return digest(np.array([describe(one) for one in values.flat], np.str_))
     little = values.astype(values.dtype.newbyteorder("<"), copy=False)
-    return hashlib.sha256(little.tobytes()).hexdigest()[:8]
+    return _short(little.tobytes())
 
 
-def _describe(value: Any, around: tuple[int, ...]) -> str:
+def _short(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:8]
+
+
+def _describe(value: Any, around: tuple[int, ...], held: bool) -> str:
     if id(value) in around:
         return "..."
-    inside = functools.partial(_describe, around=(*around, id(value)))
+    inside = functools.partial(_describe, around=(*around, id(value)), held=held)
     if value is None or type(value) in (bool, int, float, complex, str, bytes):
         return repr(value)
     if isinstance(value, np.generic):
@@ -70,7 +78,27 @@ def _describe(value: Any, around: tuple[int, ...]) -> str:
             if field.compare
         }
         return _call(type(value).__qualname__, [], fields, inside)
-    return _named(value, inside)
+    name, holds = _named(value, inside), _holds(value) if held else {}
+    if not holds:
+        return name
+    text = _call("", [], holds, inside)
+    return name + (text if len(text) <= _LONG else f"({_short(text.encode())})")
+
+
+def _holds(value: Any) -> dict[str, Any]:
+    """Returns what a function's text or an object's `repr` does not tell of it."""
+    if isinstance(value, types.FunctionType):
+        code, cells = value.__code__, value.__closure__ or ()
+        closed = {
+            name: cell.cell_contents
+            for name, cell in zip(code.co_freevars, cells, strict=True)
+            if cell != types.CellType()  # one that is not filled yet
+        }
+        defaults = {"defaults": value.__defaults__} if value.__defaults__ else {}
+        return {**closed, **defaults, **(value.__kwdefaults__ or {})}
+    if isinstance(value, (type, types.ModuleType)) or not _ADDRESS.search(repr(value)):
+        return {}
+    return dict(getattr(value, "__dict__", {}))
 
 
 def _call(name: str, parts: list[str], named: Mapping[str, Any], inside: Any) -> str:

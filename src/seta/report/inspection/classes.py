@@ -28,10 +28,12 @@ class Classes:
     Attributes:
         of: Integers (n,), from 0 on.
         names: Of the classes.
+        count: How many there are: those that have a name, or a sample.
     """
 
     of: NDArray[np.integer[Any]]
     names: list[str]
+    count: int
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,9 @@ def classes_of(given: Any, n: int, names: Sequence[Any] | None = None) -> Classe
     if labels.dtype.kind in "iu" and labels.min() >= 0 and labels.max() < _MOST:
         count = int(labels.max()) + 1
         known = [_text(name) for name in ([] if names is None else names)]
-        return Classes(labels, _apart(known + [str(at) for at in range(len(known), count)]))
+        shown = _apart(known + [str(at) for at in range(len(known), count)])
+        own = len(known) + np.count_nonzero(np.bincount(labels)[len(known) :])
+        return Classes(labels, shown, int(own))
     if labels.dtype.kind not in "iubUSO":
         raise ValueError(f"classes must be integers or texts, got {labels.dtype}")
     if labels.dtype.kind == "O":
@@ -89,7 +93,7 @@ def classes_of(given: Any, n: int, names: Sequence[Any] | None = None) -> Classe
     found, inverse = np.unique(labels, return_inverse=True)
     if len(found) > _MOST:
         raise ValueError(f"classes must be at most {_MOST:,} different ones, got {len(found):,}")
-    return Classes(inverse, _apart([_text(name) for name in found]))
+    return Classes(inverse, _apart([_text(name) for name in found]), len(found))
 
 
 def _apart(names: list[str]) -> list[str]:
@@ -104,7 +108,8 @@ def _apart(names: list[str]) -> list[str]:
 def _text(name: Any) -> str:
     text = name.decode(errors="replace") if isinstance(name, bytes) else str(name)
     text = "".join("\ufffd" if _unshown(one) else one for one in text[:_CUT])
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
+    text = text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
+    return text if text.strip() else "(empty)"
 
 
 def _unshown(one: str) -> bool:

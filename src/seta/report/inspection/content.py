@@ -126,7 +126,7 @@ def content_of(
     sections = [
         cost_section(facts),
         losses_section(facts),
-        map_section(facts, where, None if classes is None else len(classes.names)),
+        map_section(facts, where, None if classes is None else classes.count),
         visits_section(facts, limit),
         None if classes is None else classes_section(rows_of(facts, classes), facts.measure),
     ]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from seta.report.inspection import media
-from seta.report.inspection.parts import text_of
+from seta.report.units import text_of
 
 Show = Callable[[Any], Any]
 Shown = dict[str, str]

@@ -134,7 +134,12 @@ class Inspection:
         dataset, given = self._dataset, self._given
         known = None if dataset is None else labels_in(dataset, n)
         if given is None:
-            return None if known is None else classes_of(known, n, self._names or names_in(dataset))
+            if known is None:
+                return None
+            try:
+                return classes_of(known, n, self._names or names_in(dataset))
+            except ValueError:  # labels that are no classes, such as a number for each sample
+                return None
         found = classes_of(given, n, self._names)
         if self._names or (known is not None and not np.array_equal(found.of, known)):
             return found  # those of the data set are the names of other classes

@@ -82,11 +82,6 @@ class Section:
     data: dict[str, Any] = field(default_factory=dict)
 
 
-def text_of(value: Any) -> str:
-    """Returns a value as text, with a question mark for what is no Unicode."""
-    return str(value).encode(errors="replace").decode()
-
-
 def rounded(value: float) -> float:
     """Returns a number with 6 digits, so that a page stays small."""
     return float(f"{float(value):.6g}")
