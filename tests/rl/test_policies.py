@@ -100,7 +100,7 @@ def test_p_is_steered_towards_the_target_of_its_side(easy, hard):
 def test_p_stays_as_it_began_in_the_second_epoch_and_within_its_bounds():
     policy = ZeroSignal(step=0.2)
     assert policy.steered(seta.LossHistogram.from_losses(np.full(3, np.nan, np.float32))) == {
-        **{"groups": 0, "easy": 0, "hard": 0},
+        **{"groups": 0, "easy": 0, "hard": 0, "prompts": 3},
         **{"p_easy": 0.5, "p_hard": 0.5},
     }
     notes = policy.steered(histogram_of(policy, [[3.0]] * 4))

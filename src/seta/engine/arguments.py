@@ -187,22 +187,25 @@ def resized_lengths(
     budget: Budget,
     lengths: list[int],
     before: int,
-    own: Steps,
+    batches: int | None,
     always_keep: NDArray[np.int64] | None,
 ) -> list[int]:
-    """Returns the samples of each epoch of a run of so many steps whose sizes change on its way.
+    """Returns the samples of each epoch of a run whose sizes change on its way.
 
     Args:
         sizes: From now on.
         budget: Share of full training's visits.
         lengths: As they were laid out.
         before: How many epochs are over.
-        own: The sizes up to now.
+        batches: On each rank, that are left of a run of so many; None: it is one of epochs.
         always_keep: Samples of every epoch.
     """
     over, left = lengths[:before], lengths[before:]
     if left:
-        left = sizes.run_of(sum(map(own.batches, left)), budget, before)
+        if batches is None:
+            left = sizes.lengths(budget, len(lengths), before)
+        else:
+            left = sizes.run_of(batches, budget, before)
         _check_always_keep(always_keep, left)
     if len(over + left) != len(lengths):
         raise ValueError(

@@ -126,8 +126,8 @@ class Core:
         """
         if not self.attempt(Change(before, run, apply)):
             raise RuntimeError(
-                "the run was changed while a step of it was under way: a signal handler or another "
-                "thread may call state_dict(), and nothing else"
+                "the run was changed while a step of it was under way: a signal handler may "
+                "call state_dict(), and nothing else; one thread alone may use a run at a time"
             )
 
     def begin_overwrite(self, what: str) -> None:

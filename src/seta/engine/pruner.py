@@ -21,7 +21,7 @@ from seta.engine.curves.curve import KeepCurve
 from seta.engine.curves.histogram import LossHistogram
 from seta.engine.curves.policy import Policy, takes_signals
 from seta.engine.draw.selection import Selection
-from seta.engine.rows import Row
+from seta.engine.rows import Row, copied
 from seta.engine.samples import SampleTable
 from seta.engine.settings import Settings
 from seta.engine.shown import html_of_run
@@ -259,13 +259,13 @@ class Pruner:
 
     @property
     def history(self) -> list[Row]:
-        """The rows of the epochs that are over, one dict per epoch, as a new list.
+        """The rows of the epochs that are over, one dict per epoch, a copy.
 
         A row has the keys "epoch", "kept", "trained", "saved" and more; `seta.engine.rows` lists
         them.
         """
         self._core.settle()
-        return list(self._core.history)
+        return [copied(row) for row in self._core.history]
 
     @property
     def saved(self) -> float:
@@ -425,7 +425,7 @@ class Pruner:
                 the last two cases the epoch stays open.
         """
         row = lifecycle.end(self._core)
-        if _without_losses(row) and not any(map(_without_losses, self.history[:-1])):
+        if _without_losses(row) and not any(map(_without_losses, self._core.history[:-1])):
             told = "recorded losses were not finite (NaN or infinite)"
             look = "learning rate, the data and the loss function"
             if takes_signals(self.policy):
@@ -442,8 +442,8 @@ class Pruner:
                 row["never_trained"], self.n,
             )  # fmt: skip
         for listener in self._listeners:
-            listener(dict(row))
-        return dict(row)
+            listener(copied(row))
+        return copied(row)
 
     def forget_epoch(self) -> None:
         """Closes the open epoch as if it had not begun; drawn again, it is the same.
@@ -461,7 +461,7 @@ class Pruner:
                 + ("none open" if run.open is None else f"epoch {self.epoch}, which has some")
                 + ": end_epoch() ends one that was trained"
             )
-        self._core.commit(run, run._replace(open=None))
+        self._core.commit(run, run._replace(open=None), self._core.table.forget_epoch)
 
     def walked(self, given: int) -> None:
         """Notes that a sampler has given out this rank's whole share of the open epoch.

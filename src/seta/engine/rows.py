@@ -35,6 +35,8 @@ if the length is free: without a budget, and with a batch size of 1. With a shar
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from copy import copy
 from typing import Any
 
 from seta.engine.curves.histogram import LossHistogram
@@ -44,6 +46,14 @@ Row = dict[str, Any]
 
 CLOCKED = ("select_seconds", "train_seconds", "saved_seconds")
 """The figures that differ between equal runs."""
+
+
+def copied(row: Mapping[str, Any]) -> Row:
+    """Returns a copy of a row that shares no list or dict with it."""
+    return {
+        name: copy(value) if isinstance(value, (list, dict)) else value
+        for name, value in row.items()
+    }
 
 
 def open_row(epoch: int, n: int, kept: int, histogram: LossHistogram, choice: Choice) -> Row:

@@ -63,6 +63,7 @@ class Run(NamedTuple):
         tally: What came in it.
         done: Samples of its selection, the first ones, that need not be trained again.
         resumed: Whether it was trained in part when it was saved.
+        reclassed: Whether it was drawn by other classes than those of the run.
         histogram: Of the losses that the latest epoch began with.
         curve: Of the latest epoch.
     """
@@ -74,6 +75,7 @@ class Run(NamedTuple):
     tally: Tally = Tally()
     done: int = 0
     resumed: bool = False
+    reclassed: bool = False
     histogram: LossHistogram | None = None
     curve: KeepCurve | None = None
 
@@ -97,6 +99,7 @@ class Run(NamedTuple):
             tally=Tally(clock=time.perf_counter()),
             done=0,
             resumed=False,
+            reclassed=False,
             histogram=histogram,
             curve=epoch.curve,
         )

@@ -18,6 +18,7 @@ from seta.engine.core import Core
 from seta.engine.curves.policy import Policy, method_of, stored_by
 from seta.engine.lifecycle import digests, open_epoch
 from seta.engine.open_epoch import OpenEpoch, Weights
+from seta.engine.rows import copied
 from seta.engine.run import Run, Tally
 from seta.engine.state.checked import check
 from seta.engine.state.curves import unpack_curve
@@ -52,7 +53,7 @@ def state_of(core: Core, *, done: int, begun: bool, gather: bool, copy: bool) ->
     return {
         "format": name_of("pruner"),
         "settings": settings.identity(),
-        "run": {"history": [dict(row) for row in core.history], "full": run.full},
+        "run": {"history": [copied(row) for row in core.history], "full": run.full},
         "table": {**part, **table},
         "trace": None if trace is None else trace.state_dict(run.begun, opened=opened is not None),
         "open": saved_epoch,
@@ -84,6 +85,7 @@ def load(
     if states[0]["open"] is not None:
         reopened = table.reopened(states)
         run = _resumed(core, run, states, reopened)
+        run = run._replace(reclassed=states[0]["settings"]["strata"] != identity["strata"])
         ranks = settings.ranks
         own = 0 if ranks is None or settings.sharding != "sharded" else ranks.process
         if reopened.same_order:
@@ -119,11 +121,19 @@ def load(
         holder.clear()
     core.begin_overwrite("load_state_dict()")
     trained, nonfinite = table.load_state_dict(states, reopened)
-    core.history = [dict(row) for row in history]
+    core.history = [copied(row) for row in history]
+    if core.history and not _same_method(states[0]["settings"]["policy"], identity["policy"]):
+        core.history[-1].pop("notes", None)  # which the policy before made for itself
     if trace is not None:
         trace.load_state_dict([state["trace"] for state in states], len(history), settings.n, table)
     if reopened is not None:
         run = run._replace(tally=run.tally.after(0, trained, nonfinite))
+    opened = run.open
+    if opened is not None and not run.any_trained:
+        share = table.share(opened.epoch, opened.kept, 0)
+        if not settings.sizes.whole(len(share), opened.kept):  # batches are larger here
+            run = run._replace(open=None)
+            table.forget_epoch()
     core.end_overwrite(run)
 
 
@@ -136,8 +146,12 @@ def _stored(saved: str, own: str, policy: Policy) -> tuple[str, str]:
         policy: The run's.
     """
     after = stored_by(policy)
-    same = saved.split("(")[0] == own.split("(")[0]
-    return after if same else stored_by(method_of(saved)), after
+    return after if _same_method(saved, own) else stored_by(method_of(saved)), after
+
+
+def _same_method(saved: str, own: str) -> bool:
+    """Returns whether two descriptions of policies name the same method."""
+    return saved.split("(")[0] == own.split("(")[0]
 
 
 def _resumed(core: Core, run: Run, states: Sequence[State], reopened: Reopened) -> Run:

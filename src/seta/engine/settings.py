@@ -133,11 +133,14 @@ class Settings:
         kept = arguments.always_keep(self.always_keep, n)
         own = self.sizes
         sizes = arguments.sizes(n, own.batch_size, own.drop_last, self.ranks)
-        if self.steps is None or self.lengths is None or self.budget is None:
-            lengths = arguments.lengths(sizes, self.budget, self.epochs, None, kept)
+        if self.lengths is None or self.budget is None:
+            lengths = arguments.lengths(sizes, None, self.epochs, None, kept)
         else:
+            batches = None
+            if self.steps is not None:
+                batches = sum(map(own.batches, self.lengths[next_epoch:]))
             lengths = arguments.resized_lengths(
-                sizes, self.budget, self.lengths, next_epoch, own, kept
+                sizes, self.budget, self.lengths, next_epoch, batches, kept
             )
         classes = arguments.strata(strata, n, self.policy)
         if classes is None and self.strata is not None:

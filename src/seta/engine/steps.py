@@ -92,13 +92,14 @@ class Steps:
         """Returns the number of batches per rank in an epoch of `samples` over all ranks."""
         return -(-(samples // self.ranks) // self.batch_size)
 
-    def lengths(self, budget: Budget, epochs: int) -> list[int]:
+    def lengths(self, budget: Budget, epochs: int, first: int = 0) -> list[int]:
         """Returns the number of samples in each epoch under a budget.
 
         Args:
             budget: Share of full training's sample visits, in (0, 1]: one number, one per epoch, or
                 a function of the epoch.
             epochs: Length of the run in epochs.
+            first: Number of the first epoch that is asked for.
 
         Raises:
             ValueError: A share is outside (0, 1], there is not one per epoch, or an epoch would
@@ -115,13 +116,13 @@ class Steps:
                 f"budget must have one share for each of the {epochs} epochs, got {len(budget)}: "
                 "give as many, or one number for all epochs"
             )
-        return list(self._lengths(islice(shares_of(budget), epochs)))
+        return list(self._lengths(islice(shares_of(budget), first, epochs), first))
 
-    def _lengths(self, shares: Iterable[Fraction]) -> Iterator[int]:
+    def _lengths(self, shares: Iterable[Fraction], first: int) -> Iterator[int]:
         # What the budget pays for and is not trained yet, in integers of one size: the sum of many
         # fractions would have more and more digits. Rounded up, lest a whole batch be missed.
         due = 0
-        for epoch, share in enumerate(shares):
+        for epoch, share in enumerate(shares, first):
             due -= -share.numerator * self.most * _FINE // share.denominator
             length = self.cut(due // _FINE)
             due -= length * _FINE
@@ -152,7 +153,7 @@ class Steps:
             [6, 6, 4]
         """
         lengths, left = [], batches
-        for length in self._lengths(islice(shares_of(budget), first, None)):
+        for length in self._lengths(islice(shares_of(budget), first, None), first):
             taken = min(left, self.batches(length))
             whole = taken == self.batches(length)
             lengths.append(length if whole else taken * self.global_batch)
@@ -194,5 +195,8 @@ def shares_of(budget: Budget) -> Iterator[Fraction]:
 
 def _share(name: str, value: Any) -> Fraction:
     share = real(name, value, 0, 1, _SHARE, ends="(]")
-    # 0.6 means 3/5, not the binary fraction nearest to it.
-    return Fraction(share).limit_denominator(10**9) if isinstance(share, float) else Fraction(share)
+    if isinstance(share, float):
+        # 0.6 means 3/5, not the binary fraction nearest to it.
+        near = (Fraction(share).limit_denominator(10**digits) for digits in (9, 12, 15))
+        return next((one for one in near if float(one) == share), Fraction(share))
+    return Fraction(share)

@@ -111,7 +111,10 @@ class Trace:
             next_epoch: The first epoch that has not begun.
             opened: Whether an epoch is open.
         """
-        pictures = [{"epoch": at, **bars._asdict()} for at, bars in self._before(next_epoch)]
+        pictures = [
+            {"epoch": at, **_copied(bars._asdict())._asdict()}
+            for at, bars in self._before(next_epoch)
+        ]
         visits = self._visits.copy() if opened else None
         return {**self.trajectories()._asdict(), "pictures": pictures, "visits": visits}
 

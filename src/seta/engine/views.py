@@ -36,7 +36,7 @@ def sample_table(core: Core, classes: ArrayLike | None = None) -> tuple[SampleTa
         compared = arguments.classes(classes, settings.n)
     if run.open is not None:
         curve, binning = run.open.curve, run.open.binning
-        if curve.strata is not None and settings.strata is None:  # of a policy before, by class
+        if curve.strata is not None and (settings.strata is None or run.reclassed):
             curve = KeepCurve(np.full(binning.size, np.nan), np.nan)
     else:  # after the run, of one more epoch like the last
         histogram, choice = draw(core, min(run.next_epoch, settings.epochs - 1))

@@ -102,9 +102,10 @@ class ZeroSignal:
         """
         before, now = histogram.notes, counts_of(histogram.columns)
         made = {name: count - before.get(name, 0.0) for name, count in now.items()}
-        first = not before.get("groups")  # the notes of an epoch before which no group was made
+        # The notes are of an epoch before which no group was made, or of more prompts than these.
+        first = not before.get("groups") or before.get("prompts", 0) > histogram.total
         shares = {"easy": self.target * self.easy, "hard": self.target * (1 - self.easy)}
-        notes = dict(now)
+        notes = {**now, "prompts": float(histogram.total)}
         for side, share in shares.items():
             p = before.get(f"p_{side}", self.start)
             if made["groups"] > 0 and not first:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from seta.engine.curves.cluster import DifficultyGroups
 from seta.engine.curves.histogram import LossHistogram
 from seta.engine.curves.sums import dot
-from seta.engine.numbers import real
+from seta.engine.numbers import integer, real
 
 _LARGEST = float(np.finfo(np.float32).max)  # weights are float32
 _NOTES = "notes go into the epoch's row, and into saved states"
@@ -109,6 +109,8 @@ class KeepCurve:
                 f"KeepCurve.coin_offset must lie in [0, 1), got {self.coin_offset}: "
                 "take it modulo 1"
             )
+        if self.coin_epoch is not None:
+            integer("KeepCurve.coin_epoch", self.coin_epoch, 0, "the epoch whose coins decide")
         for name, value in self.notes.items():
             real(f"KeepCurve.notes[{name!r}]", value, -math.inf, math.inf, _NOTES, ends="()")
 

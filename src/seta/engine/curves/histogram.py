@@ -64,6 +64,13 @@ def _value(keys: NDArray[np.int64]) -> NDArray[np.float64]:
     return bits.view(np.float32).astype(np.float64)
 
 
+def _fixed(values: NDArray[Any]) -> NDArray[Any]:
+    """Returns a view that cannot be written to: a policy is handed what the run goes on with."""
+    view = values.view()
+    view.flags.writeable = False
+    return view
+
+
 @dataclass(frozen=True)
 class Binning:
     """The bins of a histogram: ranges of neighbouring float32 values.
@@ -95,12 +102,14 @@ class Binning:
         Raises:
             ValueError: A bound is not finite, or `low` is above `high`.
         """
-        if not (np.isfinite(low) and np.isfinite(high) and low <= high):
+        with np.errstate(over="ignore"):
+            ends = np.array([low, high], np.float32)
+        if not (np.isfinite(ends).all() and low <= high):
             raise ValueError(
                 f"a binning needs finite bounds with low <= high, got low={low}, high={high}: "
                 "leave non-finite losses out"
             )
-        smallest, largest = (int(key) for key in ordered_bits(np.array([low, high], np.float32)))
+        smallest, largest = (int(key) for key in ordered_bits(ends))
         shift = max(0, (largest - smallest).bit_length() - bins.bit_length() + 1)
         return cls(smallest, shift, ((largest - smallest) >> shift) + 1)
 
@@ -138,6 +147,12 @@ class Binning:
             cells += strata.astype(np.intp) * (self.size + 1)
         return cells
 
+    def nearest(self, losses: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Returns losses with those outside the bins moved to the nearest one; NaN stays."""
+        last = self.smallest + (self.size << self.shift) - 1
+        low, high = _value(np.array([self.smallest, last], np.int64)).astype(np.float32)
+        return np.clip(losses, low, high)
+
     def _bins(
         self, losses: NDArray[np.float32], *, nonnegative: bool = False
     ) -> NDArray[np.uint32]:
@@ -156,7 +171,8 @@ class Binning:
     @cached_property
     def edges(self) -> NDArray[np.float64]:
         """Bounds of the bins: float64 (size + 1,); bin b holds losses in [edges[b], edges[b+1])."""
-        return _value(self.smallest + (np.arange(self.size + 1, dtype=np.int64) << self.shift))
+        keys = self.smallest + (np.arange(self.size + 1, dtype=np.int64) << self.shift)
+        return _fixed(_value(keys))
 
     @cached_property
     def centres(self) -> NDArray[np.float64]:
@@ -164,7 +180,8 @@ class Binning:
         if self.shift == 0:
             return self.edges[:-1]
         half = 1 << (self.shift - 1)
-        return _value(self.smallest + (np.arange(self.size, dtype=np.int64) << self.shift) + half)
+        keys = self.smallest + (np.arange(self.size, dtype=np.int64) << self.shift)
+        return _fixed(_value(keys + half))
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,6 +215,12 @@ class LossHistogram:
     by_stratum: NDArray[np.int64] | None = None
     columns: Mapping[str, LossHistogram] = field(default_factory=dict)
     notes: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Fixes the counts."""
+        object.__setattr__(self, "counts", _fixed(self.counts))
+        if self.by_stratum is not None:
+            object.__setattr__(self, "by_stratum", _fixed(self.by_stratum))
 
     @classmethod
     def from_losses(
@@ -308,7 +331,7 @@ class LossHistogram:
         """Counts of each cell: int64 (bins + 1,), or (strata * (bins + 1),)."""
         if self.by_stratum is not None:
             return self.by_stratum.reshape(-1)
-        return np.append(self.counts, self.unseen)
+        return _fixed(np.append(self.counts, self.unseen))
 
     def mean(self) -> float:
         """Returns the mean loss, computed from bin centres; NaN without losses."""
@@ -388,7 +411,7 @@ def codes_of(
     """Returns what is said of the cells for each sample: (N + 1,), the last as of one unseen.
 
     Args:
-        losses: float32 (N,), NaN = unseen.
+        losses: float32 (N,), NaN = unseen; one outside the bins counts as in the nearest.
         codes: (cells,).
         binning: The cells'.
         threads: Threads to use.
@@ -399,7 +422,8 @@ def codes_of(
 
     def look_up(span: range) -> None:
         for block in parallel.blocks(span):
-            cells = binning.cells_of(losses[block], None if strata is None else strata[block])
+            inside = binning.nearest(losses[block])
+            cells = binning.cells_of(inside, None if strata is None else strata[block])
             result[block] = codes.take(cells, mode="clip")
 
     parallel.run(look_up, parallel.spans(losses.size, threads), threads)

@@ -127,11 +127,12 @@ def in_batch(policy: SeesBatch, losses: NDArray[Any]) -> NDArray[Any]:
         values = losses.astype(np.float32)
     finite = np.isfinite(values)
     if finite.any():
-        seen = np.asarray(policy.in_batch(values[finite]))
+        with np.errstate(over="ignore"):
+            seen = np.asarray(policy.in_batch(values[finite]), np.float32)
         if seen.shape != (np.count_nonzero(finite),) or not np.isfinite(seen).all():
             raise ValueError(
-                f"policy {policy!r}: in_batch must return a finite number for each of the "
-                f"{np.count_nonzero(finite)} losses, got shape {seen.shape}"
+                f"policy {policy!r}: in_batch must return a number for each of the "
+                f"{np.count_nonzero(finite)} losses, finite in float32, got shape {seen.shape}"
             )
         values[finite] = seen
     return values

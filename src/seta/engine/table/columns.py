@@ -107,6 +107,8 @@ class LossColumns:
         with np.errstate(over="ignore"):
             self.values[:] = losses
         self.values[~np.isfinite(self.values)] = np.nan
+        if tracked.LATEST in self.memory:
+            self.memory[tracked.LATEST][:] = self.values
         self.begin_columns(slice(None))
 
     def begin_columns(self, rows: slice) -> None:
@@ -360,8 +362,9 @@ class LossColumns:
     def lacks_losses(self, saved: Mapping[str, Any]) -> bool:
         """Returns whether only the scores of another policy can take the place of losses."""
         columns = saved["columns"]
-        kept = any(name not in tracked.BEFORE for name in columns)  # by a policy with scores
-        return kept and self._are_of_another(columns) and tracked.LATEST not in columns
+        return (
+            _has_scores(columns) and self._are_of_another(columns) and tracked.LATEST not in columns
+        )
 
     def _are_of_another(self, columns: Mapping[str, Any]) -> bool:
         return self._scored is None or any(name not in columns for name in self.own)
@@ -384,8 +387,8 @@ class LossColumns:
         for name in (*(self.own if own else ()), *self._tracked):
             if name in columns:
                 copy_rows(self.memory[name][here], columns[name][there])
-            elif name == tracked.LATEST and tracked.VISITS in columns:  # there were no scores
-                copy_rows(self.memory[name][here], saved["losses"][there])
+            elif name == tracked.LATEST and not _has_scores(columns):
+                copy_rows(self.memory[name][here], self._losses_of(saved)[there])
             else:  # tracked from now on
                 self.memory[name][here] = _before(name)
         if not own:
@@ -395,6 +398,11 @@ class LossColumns:
 def is_of_another(saved: Mapping[str, Any]) -> bool:
     """Returns whether another policy saved a table: its scores are not those of this one."""
     return bool(saved.get("another", False))
+
+
+def _has_scores(columns: Mapping[str, Any]) -> bool:
+    """Returns whether saved columns are of a policy that keeps a score in place of losses."""
+    return any(name not in tracked.BEFORE for name in columns)
 
 
 def _before(name: str) -> float:

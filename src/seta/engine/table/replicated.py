@@ -110,9 +110,14 @@ class ReplicatedTable:
         """Returns every `size`-th position of those that are left, from this rank on."""
         return share_of(range(done, kept), self._ranks)
 
+    def forget_epoch(self) -> None:
+        """Forgets that the open epoch was begun elsewhere."""
+        self._resumed = False
+
     def by_cell(self, codes: NDArray[Any], binning: Binning) -> NDArray[Any]:
         """Returns what is said of the cells for the samples."""
-        return codes_of(self.columns.values, codes, binning, self._threads, self._strata)
+        strata = self._strata if len(codes) > binning.size + 1 else None
+        return codes_of(self.columns.values, codes, binning, self._threads, strata)
 
     def rows_of(self, indices: NDArray[np.integer[Any]]) -> NDArray[np.integer[Any]]:
         """Returns the indices: all samples are here."""

@@ -37,6 +37,7 @@ from seta.engine.draw.partition import Partition, shards_of
 from seta.engine.draw.shards import count_shards
 from seta.engine.mapped import let_go
 from seta.engine.steps import Steps
+from seta.engine.table import tracked
 from seta.engine.table.columns import (
     LossColumns,
     Recorded,
@@ -146,6 +147,7 @@ class ShardedTable:
 
     def _warm_start(self, whole: LossColumns) -> None:
         """Takes its own samples out of the columns of all."""
+        given = whole.values.copy() if tracked.LATEST in self.columns.memory else None
         whole.rescore(-1, 0)
         values, n = whole.values, len(whole)
         histogram = replace(
@@ -164,6 +166,8 @@ class ShardedTable:
             self.columns.values[block][here] = values[samples]
             for name in self.columns.own:
                 self.columns.memory[name][block][here] = whole.memory[name][samples]
+            if given is not None:
+                self.columns.memory[tracked.LATEST][block][here] = given[samples]
 
     def _warn_of_imbalance(self) -> None:
         most, least = (choose(map(len, self._owned)) for choose in (max, min))
@@ -228,6 +232,10 @@ class ShardedTable:
         """Returns the training order of this process's samples."""
         rows = Order(mask, len(self._slots), seed=self._seed, epoch=epoch)
         return SlotOrder(rows, self._partition, self._slots.start)
+
+    def forget_epoch(self) -> None:
+        """Forgets how the open epoch was dealt."""
+        self._dealt, self._resumed = None, False
 
     def share_size(self, kept: int) -> int:
         """Returns the least that the shards of any process draw."""

@@ -115,6 +115,9 @@ class Table(Protocol):
             done: How many of them, the first ones, are trained already.
         """
 
+    def forget_epoch(self) -> None:
+        """Forgets what a state said of the open epoch, which is to be drawn again."""
+
     def by_cell(self, codes: NDArray[Any], binning: Binning) -> NDArray[Any]:
         """Returns what is said of the cells for the rows, by their latest losses.
 
