@@ -229,7 +229,7 @@ def test_the_page_of_learnable_says_where_it_gains_what_the_lines_show():
         and to_reference(study, "Learnable", budget, "Full at equal cost").sign > 0
     }
     developed = ["noise-long", "imbalance", "imbalance-long", "redundant-long", "cifar10-small"]
-    assert gains <= {*developed, "rates"}
+    assert gains <= {*developed, "rates", "batches"}
     rates = {study.variant: study for study in studies if study.suite == "rates"}
     for study in rates.values():
         assert to_reference(study, "Learnable", 0.5, "Full at equal cost").sign > 0
@@ -239,6 +239,24 @@ def test_the_page_of_learnable_says_where_it_gains_what_the_lines_show():
     for variant, study in rates.items():
         baseline = values_of(study.cell("Full at equal cost", 0.5), "accuracy")
         assert paired_difference(ours, baseline).sign > 0, variant
+
+
+@pytest.mark.skipif(not list(LINES.glob("*.jsonl")), reason="there are no lines")
+def test_the_page_of_learnable_says_of_batches_what_the_lines_show():
+    """The gain shrinks with the batch; half as large ones are ahead of full training in any."""
+    studies = Figures(read(LINES, SUITES)[0], SUITES).of("batches").studies
+    by_size = {study.variant: study for study in studies}
+    gains = {
+        at: to_reference(study, "Learnable", 0.5, "Full at equal cost")
+        for at, study in by_size.items()
+    }
+    sizes = [f"batch={size}" for size in (32, 64, 128, 256)]
+    assert [gains[at].sign for at in sizes] == [0, 1, 1, 1]
+    assert sorted(gains, key=lambda at: gains[at].mean) == sizes
+    ours = values_of(by_size["batch=64"].cell("Learnable", 0.5), "accuracy")
+    for study in by_size.values():
+        baseline = values_of(study.cell("Full at equal cost", 0.5), "accuracy")
+        assert paired_difference(ours, baseline).sign > 0, study.variant
 
 
 def test_a_name_with_a_comma_is_one_column():

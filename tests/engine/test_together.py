@@ -66,6 +66,21 @@ def test_a_resized_run_keeps_the_lengths_of_the_epochs_that_are_over():
         last.resize(5)
 
 
+@pytest.mark.parametrize("batches", [None, 2])
+def test_a_run_of_steps_that_was_resized_has_the_same_steps_after_a_resume(batches):
+    def made(n):
+        return Pruner(n, "Full", steps=25, budget=1, batch_size=10)
+
+    pruner = trained(made(100), np.ones(100))
+    pruner.resize(105)
+    if batches is not None:
+        samples = pruner.begin_epoch().indices[: 10 * batches]
+        pruner.record(samples, np.ones(len(samples)))
+    resumed = made(105)
+    resumed.load_state_dict(pruner.state_dict())
+    assert resumed.lengths == pruner.lengths == [100, 105, 40]
+
+
 def random_of(ranks, budget):
     return Pruner(
         1200, seta.Random(0.5), epochs=4, batch_size=4, ranks=ranks, sharding="sharded",

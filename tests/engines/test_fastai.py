@@ -132,6 +132,36 @@ def assert_known(pruner):
     assert (pruner.losses[seen] == expected[seen]).all()
 
 
+class Looks(Callback):
+    """Validates, or predicts, within a fit."""
+
+    order = 60
+
+    def __init__(self, event, look):
+        self.event, self.look, self.busy = event, look, False
+
+    def __call__(self, event_name):
+        if event_name == self.event and not self.busy:
+            self.busy = True
+            self.look(self.learn)
+            self.busy = False
+        return super().__call__(event_name)
+
+
+@pytest.mark.parametrize("look", [lambda learn: learn.validate(), lambda learn: learn.get_preds()])
+def test_a_validation_within_a_fit_does_not_begin_the_run_anew(look):
+    pruning = PruningCallback("RS2", budget=0.5, count_kept=True)
+    looks = Looks("after_epoch", look)
+    learn = learner(own(0), pruning, cbs=[looks])
+    learn.fit(4, 0.1)
+    assert [row["trained"] for row in pruning.pruner.history] == [30] * 4
+    assert pruning.pruner.kept_counts.sum() == 120
+    assert_known(pruning.pruner)
+    assert isinstance(learn.loss_func, Known)
+    learn.fit(2, 0.1)  # a new run, as ever
+    assert [row["trained"] for row in pruning.pruner.history] == [30] * 2
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("made", [own, transformed, plain])
 def test_losses_reach_their_samples(made, workers):

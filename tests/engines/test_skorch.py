@@ -165,6 +165,16 @@ def test_the_epochs_of_a_run_are_checked_before_they_are_trained(net_of):
     assert trained(net.set_params(max_epochs=1).partial_fit(X, Y)) == [60] * 4
 
 
+def test_a_run_can_be_lengthened_and_its_batches_changed(net_of):
+    net = net_of(max_epochs=2).partial_fit(X, Y)
+    net.iterator_train__epochs = 8
+    net.partial_fit(X, Y, epochs=4)
+    net.set_params(batch_size=10)
+    net.partial_fit(X, Y, epochs=2)
+    assert trained(net) == [60] * 8
+    assert net.loader_.loader.batch_size == 10
+
+
 def test_one_loss_for_the_batch_is_refused(net_of):
     with pytest.raises(ValueError, match='criterion__reduction="none"'):
         net_of(criterion__reduction="mean").fit(X, Y)

@@ -363,6 +363,26 @@ class Choosy(Net):
         return None
 
 
+class Skips(Net):
+    """Skips whole epochs in their first batches."""
+
+    def __init__(self, *epochs):
+        super().__init__(known=True)
+        self.skipped = epochs
+
+    def on_train_batch_start(self, batch, batch_idx):
+        return -1 if self.current_epoch in self.skipped and not batch_idx else None
+
+
+@pytest.mark.parametrize("epochs", [(0,), (1, 2), (3,)])
+def test_an_epoch_that_is_skipped_before_its_first_loss_is_left_out(epochs, tmp_path):
+    figures = L.loggers.CSVLogger(tmp_path)
+    run = fit(budget=0.6, net=Skips(*epochs), logger=figures)
+    others = [epoch for epoch in range(4) if epoch not in epochs]
+    assert [row["epoch"] for row in run.pruner.history] == others
+    assert len({*run.trained}) == 1 and len(run.trained) == len(others)
+
+
 @pytest.mark.filterwarnings("ignore:`training_step` returned `None`")
 @pytest.mark.parametrize(("by", "manual"), [("none", False), ("skip", False), ("skip", True)])
 def test_a_batch_that_is_left_out(by, manual):

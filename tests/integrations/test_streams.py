@@ -496,6 +496,29 @@ def test_what_is_missing_from_the_rest_of_an_epoch_is_told_after_a_resume(caplog
     assert "planned samples did not come" in caplog.text
 
 
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_sample_that_fills_a_batch_once_more_is_told(resumed):
+    """Of eight samples one does not come, and one of the others takes its place."""
+
+    def made():
+        keep = KeepSet("id", n=8)
+        rows = Rows([0, 1, 2, 3, 4, 5, 6])
+        return PrunedStream(rows, "Full", keep=keep, epochs=1, batch_size=2 if resumed else 8)
+
+    stream = made()
+    if resumed:
+        for at, batch in enumerate(stream):
+            stream.update(batch["value"])
+            if at == 1:
+                break
+        first, stream = stream, made()
+        stream.load_state_dict(first.state_dict())
+    for batch in stream:
+        stream.update(batch["value"])
+    (figures,) = stream.figures
+    assert (figures["missing"], figures["filled"], figures["repeated"]) == (1, 0, 1)
+
+
 @pytest.mark.parametrize("budget", [None, 0.6])
 def test_of_a_stream_that_holds_all_nothing_is_missing(budget, caplog):
     stream = stream_of(hugging_face().shuffle(seed=0, buffer_size=16), budget=budget)

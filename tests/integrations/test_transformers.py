@@ -42,6 +42,7 @@ from tests.integrations.trainer_cases import (
     arguments,
     bert,
     check_table,
+    experts,
     halves,
     index_of,
     llama,
@@ -408,7 +409,9 @@ def test_label_smoothing_is_the_stock_one_and_recorded(tmp_path, model):
 
 
 @pytest.mark.parametrize("accumulation", [1, 2])
-@pytest.mark.parametrize("model", [llama, bert, t5], ids=["causal", "classes", "seq2seq"])
+@pytest.mark.parametrize(
+    "model", [llama, bert, t5, experts], ids=["causal", "classes", "seq2seq", "experts"]
+)
 def test_trap_22_a_weight_multiplies_the_samples_own_term(tmp_path, model, accumulation):
     compared = []
 
@@ -425,13 +428,15 @@ def test_trap_22_a_weight_multiplies_the_samples_own_term(tmp_path, model, accum
             if weights is None:
                 return loss
             labels, logits = self.batch["labels"], self.outputs["logits"]
-            causal = model.config.model_type == "llama"
+            causal = model.config.model_type in ("llama", "mixtral")
             own = (
                 (labels[:, 1:] if causal else labels).ne(-100).sum()
             )  # t5 and bert: a batch's mean
             plain = weighted_loss(
                 logits, labels, torch.from_numpy(weights), self.items if causal else own, causal
             )
+            if model.config.model_type == "mixtral":  # adds a loss that is of no sample
+                plain = plain + model.config.router_aux_loss_coef * self.outputs["aux_loss"]
             some = next(model.parameters())
             gradients = [
                 torch.autograd.grad(one, some, retain_graph=True)[0] for one in (loss, plain)
@@ -641,6 +646,96 @@ def test_flattened_batches_are_told_apart(tmp_path):
     table = trainer.pruner.losses
     assert len(seen) == np.isfinite(table).sum()
     np.testing.assert_allclose(table[list(seen)], list(seen.values()), rtol=1e-5)
+
+
+@pytest.mark.parametrize("positions", [True, False])
+def test_flattened_batches_with_tokens_of_their_own_are_told_apart_or_refused(positions, tmp_path):
+    """A collate function that ends each row with two more tokens."""
+    seen = {}
+
+    class Plain(Trainer):
+        def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+            result = super().compute_loss(model, inputs, True, num_items_in_batch)
+            starts = [*(inputs["labels"][0] == -100).nonzero().flatten().tolist()]
+            ids = inputs["input_ids"][0]
+            for start, stop in pairwise([*starts, len(ids)]):
+                index = (int(ids[start]) - 1) * 32 + int(ids[start + 1]) - 1
+                part = slice(start, stop)
+                logits = result[1]["logits"][0, part].detach()
+                seen[index] = token_loss(logits, inputs["labels"][0, part])
+            return result if return_outputs else result[0]
+
+    class Mine(PrunedTrainerMixin, Plain):
+        pass
+
+    def collate(rows):
+        ids, labels, position_ids = [], [], []
+        for row in rows:
+            own = [*row["input_ids"], 63, 63]
+            ids += own
+            labels += [-100, *own[1:]]
+            position_ids += range(len(own))
+        batch = {"input_ids": ids, "labels": labels, "position_ids": position_ids}
+        if not positions:
+            del batch["position_ids"]
+        return {name: torch.tensor([values]) for name, values in batch.items()}
+
+    trainer = trainer_of(tmp_path, kind=Mine, collate=collate, per_device_train_batch_size=4)
+    if not positions:
+        with pytest.raises(ValueError, match="data_collator must flatten the tokens of its rows"):
+            trainer.train()
+        return
+    trainer.train()
+    table = trainer.pruner.losses
+    assert len(seen) == np.isfinite(table).sum()
+    np.testing.assert_allclose(table[list(seen)], list(seen.values()), rtol=1e-5)
+
+
+class Squares(torch.nn.Module):
+    """A regression whose loss of a row is the square of its label."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, x, labels=None):
+        logits = self.weight + 0 * x.float()
+        return {"loss": torch.nn.functional.mse_loss(logits, labels), "logits": logits}
+
+
+@pytest.mark.parametrize("replayed", [True, False])
+def test_a_second_loss_of_a_step_is_recorded_if_it_is_of_the_same_rows(replayed, tmp_path):
+    old = {"x": torch.full((2,), 900), "labels": torch.full((2,), 900.0)}
+
+    class Twice(PrunedTrainer):
+        def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+            first = super().compute_loss(model, inputs)
+            return first + super().compute_loss(model, dict(old if replayed else inputs))
+
+    trainer = Twice(
+        Squares(),
+        arguments(tmp_path, learning_rate=0.0, num_train_epochs=1),
+        train_dataset=[{"x": at, "labels": float(at)} for at in range(40)],
+        pruning=PruningArguments("Full", budget=1.0),
+    )
+    trainer.train()
+    np.testing.assert_array_equal(trainer.pruner.losses, np.arange(40.0) ** 2)
+
+
+def test_a_second_update_in_a_step_is_refused(tmp_path):
+    class Twice(PrunedTrainer):
+        def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+            losses = (model(**inputs)["logits"] - inputs["labels"]) ** 2
+            return self.update(losses) + self.update(losses + 1)
+
+    trainer = Twice(
+        Squares(),
+        arguments(tmp_path),
+        train_dataset=[{"x": at, "labels": float(at)} for at in range(40)],
+        pruning=PruningArguments("Full", budget=1.0),
+    )
+    with pytest.raises(RuntimeError, match="needs a batch that was not answered yet"):
+        trainer.train()
 
 
 def test_a_collate_function_that_merges_samples_is_refused(tmp_path):

@@ -11,6 +11,8 @@ from transformers import (
     BertForSequenceClassification,
     LlamaConfig,
     LlamaForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
     T5Config,
     T5ForConditionalGeneration,
     Trainer,
@@ -44,6 +46,27 @@ def llama_config(dropout=0.0, **options):
 def llama(dropout=0.0):
     torch.manual_seed(0)
     return LlamaForCausalLM(llama_config(dropout))
+
+
+def experts():
+    """A mixture of experts, whose loss has a part that is of no sample, and outweighs the rest."""
+    torch.manual_seed(0)
+    return MixtralForCausalLM(
+        MixtralConfig(
+            vocab_size=VOCABULARY,
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            num_local_experts=4,
+            output_router_logits=True,
+            router_aux_loss_coef=3.0,
+            max_position_embeddings=64,
+            pad_token_id=0,
+            eos_token_id=63,
+        )
+    )
 
 
 def bert(labels=4, **options):

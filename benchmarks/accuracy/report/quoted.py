@@ -22,7 +22,7 @@ from benchmarks.accuracy.report.measures import ACCURACY
 from benchmarks.accuracy.report.statistics import to_reference
 from benchmarks.accuracy.report.studies import Cell, Study, is_ragged, planned, slug
 from benchmarks.accuracy.report.tables import difference, percent
-from seta.comparison.cells import Key
+from seta.comparison.cells import WHOLE, Key
 from seta.comparison.contenders import EQUAL_COST, FULL, METHODS
 from seta.comparison.table import NONE, markdown
 
@@ -123,6 +123,7 @@ def results(
             figures_of = [_figure(study, column, budget) for column in columns]
             if figures_of[0] != NONE:
                 keys: list[Key] = [(column.removesuffix(TO_FULL), budget) for column in columns]
+                keys += [_beside(column, budget) for column in columns]
                 cells = {key: study.cell(*key) for key in keys if study.cell(*key)}
                 task = f"[{study.title}]({pages}/{slug(suite)}.md)"
                 rows.append([task, f"{percent(1 - budget, 0)} %", *figures_of, _state(cells, plan)])
@@ -133,10 +134,15 @@ def results(
 def _figure(study: Study, column: str, budget: float) -> str:
     """Returns the difference that a column has, and its interval."""
     method = column.removesuffix(TO_FULL)
-    beside = FULL if column.endswith(TO_FULL) or method == EQUAL_COST else EQUAL_COST
     if not study.cell(method, budget):
         return NONE
-    return difference(to_reference(study, method, budget, beside), ACCURACY)
+    return difference(to_reference(study, method, budget, _beside(column, budget)[0]), ACCURACY)
+
+
+def _beside(column: str, budget: float) -> Key:
+    """Returns the reference of a column."""
+    full = column.endswith(TO_FULL) or column == EQUAL_COST
+    return WHOLE if full else (EQUAL_COST, budget)
 
 
 def _state(cells: Mapping[Key, Cell], plan: Mapping[Key, set[int]]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from seta.engine.lifecycle import digests, open_epoch
 from seta.engine.open_epoch import OpenEpoch, Weights
 from seta.engine.rows import copied
 from seta.engine.run import Run, Tally
+from seta.engine.settings import Settings
 from seta.engine.state.checked import check
 from seta.engine.state.curves import unpack_curve
 from seta.engine.state.formats import name_of
@@ -117,10 +119,12 @@ def load(
             "the scores of the policy before stand for losses until samples are trained again: the "
             "state of a run with track=True has the losses, too"
         )
+    resized = _resized(settings, run, history)
     for holder in core.holders:
         holder.clear()
     core.begin_overwrite("load_state_dict()")
     trained, nonfinite = table.load_state_dict(states, reopened)
+    core.settings = settings = resized
     core.history = [copied(row) for row in history]
     if core.history and not _same_method(states[0]["settings"]["policy"], identity["policy"]):
         core.history[-1].pop("notes", None)  # which the policy before made for itself
@@ -135,6 +139,25 @@ def load(
             run = run._replace(open=None)
             table.forget_epoch()
     core.end_overwrite(run)
+
+
+def _resized(settings: Settings, run: Run, history: Sequence[Mapping[str, Any]]) -> Settings:
+    """Returns the settings with the lengths of a run of so many steps whose dataset was resized."""
+    rows = [*history, *([run.open.row] if run.open is not None else [])]
+    others = [row for row in rows if row["samples"] != settings.n]
+    if not others or settings.steps is None or settings.lengths is None or settings.budget is None:
+        return settings
+    lengths, sizes = list(settings.lengths), settings.sizes
+    for row in rows:
+        lengths[row["epoch"]] = row["kept"]
+    before = rows[-1]["epoch"] + 1
+    left = settings.steps - sum(map(sizes.batches, lengths[:before]))
+    return replace(
+        settings,
+        lengths=arguments.resized_lengths(
+            sizes, settings.budget, lengths, before, left, settings.always_keep
+        ),
+    )
 
 
 def _stored(saved: str, own: str, policy: Policy) -> tuple[str, str]:

@@ -49,7 +49,7 @@ class RunOfNet:
             ValueError: It is the state of another run.
         """
         if self.loader is not None:
-            self.loader.load_state_dict(state)
+            self.loader.load_state_dict(state, changed=["epochs"])
         self._state = state
 
     def keep(self, loader: PrunedDataLoader, dataset: Any, epochs: int) -> PrunedDataLoader:
@@ -86,9 +86,12 @@ class RunOfNet:
                 "that draws needs a random_state: ValidSplit(0.2, random_state=0)"
             )
         if self._state:
-            kept.load_state_dict(self._state)
+            kept.load_state_dict(self._state, changed=["epochs"])
         elif kept.position:  # a Ctrl-C, which ends a training of skorch without an error
             kept.end_epoch()
+        if _sizes(kept) != _sizes(loader):  # other parameters of the net since
+            loader.load_state_dict(kept.state_dict(), changed=["epochs"])
+            kept = loader
         self.loader, self._state = kept, {}
         left = kept.epochs - kept.pruner.next_epoch
         if epochs > left:
@@ -102,6 +105,10 @@ class RunOfNet:
     def __getstate__(self) -> dict[str, Any]:
         """Returns the state without the loader: a copied or pickled net has no data either."""
         return {"loader": None, "_state": self.state_dict()}
+
+
+def _sizes(loader: PrunedDataLoader) -> tuple[int, int]:
+    return loader.epochs, loader.pruner.sizes.batch_size
 
 
 class PrunedNetMixin:

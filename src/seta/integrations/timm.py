@@ -13,7 +13,7 @@ Any prefetcher will do that keeps the order of batches and takes one ahead. timm
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from seta.extras import require
@@ -26,6 +26,25 @@ from torch import Tensor  # noqa: E402
 from seta.engine import Policy  # noqa: E402
 from seta.torch import PrunedDataLoader  # noqa: E402
 from seta.torch.eager import eager  # noqa: E402
+
+
+class _HandedOn(Iterator[Any]):
+    """The batches of a pass without their indices; no generator, which an error would end."""
+
+    def __init__(
+        self, batches: Iterator[Any], taken: deque[Tensor], end: Callable[[], None]
+    ) -> None:
+        self._batches, self._taken, self._end = batches, taken, end
+
+    def __next__(self) -> Any:
+        """Returns the next batch, and notes its samples."""
+        try:
+            indices, batch = next(self._batches)
+        except StopIteration:
+            self._end()
+            raise
+        self._taken.append(indices)
+        return batch
 
 
 class PrefetchedLoader(PrunedDataLoader):
@@ -52,12 +71,9 @@ class PrefetchedLoader(PrunedDataLoader):
         """Begins a pass, see `PrunedDataLoader`; yields batches without their indices."""
         self._taken.clear()
         self._ended = False
-        return self._hand_on(super().__iter__())
+        return _HandedOn(super().__iter__(), self._taken, self._end)
 
-    def _hand_on(self, batches: Iterator[Any]) -> Iterator[Any]:
-        for indices, batch in batches:
-            self._taken.append(indices)
-            yield batch
+    def _end(self) -> None:
         self._ended = True
 
     @eager

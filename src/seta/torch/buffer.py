@@ -154,7 +154,7 @@ class LossBuffer:
         if values.is_cuda:
             self._follow_stream(values.device)
             with torch.inference_mode(False):
-                losses = torch.empty(self._used, dtype=torch.float32, pin_memory=True)
+                losses = torch.empty(self._used, dtype=torch.float32, device="cpu", pin_memory=True)
             losses.copy_(values, non_blocking=True)
             arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
             arrived.record(self._stream)

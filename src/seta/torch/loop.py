@@ -489,7 +489,8 @@ class Loop(ABC):
             samples = sample_indices(indices, None, self._pruner.n)
             self._check_in_time(samples)
         weights = self._pruner.weights_of(samples)
-        return torch.ones(len(samples)) if weights is None else torch.from_numpy(weights)
+        ones = torch.ones(len(samples), device="cpu")
+        return ones if weights is None else torch.from_numpy(weights)
 
     def skip(self) -> None:
         """Skips the one unanswered batch: its samples keep their earlier losses.

@@ -43,6 +43,7 @@ class PruningCallback(Callback):  # type: ignore[misc]
     _active = False  # whether the fit is pruned
     _fresh = False  # whether its run has not begun
     _pruning = False  # whether a pruned pass is running
+    _around: tuple[bool, bool, bool, Any] | None = None  # the same, and the loss, before a fit
 
     def __init__(
         self, policy: Policy | str, *, budget: Budget | None = None, seed: int = 0, **options: Any
@@ -85,7 +86,8 @@ class PruningCallback(Callback):  # type: ignore[misc]
     def before_fit(self) -> None:
         """Looks what begins: a fit, `lr_find`, or a validation, which asks for no training."""
         learn = self.learn
-        if isinstance(learn.loss_func, PerSample):  # the last fit was interrupted
+        self._around = self._active, self._fresh, self._pruning, learn.loss_func
+        if isinstance(learn.loss_func, PerSample):  # within a fit, or the last was interrupted
             learn.loss_func = learn.loss_func.function
         self._pruning = False
         self._active = self._fresh = not hasattr(learn, "lr_finder")
@@ -104,6 +106,7 @@ class PruningCallback(Callback):  # type: ignore[misc]
 
     def before_train(self) -> None:
         """Begins the epoch."""
+        self._around = None
         if not self._active:
             return
         if self._fresh:
@@ -148,8 +151,12 @@ class PruningCallback(Callback):  # type: ignore[misc]
             loop.end_epoch()
 
     def after_fit(self) -> None:
-        """Gives the loss function back."""
+        """Gives the loss function back; after a validation within a fit, to the fit."""
         learn = self.learn
+        if self._around is not None:  # nothing was trained since before_fit
+            self._active, self._fresh, self._pruning, learn.loss_func = self._around
+            self._around = None
+            return
         self._pruning = False
         if isinstance(learn.loss_func, PerSample):
             learn.loss_func = learn.loss_func.function

@@ -251,7 +251,9 @@ class PruningCallback(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Ends the epoch: the one exchange between ranks."""
-        row = self._training("on_train_epoch_end").end_epoch()
+        row = self._training("on_train_epoch_end").end_or_skip()
+        if row is None:
+            return
         # Not by `log`, which for figures that all ranks have alike wants to exchange them.
         figures = {
             "epoch": row["epoch"],

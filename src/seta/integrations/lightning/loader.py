@@ -18,6 +18,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
 
 from seta.engine import Policy
+from seta.engine.rows import Row
 from seta.torch.loader import PrunedDataLoader
 
 
@@ -91,6 +92,7 @@ class TrainerLoader(PrunedDataLoader):
         self, trainer: Trainer, dataset: Any, policy: Policy | str, **arguments: Any
     ) -> None:
         self._trainer, self._told = trainer, False
+        self._skipped: int | None = None  # the epoch that ended before its first loss
         super().__init__(dataset, policy, **arguments)
 
     def begin(self) -> None:
@@ -105,6 +107,9 @@ class TrainerLoader(PrunedDataLoader):
         over = pruner.epoch is not None and epoch == pruner.epoch + 1  # saved after its last batch
         if over:
             self.end_epoch()
+        if pruner.epoch is None and self._skipped is not None and epoch == self._skipped + 1:
+            self.set_epoch(epoch)
+        self._skipped = None
         at = pruner.next_epoch if pruner.epoch is None else pruner.epoch
         if epoch != at:
             raise ValueError(
@@ -115,6 +120,14 @@ class TrainerLoader(PrunedDataLoader):
             self._tell(counted)
         elif epoch < self.epochs:
             self._tell(counted + self.walk_length())
+
+    def end_or_skip(self) -> Row | None:
+        """Ends the open epoch; returns None for one that was skipped before its first loss."""
+        if self._has_begun or self._pruner.epoch is None:
+            return self.end_epoch()
+        self._skipped = self._pruner.epoch
+        self._close()
+        return None
 
     def tell(self) -> None:
         """Tells the trainer the length of the open epoch, of which it counted batches by now."""

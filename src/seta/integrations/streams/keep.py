@@ -63,7 +63,7 @@ class KeepSet:
         elif isinstance(n, bool) or not hasattr(n, "__index__") or operator.index(n) < 1:
             raise ValueError(f"n must be an integer of at least 1, got {n!r}: the stream's samples")
         self.n = operator.index(n)
-        self._bits = torch.zeros(-(-self.n // 8), dtype=torch.uint8)
+        self._bits = torch.zeros(-(-self.n // 8), dtype=torch.uint8, device="cpu")
         self._bits.share_memory_()  # type: ignore[no-untyped-call]
         self._view = self._bits.numpy().data
         self._stream: Callable[[], object | None] = _nobody

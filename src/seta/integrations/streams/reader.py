@@ -51,7 +51,7 @@ class Reader(IterableDataset[Chunk]):
     ) -> None:
         self.source, self.keep, self.batch_size, self.collate = source, keep, batch_size, collate
         # Rows before the first batch, and the epoch; in shared memory, as the keep set.
-        self._begun = torch.zeros(2, dtype=torch.int64)
+        self._begun = torch.zeros(2, dtype=torch.int64, device="cpu")
         self._begun.share_memory_()  # type: ignore[no-untyped-call]
 
     def begin(self, epoch: int, rows: int) -> None:

@@ -8,11 +8,14 @@ function and the removal of unused columns, and removed before the training step
 from __future__ import annotations
 
 import copy
+import operator
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -32,12 +35,33 @@ class TrainedBatch:
         lengths: Their tokens, if it is flattened.
         answered: Whether their losses were recorded, or left out on purpose.
         weighted: The losses made of them, where weights of the policy other than 1 went in.
+        inputs: What the loss was computed of first.
     """
 
     indices: NDArray[np.int64]
     lengths: list[int] | None
     answered: bool = False
     weighted: list[Tensor] = field(default_factory=list)
+    inputs: dict[str, Any] | None = None
+
+    def is_of(self, inputs: dict[str, Any]) -> bool:
+        """Returns whether inputs are those of the batch, as first seen: not of a replayed one.
+
+        A second loss in a step may be of the same rows, or of others, which have no indices.
+        """
+        if self.inputs is None:
+            self.inputs = inputs
+            return True
+        both = [
+            name
+            for name, value in self.inputs.items()
+            if isinstance(value, Tensor) and isinstance(inputs.get(name), Tensor)
+        ]
+        told = [name for name in both if name in ("labels", "input_ids")]  # others may be perturbed
+        return all(
+            self.inputs[name] is inputs[name] or torch.equal(self.inputs[name], inputs[name])
+            for name in told or both
+        )
 
     def answer(self, loss: Tensor, weights: NDArray[np.float32] | None) -> Tensor:
         """Takes the loss made of the recorded ones with these weights, and returns it."""
@@ -109,6 +133,7 @@ class IndexedBatch:
         batch[INDICES] = packed
         ids: Any = batch.get("input_ids")
         if lengths is not None and getattr(ids, "ndim", 0) == 2 and len(ids) == 1:
+            lengths = _in_batch(lengths, batch, ids.shape[1])
             length_of = dict(zip(fetched.indices, lengths, strict=True))
             batch[LENGTHS] = [length_of[int(index)] for index in indices_of(packed)]
         return batch
@@ -119,6 +144,36 @@ def _lengths_of(rows: Any) -> list[int] | None:
     if len(rows) < 2 or not all(isinstance(row, Mapping) and "input_ids" in row for row in rows):
         return None
     return [len(row["input_ids"]) for row in rows]
+
+
+def _in_batch(lengths: list[int], batch: Mapping[str, Any], tokens: int) -> list[int]:
+    """Returns the tokens that each row has in a flattened batch.
+
+    Args:
+        lengths: Those of the rows as they came from the dataset.
+        batch: With more tokens than these, if the collate function pads at the end, or adds some to
+            each row; then the positions tell where rows begin.
+        tokens: Of the batch.
+
+    Raises:
+        ValueError: It is not known where.
+    """
+    surplus = tokens - sum(lengths)
+    positions, labels = batch.get("position_ids"), batch.get("labels")
+    if surplus <= 0:
+        return lengths
+    if isinstance(positions, Tensor) and positions.shape[-1] == tokens:
+        begins = (positions.reshape(-1, tokens)[0] == 0).nonzero()[:, 0].tolist()[: len(lengths)]
+        found = [stop - start for start, stop in pairwise([*begins, tokens])]
+        if len(found) == len(lengths) and all(map(operator.ge, found, lengths)):
+            return found
+    elif not isinstance(labels, Tensor) or bool((labels[..., -surplus:] == -100).all()):
+        return lengths
+    raise ValueError(
+        f"data_collator must flatten the tokens of its rows as they are, got {tokens} of rows with "
+        f"{sum(lengths)}: where it adds tokens, its position_ids must begin with 0 in each row, or "
+        "it is not known which loss is whose. Add them to the dataset, or set sample_losses="
+    )
 
 
 def by_length(lengths: Sequence[int], group: int) -> Reorder:

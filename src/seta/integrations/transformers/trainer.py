@@ -135,6 +135,8 @@ class PrunedTrainerMixin(PrunedEpochs):
         if batch is None:  # the training_step is not ours
             batch, inputs = taken(inputs)
         given = dict(inputs)  # the trainer may take labels out
+        if not batch.is_of(given):
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         batch.answered = False
         with self._watch(model, len(batch.indices)) as outputs:
             result: Any = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
@@ -190,6 +192,12 @@ class PrunedTrainerMixin(PrunedEpochs):
                 f"batch of {len(samples)}: compute them with reduction='none'. For losses of a "
                 "part of a batch call update(losses, indices=...)"
             )
+        elif batch.answered:
+            raise RuntimeError(
+                "update(losses) needs a batch that was not answered yet: it is called once for "
+                "each batch. For losses of other samples call update(losses, indices=...); losses "
+                "of rows that are not in the data set are not recorded"
+            )
         weights = run.pruner.weights_of(samples)
         run.buffer.add(samples, losses)
         run.answered = True
@@ -231,7 +239,10 @@ class PrunedTrainerMixin(PrunedEpochs):
         run.buffer.add(batch.indices, parts.losses)
         run.answered = True
         if weights is not None:
-            loss = weighted(loss, parts, weights, scales_of(parts, items, processes))
+            scales = scales_of(parts, items, processes)
+            if extra and items is not None:  # which of them is nearest would not tell
+                del scales[1:]
+            loss = weighted(loss, parts, weights, scales)
         return batch.answer(loss, weights)
 
     def _watch(self, model: nn.Module, count: int) -> AbstractContextManager[list[Any]]:
