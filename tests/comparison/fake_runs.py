@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -114,10 +113,6 @@ def fail_like_a_pipe(job, tell):
 
 def leave(job, tell):
     os._exit(3)
-
-
-def leave_politely(job, tell):
-    sys.exit(4)
 
 
 def be_killed(job, tell):

@@ -223,7 +223,6 @@ def test_a_worker_whose_run_failed_makes_the_next():
     ("do", "code"),
     [
         ("leave", 3),
-        ("leave_politely", 4),
         ("be_killed", -signal.SIGKILL.value),
         ("be_killed_in_mid_line", -signal.SIGKILL.value),
     ],

@@ -34,6 +34,7 @@ class TrainedBatch:
         indices: int64 (B,), its samples.
         lengths: Their tokens, if it is flattened.
         answered: Whether their losses were recorded, or left out on purpose.
+        updated: Whether `update` recorded them.
         weighted: The losses made of them, where weights of the policy other than 1 went in.
         inputs: What the loss was computed of first.
     """
@@ -41,6 +42,7 @@ class TrainedBatch:
     indices: NDArray[np.int64]
     lengths: list[int] | None
     answered: bool = False
+    updated: bool = False
     weighted: list[Tensor] = field(default_factory=list)
     inputs: dict[str, Any] | None = None
 

@@ -137,7 +137,7 @@ class PrunedTrainerMixin(PrunedEpochs):
         given = dict(inputs)  # the trainer may take labels out
         if not batch.is_of(given):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        batch.answered = False
+        batch.answered = batch.updated = False
         with self._watch(model, len(batch.indices)) as outputs:
             result: Any = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         if batch.answered:  # by update() or skip()
@@ -192,7 +192,7 @@ class PrunedTrainerMixin(PrunedEpochs):
                 f"batch of {len(samples)}: compute them with reduction='none'. For losses of a "
                 "part of a batch call update(losses, indices=...)"
             )
-        elif batch.answered:
+        elif batch.updated:
             raise RuntimeError(
                 "update(losses) needs a batch that was not answered yet: it is called once for "
                 "each batch. For losses of other samples call update(losses, indices=...); losses "
@@ -200,7 +200,7 @@ class PrunedTrainerMixin(PrunedEpochs):
             )
         weights = run.pruner.weights_of(samples)
         run.buffer.add(samples, losses)
-        run.answered = True
+        run.answered = batch.updated = True
         return batch.answer(weighted_mean(losses, weights, counts), weights)
 
     def skip(self) -> None:
