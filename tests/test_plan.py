@@ -13,6 +13,7 @@ from seta.engine.table import exchange
 from seta.engine.table.columns import LossColumns
 from seta.plan import Calibration, Plan, PlanError, calibrate, model, read
 from seta.plan.lengths import expected_shares, gamma_losses, is_weighted
+from seta.plan.stopwatch import growing
 from seta.policies import REGISTRY
 from seta.report import units
 
@@ -454,6 +455,25 @@ def test_this_machine_is_timed_at_the_size_of_a_rank(samples, budget):
     assert timed.samples == samples
     assert timed.choose_ns > 0 and timed.record_ns > 0
     assert timed.cores >= 1 and 1 <= timed.threads <= 16
+
+
+@pytest.mark.parametrize(
+    ("took", "each", "fixed"),
+    [
+        ([(1000, 0.5)], 5e-4, 0),
+        ([(1000, 0.3), (4000, 0.6)], 1e-4, 0.2),
+        ([(10, 9.0), (1000, 0.3), (4000, 0.6)], 1e-4, 0.2),
+        ([(1000, 0.1), (4000, 0.8)], 2e-4, 0),  # larger ones are slower: no cache holds them
+        ([(1000, 0.9), (4000, 0.8)], 2e-4, 0),  # the machine was busy
+    ],
+)
+def test_what_grows_with_the_samples_is_told_from_what_does_not(took, each, fixed):
+    assert growing(took) == pytest.approx((each, fixed))
+
+
+def test_what_each_epoch_takes_does_not_grow_with_the_samples():
+    times = plan(samples=10**8).times(calibration(choose_s=3.0))
+    assert times.choose == pytest.approx(10**8 * 20e-9 + 3.0)
 
 
 # How it reads.

@@ -180,7 +180,7 @@ class Plan:
         most = max(self.exchange.sent, self.exchange.received)
         speed = request.throughput and request.ranks * request.throughput
         return Times(
-            choose=self.rows * calibration.choose_ns * 1e-9 * slower,
+            choose=(self.rows * calibration.choose_ns * 1e-9 + calibration.choose_s) * slower,
             order=self.average / request.ranks * calibration.order_ns * 1e-9,
             record=gathered * calibration.record_ns * 1e-9,
             exchange=most / request.bandwidth if request.bandwidth else None,

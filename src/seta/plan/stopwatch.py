@@ -1,14 +1,15 @@
 """How fast this machine chooses: a real epoch start, timed for a second or less.
 
 The one part of `seta.plan` with a clock. Times a `Pruner` on made-up losses with all threads that
-it would use; sizes grow up to what the run has, or to 4 million samples, and the largest counts,
-since small ones are dominated by what does not grow.
+it would use; sizes grow up to what the run has, or to 4 million samples. The two largest tell what
+grows with the samples from what does not, such as the cost of each class.
 """
 
 from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from seta.plan.times import Calibration
 
 __all__ = ["calibrate"]
 
-_SIZES = (1_000_000, 4_000_000)
+_SIZES = (250_000, 1_000_000, 4_000_000)
 _ENOUGH = 1.0  # seconds after which no larger size is tried
 _EPOCHS = 100  # of which the first few are timed, long before any annealing
 
@@ -32,16 +33,36 @@ def calibrate(plan: Plan) -> Calibration:
         plan: The run: its method, the samples of a rank, whether lengths are exact.
     """
     share = plan.visits / plan.full_visits
-    began = time.perf_counter()
+    began, took = time.perf_counter(), []
     for size in sorted({min(plan.rows, size) for size in _SIZES}):
         choose, order, record = _time(plan, size, share if plan.exact else None)
-        if time.perf_counter() - began > _ENOUGH:
+        took.append((size, choose))
+        if len(took) > 1 and time.perf_counter() - began > _ENOUGH:
             break
-    return Calibration(size, choose, order, record, parallel.available_threads(), available_cores())
+    each, fixed = growing(took)
+    threads, cores = parallel.available_threads(), available_cores()
+    return Calibration(size, 1e9 * each, order, record, threads, cores, fixed)
+
+
+def growing(took: Sequence[tuple[int, float]]) -> tuple[float, float]:
+    """Returns what grows with the samples, in seconds per sample, and what does not, in seconds.
+
+    Args:
+        took: (samples, seconds), by rising size; the last two count. Where the larger one took no
+            longer, or there is one, all counts as growing.
+    """
+    size, seconds = took[-1]
+    if len(took) > 1:
+        smaller, less = took[-2]
+        each = (seconds - less) / (size - smaller)
+        if each > 0:
+            fixed = max(0.0, seconds - each * size)
+            return (seconds - fixed) / size, fixed
+    return seconds / size, 0.0
 
 
 def _time(plan: Plan, n: int, share: float | None) -> tuple[float, float, float]:
-    """Returns ns per sample of an epoch start, of its order and of recording.
+    """Returns seconds of an epoch start, and ns per sample of its order and of recording.
 
     Odd and even epochs have different windows: the dearer kind counts. Of each kind the best of two
     counts: the rest is what else the machine was busy with.
@@ -61,7 +82,7 @@ def _time(plan: Plan, n: int, share: float | None) -> tuple[float, float, float]
     for epoch in range(5):
         began = time.perf_counter()
         selection = pruner.begin_epoch(epoch)
-        choose.append((time.perf_counter() - began) / n)
+        choose.append(time.perf_counter() - began)
         began = time.perf_counter()
         chosen = np.concatenate(list(selection.blocks()))
         order.append((time.perf_counter() - began) / len(chosen))
@@ -69,7 +90,7 @@ def _time(plan: Plan, n: int, share: float | None) -> tuple[float, float, float]
         began = time.perf_counter()
         pruner.record(chosen, values)
         record.append((time.perf_counter() - began) / len(chosen))
-    return 1e9 * _dearer(choose), 1e9 * _dearer(order), 1e9 * _dearer(record)
+    return _dearer(choose), 1e9 * _dearer(order), 1e9 * _dearer(record)
 
 
 def _dearer(seconds: list[float]) -> float:

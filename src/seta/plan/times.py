@@ -16,7 +16,8 @@ class Calibration:
 
     Attributes:
         samples: At which size.
-        choose_ns: Nanoseconds per sample to choose an epoch.
+        choose_ns: Nanoseconds per sample to choose an epoch; beside
+        choose_s: seconds per epoch, whatever its samples: what each class costs.
         order_ns: Nanoseconds per trained sample to look up which comes next, on one thread.
         record_ns: Nanoseconds per sample to take over the losses of an epoch at once.
         threads: Threads that a rank uses.
@@ -29,6 +30,7 @@ class Calibration:
     record_ns: float
     threads: int
     cores: int
+    choose_s: float = 0.0
 
     def crowded(self, ranks_here: int) -> float:
         """Returns how many times slower a rank is where several share cores like these."""

@@ -21,6 +21,7 @@ __all__ = ["plan_dict", "print_plan"]
 
 _ALL_SHOWN = 12  # epochs; of longer runs the first and the last ones
 _FIRST, _LAST = 6, 3
+_WORTH_SAYING = 0.1  # share of choosing from which on what each epoch takes is told apart
 _UNEVEN = 0.002  # share of the chosen samples from which on it is said that they are left over
 
 
@@ -149,7 +150,10 @@ def _exchange(plan: Plan) -> Iterator[Line]:
 
 def _times(plan: Plan, calibration: Calibration) -> Iterator[Line]:
     run, times = plan.request, plan.times(calibration)
-    timed = f"{in_time(1e-9 * calibration.choose_ns)} per sample, timed here"
+    timed = f"{in_time(1e-9 * calibration.choose_ns)} per sample"
+    if calibration.choose_s >= _WORTH_SAYING * times.choose:
+        timed += f" and {in_time(calibration.choose_s)} per epoch"
+    timed += ", timed here"
     if calibration.crowded(run.node_ranks) > 1:
         timed += f"; {run.node_ranks} ranks on {many(calibration.cores, 'core')}"
     yield Line("choosing", in_time(times.choose), timed)
