@@ -162,11 +162,15 @@ def test_another_policy_does_not_get_the_notes_of_the_one_before():
         return first(histogram, epoch, epochs)
 
     before = trained(Pruner(N, first, epochs=4), WARM)
-    for policy in (second, first):
-        after = Pruner(N, policy, epochs=4)
+    for opened in (False, True):
+        if opened:  # the epoch that was drawn by the policy before is trained to its end
+            samples = before.begin_epoch().indices
+            before.record(samples[:2], WARM[samples[:2]])
+        after = Pruner(N, second, epochs=4)
         after.load_state_dict(before.state_dict(), changed=["policy"])
-        trained(after, WARM, 2)
-    assert seen == [{}, {"threshold": 1.0}]
+        seen.clear()
+        trained(after, WARM, 3)
+        assert seen == [{}, *[{"threshold": 1.0}] * (1 if opened else 2)]
 
 
 def test_prompts_that_are_removed_leave_the_steering_as_it_is():

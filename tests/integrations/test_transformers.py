@@ -29,6 +29,7 @@ from transformers import (
 )
 
 from seta.integrations.transformers import PrunedTrainer, PrunedTrainerMixin, PruningArguments
+from seta.integrations.transformers.batches import in_batch
 from seta.integrations.transformers.losses import Shares, scales_of, weighted
 from tests.integrations.one_class import OneClass
 from tests.integrations.told import Told
@@ -689,6 +690,19 @@ def test_flattened_batches_with_tokens_of_their_own_are_told_apart_or_refused(po
     table = trainer.pruner.losses
     assert len(seen) == np.isfinite(table).sum()
     np.testing.assert_allclose(table[list(seen)], list(seen.values()), rtol=1e-5)
+
+
+def test_padding_at_the_end_of_a_flattened_batch_goes_to_no_row():
+    """With positions that begin anew within a row, as of packed ones, they do not tell the rows."""
+    for positions in ([0, 1, 2, 0, 1, 0, 1, 0], [0, 1, 2, 3, 0, 1, 2, 0], None):
+        batch = {"labels": torch.tensor([[-100, 5, 6, 7, -100, 8, 9, -100]])}
+        if positions is not None:
+            batch["position_ids"] = torch.tensor([positions])
+        found = in_batch([4, 3], batch, 8)
+        assert found in ([4, 3], [4, 4])
+    batch["labels"][0, -1] = 3
+    with pytest.raises(ValueError, match="must flatten the tokens of its rows as they are"):
+        in_batch([4, 3], batch, 8)
 
 
 class Squares(torch.nn.Module):

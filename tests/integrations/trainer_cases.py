@@ -27,15 +27,21 @@ from seta.integrations.transformers import PrunedTrainerMixin, PruningArguments
 VOCABULARY = 64
 
 
+SMALL = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "max_position_embeddings": 64,
+}
+"""Of a model that trains in no time."""
+
+
 def llama_config(dropout=0.0, **options):
     return LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
+        **SMALL,
         num_key_value_heads=2,
-        max_position_embeddings=64,
         attention_dropout=dropout,
         pad_token_id=0,
         eos_token_id=63,
@@ -53,16 +59,11 @@ def experts():
     torch.manual_seed(0)
     return MixtralForCausalLM(
         MixtralConfig(
-            vocab_size=VOCABULARY,
-            hidden_size=16,
-            intermediate_size=32,
-            num_hidden_layers=1,
-            num_attention_heads=2,
+            **SMALL,
             num_key_value_heads=2,
             num_local_experts=4,
             output_router_logits=True,
             router_aux_loss_coef=3.0,
-            max_position_embeddings=64,
             pad_token_id=0,
             eos_token_id=63,
         )
@@ -72,12 +73,7 @@ def experts():
 def bert(labels=4, **options):
     torch.manual_seed(0)
     config = BertConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        max_position_embeddings=64,
+        **SMALL,
         num_labels=labels,
         hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,

@@ -30,7 +30,8 @@ RUNS = "runs.jsonl"
 LOWER = re.compile(
     r"^(?!.*(?<![a-z])(acc(uracy)?|gain|skill)(?![a-z]))"
     r".*(loss|error|entropy|perplexity|bits.per|distance|divergence|chamfer|lpips|brier|regret"
-    r"|(?<![a-z])(err|ppl|n?r?msl?e|n?mae|mase|w?m?ape|smape|nll|b?ce|ece|kl|bp[bcd]|wer|cer|eer|fid)(?![a-z]))"
+    r"|(?<![a-z])(err|n?r?msl?e|n?mae|mase|[sw]?m?ape)(?![a-z])"
+    r"|(?<![a-z])(ppl|nll|b?ce|ece|kl|bp[bcd]|wer|cer|eer|fid)(?![a-z]))"
 )
 """Names of figures that are better when lower, unless something else is said."""
 

@@ -126,8 +126,9 @@ def load(
     trained, nonfinite = table.load_state_dict(states, reopened)
     core.settings = settings = resized
     core.history = [copied(row) for row in history]
-    if core.history and not _same_method(states[0]["settings"]["policy"], identity["policy"]):
-        core.history[-1].pop("notes", None)  # which the policy before made for itself
+    if not _same_method(states[0]["settings"]["policy"], identity["policy"]):
+        for row in (*core.history[-1:], *([run.open.row] if run.open is not None else ())):
+            row.pop("notes", None)  # which the policy before made for itself
     if trace is not None:
         trace.load_state_dict([state["trace"] for state in states], len(history), settings.n, table)
     if reopened is not None:

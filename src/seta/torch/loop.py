@@ -281,7 +281,7 @@ class Loop(ABC):
             raise RuntimeError(
                 "end_epoch() needs an epoch of which a batch was answered, and none has begun"
             )
-        return dict(pruner.history[-1])
+        return pruner.history[-1]
 
     def _close(self) -> None:
         """Ends the open epoch, or forgets it if it has not begun."""

@@ -82,7 +82,6 @@ class _Points:
     def __init__(
         self, values: NDArray[np.float64], counts: NDArray[np.int64], origin: float
     ) -> None:
-        self.origin = origin
         self.values = values - origin
         at = int(np.searchsorted(self.values, 0.0))
         self.count = _running(counts.astype(np.float64))
@@ -95,7 +94,6 @@ class _Points:
     def merged(self, cuts: NDArray[np.intp]) -> _Points:
         """Returns the points between neighbouring cuts as one, its spread kept."""
         result = object.__new__(_Points)
-        result.origin = self.origin
         result.count, result.sum, result.square = (
             self.count[cuts],
             self.sum[cuts],

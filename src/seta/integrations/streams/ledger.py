@@ -152,7 +152,7 @@ class Ledger:
 
     def give(self, indices: NDArray[np.int64]) -> int:
         """Takes note of samples that go to the training loop, and returns how many they are."""
-        again = _has(self._given | self._before, indices)
+        again = _has(self._given, indices) | _has(self._before, indices)
         twice = len(indices) - len(np.unique(indices))  # within the batch
         self._repeated += int(again.sum()) + twice
         self._filled += int((~again & ~_has(self._plan, indices)).sum())

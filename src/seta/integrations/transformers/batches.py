@@ -135,7 +135,7 @@ class IndexedBatch:
         batch[INDICES] = packed
         ids: Any = batch.get("input_ids")
         if lengths is not None and getattr(ids, "ndim", 0) == 2 and len(ids) == 1:
-            lengths = _in_batch(lengths, batch, ids.shape[1])
+            lengths = in_batch(lengths, batch, ids.shape[1])
             length_of = dict(zip(fetched.indices, lengths, strict=True))
             batch[LENGTHS] = [length_of[int(index)] for index in indices_of(packed)]
         return batch
@@ -148,7 +148,7 @@ def _lengths_of(rows: Any) -> list[int] | None:
     return [len(row["input_ids"]) for row in rows]
 
 
-def _in_batch(lengths: list[int], batch: Mapping[str, Any], tokens: int) -> list[int]:
+def in_batch(lengths: list[int], batch: Mapping[str, Any], tokens: int) -> list[int]:
     """Returns the tokens that each row has in a flattened batch.
 
     Args:
@@ -169,8 +169,8 @@ def _in_batch(lengths: list[int], batch: Mapping[str, Any], tokens: int) -> list
         found = [stop - start for start, stop in pairwise([*begins, tokens])]
         if len(found) == len(lengths) and all(map(operator.ge, found, lengths)):
             return found
-    elif not isinstance(labels, Tensor) or bool((labels[..., -surplus:] == -100).all()):
-        return lengths
+    if not isinstance(labels, Tensor) or bool((labels[..., -surplus:] == -100).all()):
+        return lengths  # padding at the end
     raise ValueError(
         f"data_collator must flatten the tokens of its rows as they are, got {tokens} of rows with "
         f"{sum(lengths)}: where it adds tokens, its position_ids must begin with 0 in each row, or "
