@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from benchmarks.accuracy.image_suites import with_wrong
 from benchmarks.accuracy.image_trial import ImageTask, Recipe
+from benchmarks.accuracy.sst2 import WordNet
 from benchmarks.suspects import __main__ as command
 from benchmarks.suspects import scores, tasks
 from benchmarks.suspects.names import EQUAL, NAMES
@@ -98,7 +99,7 @@ def test_without_cleanlab_the_command_to_install_it_is_named(monkeypatch):
 def test_padding_does_not_change_what_the_net_says_of_a_sentence():
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        net = tasks.WordNet(50).eval()
+        net = WordNet(50).eval()
     words, lengths = torch.randint(2, 50, (4, 6)), torch.tensor([6, 3, 1, 5])
     words[torch.arange(6) >= lengths[:, None]] = 0
     longer = torch.nn.functional.pad(words, (0, 9))

@@ -63,6 +63,32 @@ def vocabulary(sentences: Iterable[list[str]], least: int = 2) -> dict[str, int]
     return {word: number for number, word in enumerate(known, start=UNKNOWN + 1)}
 
 
+class WordNet(nn.Module):
+    """Embeddings, a convolution over three words, the maximum over a sentence, a linear layer.
+
+    Ten times as fast on a CPU as the Mamba of `backbones`. After Kim, "Convolutional Neural
+    Networks for Sentence Classification", EMNLP 2014.
+
+    Args:
+        words: Size of the vocabulary.
+        width: Of the embeddings and of the convolution.
+    """
+
+    def __init__(self, words: int, width: int = 64) -> None:
+        super().__init__()
+        self.words = nn.Embedding(words, width, padding_idx=0)
+        self.near = nn.Conv1d(width, width, 3, padding=1)
+        self.head = nn.Sequential(nn.Dropout(0.3), nn.Linear(width, 2))
+
+    def forward(self, words: Tensor, lengths: Tensor) -> Tensor:
+        """Returns logits (B, 2) of words int64 (B, L), padded at the end, and lengths (B,)."""
+        states = torch.relu(self.near(self.words(words).transpose(1, 2)))
+        padding = torch.arange(words.shape[1], device=words.device) >= lengths[:, None]
+        largest = states.masked_fill(padding[:, None, :], 0).amax(dim=2)
+        logits: Tensor = self.head(largest)
+        return logits
+
+
 class Sentences(torch.utils.data.Dataset[Batch]):
     """Sentences as numbers of words, and labels; given out a batch at a time."""
 
@@ -124,6 +150,7 @@ class SentenceTask:
         true = np.array(labels[:train])
         self.classes = with_wrong(true, wrong, seed, classes=2)
         self.wrong = self.classes != true if wrong else None
+        self.notes = {"wrong": wrong} if wrong else {}
         self.dataset = self._dataset(sentences[:train], self.classes.tolist(), numbers)
         self.held_out = self._dataset(*read(data, "test"), numbers)
         self._make = net
@@ -151,6 +178,7 @@ class SentenceTask:
             "precision": "float32",
             "optimizer": "AdamW",
             **asdict(self.recipe),
+            **self.notes,
         }
 
     def trial(self, seed: int) -> SentenceTrial:
@@ -194,3 +222,8 @@ class SentenceTrial:
             "accuracy": right.float().mean().item(),
             "loss": F.cross_entropy(logits, held_out.labels).item(),
         }
+
+
+def noise(data: Path | None, *, wrong: float, train: int = 6920) -> SentenceTask:
+    """SST-2, a share of whose labels is turned round, and a small net over words."""
+    return SentenceTask(data, WordNet, train=train, longest=32, wrong=wrong)

@@ -77,6 +77,7 @@ def _named(*suites: Suite) -> dict[str, Suite]:
 
 
 _IMAGES = "benchmarks.accuracy.image_suites:"
+_SENTENCES = "benchmarks.accuracy.sst2:"
 _BACKBONES = "benchmarks.accuracy.backbones:"
 
 
@@ -93,8 +94,7 @@ def _noise_with(option: str, *values: float) -> dict[str, Variant]:
 def _with_wrong(task: str, epochs: int, samples: int, *shares: float) -> dict[str, Variant]:
     """Returns a task with several shares of wrong labels."""
     return {
-        f"wrong={share:g}": Variant(_IMAGES + task, epochs, samples, {"wrong": share})
-        for share in shares
+        f"wrong={share:g}": Variant(task, epochs, samples, {"wrong": share}) for share in shares
     }
 
 
@@ -149,13 +149,18 @@ SUITES = _named(
     ),
     Suite(
         "noise",
-        _with_wrong("noise", 8, 10_000, 0.0, 0.1, 0.2, 0.4),
+        _with_wrong(_IMAGES + "noise", 8, 10_000, 0.0, 0.1, 0.2, 0.4),
         methods=(*_FEW, "Full, smaller batches"),
         budgets=(0.5,),
     ),
     Suite(
         "noise-long",
-        _with_wrong("noise", 30, 10_000, 0.0, 0.1, 0.2, 0.4),
+        _with_wrong(_IMAGES + "noise", 30, 10_000, 0.0, 0.1, 0.2, 0.4),
+        methods=(*_LONG, "InfoBatch"),
+    ),
+    Suite(
+        "noise-text",
+        _with_wrong(_SENTENCES + "noise", 30, 6_920, 0.0, 0.1, 0.2, 0.4),
         methods=(*_LONG, "InfoBatch"),
     ),
     Suite(
@@ -166,7 +171,7 @@ SUITES = _named(
     ),
     Suite(
         "imbalance-long",
-        _with_wrong("imbalance", 30, 12_408, 0.0, 0.2),
+        _with_wrong(_IMAGES + "imbalance", 30, 12_408, 0.0, 0.2),
         methods=(*_LONG, "RCAP"),
     ),
     Suite(

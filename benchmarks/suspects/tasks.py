@@ -1,8 +1,6 @@
 """The tasks: 4,000 images of CIFAR-10 and 5,000 sentences of SST-2, a share of their labels wrong.
 
-Data, nets and recipes are those of `benchmarks.accuracy`, but for the net over words: a small
-convolution over embeddings, ten times as fast on a CPU as the Mamba there. Each seed has wrong
-labels of its own.
+Data, nets and recipes are those of `benchmarks.accuracy`. Each seed has wrong labels of its own.
 """
 
 from __future__ import annotations
@@ -12,14 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-
 from benchmarks.accuracy import cifar10
 from benchmarks.accuracy.convnets import small_net
 from benchmarks.accuracy.image_suites import with_wrong
 from benchmarks.accuracy.image_trial import ImageTask, Recipe
-from benchmarks.accuracy.sst2 import SentenceTask
+from benchmarks.accuracy.sst2 import SentenceTask, WordNet
 
 IMAGES, SENTENCES, HELD_OUT = 4_000, 5_000, 1_000
 
@@ -37,31 +32,6 @@ class Kind:
     make: Callable[[Path | None, float, int], Any]
     epochs: int
     rates: tuple[float, ...] = (0.05, 0.1, 0.2)
-
-
-class WordNet(nn.Module):
-    """Embeddings, a convolution over three words, the maximum over a sentence, a linear layer.
-
-    After Kim, "Convolutional Neural Networks for Sentence Classification", EMNLP 2014.
-
-    Args:
-        words: Size of the vocabulary.
-        width: Of the embeddings and of the convolution.
-    """
-
-    def __init__(self, words: int, width: int = 64) -> None:
-        super().__init__()
-        self.words = nn.Embedding(words, width, padding_idx=0)
-        self.near = nn.Conv1d(width, width, 3, padding=1)
-        self.head = nn.Sequential(nn.Dropout(0.3), nn.Linear(width, 2))
-
-    def forward(self, words: Tensor, lengths: Tensor) -> Tensor:
-        """Returns logits (B, 2) of words int64 (B, L), padded at the end, and lengths (B,)."""
-        states = torch.relu(self.near(self.words(words).transpose(1, 2)))
-        padding = torch.arange(words.shape[1], device=words.device) >= lengths[:, None]
-        largest = states.masked_fill(padding[:, None, :], 0).amax(dim=2)
-        logits: Tensor = self.head(largest)
-        return logits
 
 
 def images(data: Path | None, wrong: float, seed: int) -> ImageTask:
