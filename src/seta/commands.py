@@ -234,7 +234,8 @@ def plan(
 ) -> None:
     """Say what a run will take, before it starts: samples, steps, memory, bytes, time.
 
-    Times this machine for a second; numbers may be written 1000000, 1_000_000 or 1e6.
+    Times this machine for some seconds, longer with thousands of classes. Numbers may be written
+    1000000, 1_000_000 or 1e6.
     """
     with _told_kindly():
         from seta.engine.parallel import available_threads

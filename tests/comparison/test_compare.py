@@ -171,6 +171,43 @@ def closed(share):
     return of_share
 
 
+class Slots:
+    __slots__ = ("share",)
+
+    def __init__(self, share):
+        self.share = share
+
+    def __call__(self, histogram, epoch, epochs):
+        return seta.SeTa(prune_ratio=float(self.share))(histogram, epoch, epochs)
+
+
+class Module(torch.nn.Module):
+    def __init__(self, share):
+        super().__init__()
+        self.share = torch.nn.Parameter(torch.full((2000,), share))
+
+    def forward(self, histogram, epoch, epochs):
+        return seta.SeTa(prune_ratio=float(self.share.detach()[1000]))(histogram, epoch, epochs)
+
+
+def partial_of(share):
+    values = torch.full((2000,), 0.5)
+    values[1000] = share
+    return partial(run_of_tensor, values=values)
+
+
+def run_of_tensor(histogram, epoch, epochs, values):
+    return seta.SeTa(prune_ratio=float(values[1000]))(histogram, epoch, epochs)
+
+
+@pytest.mark.parametrize("make", [Slots, Module, partial_of])
+def test_what_is_not_in_the_repr_of_a_policy_is_noticed_too(make, tmp_path):
+    compared(out=tmp_path, seeds=1, methods={"mine": make(0.1)})
+    assert not compared(training.fails, out=tmp_path, seeds=1, methods={"mine": make(0.1)}).failures
+    with pytest.raises(ValueError, match="made otherwise: policy was "):
+        compared(out=tmp_path, seeds=1, methods={"mine": make(0.9)})
+
+
 @pytest.mark.parametrize("make", [Share, closed])
 def test_other_settings_of_a_policy_of_ones_own_are_noticed(make, tmp_path):
     compared(out=tmp_path, seeds=1, methods={"mine": make(0.1)})

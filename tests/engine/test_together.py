@@ -10,7 +10,7 @@ from seta import KeepCurve, Pruner
 from seta.engine import LossHistogram
 from seta.engine.curves.histogram import Binning
 from seta.engine.steps import Steps
-from seta.rl import ZeroSignal
+from seta.rl import SuccessRate, ZeroSignal
 from tests.virtual_ranks import on_ranks
 
 N = 20
@@ -79,6 +79,33 @@ def test_a_run_of_steps_that_was_resized_has_the_same_steps_after_a_resume(batch
     resumed = made(105)
     resumed.load_state_dict(pruner.state_dict())
     assert resumed.lengths == pruner.lengths == [100, 105, 40]
+
+
+@pytest.mark.parametrize("epochs", [0, 1, 3])
+@pytest.mark.parametrize("budget", [0.5, [1, 0.5, 0.5, 0.3, 1, 0.3, 0.7, 0.4, 1]])
+def test_a_run_that_was_resized_has_the_same_lengths_after_a_resume(budget, epochs):
+    def made(n):
+        return Pruner(n, "RS2", epochs=9, budget=budget, batch_size=7)
+
+    pruner = trained(made(250), np.ones(250), 3)
+    pruner.resize(500)
+    trained(pruner, np.ones(500), epochs)
+    resumed = made(500)
+    resumed.load_state_dict(pruner.state_dict())
+    assert resumed.lengths == pruner.lengths
+    for one in (pruner, resumed):
+        trained(one, np.ones(500), 6 - epochs)
+    assert [row["kept"] for row in resumed.history] == pruner.lengths
+
+
+@pytest.mark.parametrize("track", [False, True])
+@pytest.mark.parametrize("before, after", [(ZeroSignal, SuccessRate), (SuccessRate, ZeroSignal)])
+def test_scores_of_signals_are_no_signals(before, after, track, caplog):
+    first = trained(Pruner(N, before(), epochs=8, track=track), np.full(N, 3.0), 3)
+    second = Pruner(N, after(), epochs=8, track=track)
+    second.load_state_dict(first.state_dict(), changed=["policy"])
+    assert np.isnan(second.losses).all() != track
+    assert ("begin unseen: the state has scores" in caplog.text) != track
 
 
 def random_of(ranks, budget):

@@ -701,8 +701,13 @@ def test_padding_at_the_end_of_a_flattened_batch_goes_to_no_row():
         found = in_batch([4, 3], batch, 8)
         assert found in ([4, 3], [4, 4])
     batch["labels"][0, -1] = 3
-    with pytest.raises(ValueError, match="must flatten the tokens of its rows as they are"):
-        in_batch([4, 3], batch, 8)
+    in_front = {
+        "position_ids": torch.tensor([[0, 1, 2, 0, 1, 2, 0, 1, 2, 3]]),
+        "labels": torch.tensor([[-100] * 3 + [1] * 7]),
+    }
+    for lengths, refused, tokens in (([4, 3], batch, 8), ([3, 4], in_front, 10)):
+        with pytest.raises(ValueError, match="must flatten the tokens of its rows as they are"):
+            in_batch(lengths, refused, tokens)
 
 
 class Squares(torch.nn.Module):
@@ -717,23 +722,40 @@ class Squares(torch.nn.Module):
         return {"loss": torch.nn.functional.mse_loss(logits, labels), "logits": logits}
 
 
-@pytest.mark.parametrize("replayed", [True, False])
-def test_a_second_loss_of_a_step_is_recorded_if_it_is_of_the_same_rows(replayed, tmp_path):
-    old = {"x": torch.full((2,), 900), "labels": torch.full((2,), 900.0)}
+@pytest.mark.parametrize("policy", ["Full", "UCB"])
+@pytest.mark.parametrize("second", ["the same", "other labels", "the same labels"])
+@pytest.mark.parametrize("first", [True, False])
+def test_of_two_losses_of_a_step_that_of_the_batch_is_recorded(first, second, policy, tmp_path):
+    """`x` is twice the index, and the loss x + label: of 3 times the index, if of the batch."""
+
+    class Sums(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, x, labels=None):
+            losses = x + labels + self.weight
+            return {"loss": losses.mean(), "logits": losses}
 
     class Twice(PrunedTrainer):
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-            first = super().compute_loss(model, inputs)
-            return first + super().compute_loss(model, dict(old if replayed else inputs))
+            labels = inputs["labels"] + 100 * (second == "other labels")
+            other = {"x": inputs["x"] + 100.0 * (second != "the same"), "labels": labels}
+            calls = [dict(inputs), other] if first else [other, dict(inputs)]
+            return sum(super(Twice, self).compute_loss(model, one) for one in calls)
 
     trainer = Twice(
-        Squares(),
+        Sums(),
         arguments(tmp_path, learning_rate=0.0, num_train_epochs=1),
-        train_dataset=[{"x": at, "labels": float(at)} for at in range(40)],
-        pruning=PruningArguments("Full", budget=1.0),
+        train_dataset=[{"x": 2.0 * at, "labels": float(at)} for at in range(40)],
+        pruning=PruningArguments(
+            policy, budget=1.0, track=True, sample_losses=lambda outputs, batch: outputs["logits"]
+        ),
     )
     trainer.train()
-    np.testing.assert_array_equal(trainer.pruner.losses, np.arange(40.0) ** 2)
+    table = trainer.pruner.table()
+    np.testing.assert_array_equal(table["loss"], 3 * np.arange(40.0))
+    assert set(table["visits"]) == {1}
 
 
 def test_a_second_update_in_a_step_is_refused(tmp_path):

@@ -119,7 +119,12 @@ def studies(some: Iterable[Line], suites: Mapping[str, Suite] | None = None) -> 
     for line in some:
         found.setdefault((line["suite"], line["variant"]), []).append(line)
     made = [_study(*at, lines, suites.get(at[0])) for at, lines in found.items()]
-    return sorted(made, key=lambda study: (_place(study.suite, list(suites)), study.variant))
+
+    def place(study: Study) -> tuple[tuple[int, str], tuple[int, str]]:
+        variants = suites[study.suite].variants if study.suite in suites else {}
+        return _place(study.suite, list(suites)), _place(study.variant, list(variants))
+
+    return sorted(made, key=place)
 
 
 def _study(name: str, variant: str, lines: Sequence[Line], suite: Suite | None) -> Study:

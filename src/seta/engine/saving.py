@@ -16,7 +16,7 @@ import numpy as np
 
 from seta.engine import arguments
 from seta.engine.core import Core
-from seta.engine.curves.policy import Policy, method_of, stored_by
+from seta.engine.curves.policy import Policy, method_of, stored_by, takes_signals
 from seta.engine.lifecycle import digests, open_epoch
 from seta.engine.open_epoch import OpenEpoch, Weights
 from seta.engine.rows import copied
@@ -97,8 +97,12 @@ def load(
     if states[0]["settings"]["policy"] != identity["policy"]:
         states = [{**state, "table": {**state["table"], "another": True}} for state in states]
     before, after = _stored(states[0]["settings"]["policy"], identity["policy"], settings.policy)
+    lacks, differ = table.columns.lacks_losses(states[0]["table"]), ""
     if before != after:
         differ = f"the policy of the state stores {before}, that of the run {after}"
+    elif lacks and takes_signals(settings.policy):
+        differ = f"the state has scores of its policy in place of {after}: track=True keeps both"
+    if differ:
         if any(len(state["table"]["log"]["indices"]) for state in states):
             raise ValueError(
                 f"{differ}, and the state was saved in the middle of an epoch: finish it before "
@@ -114,7 +118,7 @@ def load(
             }
             for state in states
         ]
-    elif table.columns.lacks_losses(states[0]["table"]):
+    elif lacks:
         logger.warning(
             "the scores of the policy before stand for losses until samples are trained again: the "
             "state of a run with track=True has the losses, too"
@@ -143,22 +147,20 @@ def load(
 
 
 def _resized(settings: Settings, run: Run, history: Sequence[Mapping[str, Any]]) -> Settings:
-    """Returns the settings with the lengths of a run of so many steps whose dataset was resized."""
+    """Returns the settings with the lengths of a run whose dataset was resized before."""
     rows = [*history, *([run.open.row] if run.open is not None else [])]
-    others = [row for row in rows if row["samples"] != settings.n]
-    if not others or settings.steps is None or settings.lengths is None or settings.budget is None:
+    others = [row["epoch"] for row in rows if row["samples"] != settings.n]
+    if not others or settings.lengths is None or settings.budget is None:
         return settings
-    lengths, sizes = list(settings.lengths), settings.sizes
+    lengths, sizes, left = list(settings.lengths), settings.sizes, None
     for row in rows:
         lengths[row["epoch"]] = row["kept"]
-    before = rows[-1]["epoch"] + 1
-    left = settings.steps - sum(map(sizes.batches, lengths[:before]))
-    return replace(
-        settings,
-        lengths=arguments.resized_lengths(
-            sizes, settings.budget, lengths, before, left, settings.always_keep
-        ),
-    )
+    before = others[-1] + 1
+    if settings.steps is not None:
+        left = settings.steps - sum(map(sizes.batches, lengths[:before]))
+    always = settings.always_keep
+    after = arguments.resized_lengths(sizes, settings.budget, lengths, before, left, always)
+    return replace(settings, lengths=after)
 
 
 def _stored(saved: str, own: str, policy: Policy) -> tuple[str, str]:

@@ -7,6 +7,7 @@ its class.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -78,6 +79,9 @@ def _describe(value: Any, around: tuple[int, ...], held: bool) -> str:
             if field.compare
         }
         return _call(type(value).__qualname__, [], fields, inside)
+    if held and hasattr(value, "detach"):  # a tensor, whose repr has some of its values
+        with contextlib.suppress(TypeError):  # of a dtype that numpy does not have
+            return inside(value.detach().cpu().numpy())
     name, holds = _named(value, inside), _holds(value) if held else {}
     if not holds:
         return name
@@ -96,9 +100,16 @@ def _holds(value: Any) -> dict[str, Any]:
         }
         defaults = {"defaults": value.__defaults__} if value.__defaults__ else {}
         return {**closed, **defaults, **(value.__kwdefaults__ or {})}
-    if isinstance(value, (type, types.ModuleType)) or not _ADDRESS.search(repr(value)):
+    if isinstance(value, (type, types.ModuleType)):
         return {}
-    return dict(getattr(value, "__dict__", {}))
+    if callable(getattr(value, "state_dict", None)):  # a module of torch, whose repr has no values
+        return {"state": value.state_dict()}
+    if not _ADDRESS.search(repr(value)):
+        return {}
+    slots = [getattr(kind, "__slots__", ()) for kind in type(value).__mro__]
+    names = [name for some in slots for name in ([some] if isinstance(some, str) else some)]
+    held = {name: getattr(value, name) for name in names if hasattr(value, name)}
+    return {**held, **getattr(value, "__dict__", {})}
 
 
 def _call(name: str, parts: list[str], named: Mapping[str, Any], inside: Any) -> str:

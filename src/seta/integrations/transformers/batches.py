@@ -36,7 +36,9 @@ class TrainedBatch:
         answered: Whether their losses were recorded, or left out on purpose.
         updated: Whether `update` recorded them.
         weighted: The losses made of them, where weights of the policy other than 1 went in.
-        inputs: What the loss was computed of first.
+        losses: Those to record when the step is over: float (B,).
+        inputs: What `Trainer` made of the batch for the model; None: not known.
+        first: What the first loss of the step was computed of.
     """
 
     indices: NDArray[np.int64]
@@ -44,26 +46,23 @@ class TrainedBatch:
     answered: bool = False
     updated: bool = False
     weighted: list[Tensor] = field(default_factory=list)
-    inputs: dict[str, Any] | None = None
+    losses: Tensor | None = None
+    inputs: Mapping[str, Any] | None = None
+    first: Mapping[str, Any] | None = None
 
-    def is_of(self, inputs: dict[str, Any]) -> bool:
-        """Returns whether inputs are those of the batch, as first seen: not of a replayed one.
+    def takes(self, inputs: Mapping[str, Any]) -> bool:
+        """Returns whether the losses of these inputs are those of the batch.
 
-        A second loss in a step may be of the same rows, or of others, which have no indices.
+        A step may compute several losses, of the same rows or of others, such as replayed ones,
+        which have no indices. A single loss is that of the batch, whatever was made of its rows.
         """
-        if self.inputs is None:
-            self.inputs = inputs
+        if self.first is None:
+            self.first = inputs
             return True
-        both = [
-            name
-            for name, value in self.inputs.items()
-            if isinstance(value, Tensor) and isinstance(inputs.get(name), Tensor)
-        ]
-        told = [name for name in both if name in ("labels", "input_ids")]  # others may be perturbed
-        return all(
-            self.inputs[name] is inputs[name] or torch.equal(self.inputs[name], inputs[name])
-            for name in told or both
-        )
+        if self.inputs is None:
+            return _same(inputs, self.first)
+        of_first = _same(inputs, self.first)
+        return _same(inputs, self.inputs) or (of_first and not _same(self.first, self.inputs))
 
     def answer(self, loss: Tensor, weights: NDArray[np.float32] | None) -> Tensor:
         """Takes the loss made of the recorded ones with these weights, and returns it."""
@@ -71,6 +70,20 @@ class TrainedBatch:
         if weights is not None and (weights != 1).any():
             self.weighted.append(loss)
         return loss
+
+
+def _same(some: Mapping[str, Any], others: Mapping[str, Any]) -> bool:
+    """Returns whether inputs have some tensors in common, and these are equal."""
+    names = [
+        name
+        for name, value in some.items()
+        if isinstance(value, Tensor) and isinstance(others.get(name), Tensor)
+    ]
+    return bool(names) and all(
+        some[name] is others[name]
+        or (some[name].device == others[name].device and torch.equal(some[name], others[name]))
+        for name in names
+    )
 
 
 def taken(inputs: Any) -> tuple[TrainedBatch, Any]:
@@ -165,9 +178,11 @@ def in_batch(lengths: list[int], batch: Mapping[str, Any], tokens: int) -> list[
     if surplus <= 0:
         return lengths
     if isinstance(positions, Tensor) and positions.shape[-1] == tokens:
-        begins = (positions.reshape(-1, tokens)[0] == 0).nonzero()[:, 0].tolist()[: len(lengths)]
+        begins = (positions.reshape(-1, tokens)[0] == 0).nonzero()[:, 0].tolist()
+        begins, others = begins[: len(lengths)], begins[len(lengths) :]
         found = [stop - start for start, stop in pairwise([*begins, tokens])]
-        if len(found) == len(lengths) and all(map(operator.ge, found, lengths)):
+        padding = all(at >= tokens - surplus for at in others)
+        if padding and len(found) == len(lengths) and all(map(operator.ge, found, lengths)):
             return found
     if not isinstance(labels, Tensor) or bool((labels[..., -surplus:] == -100).all()):
         return lengths  # padding at the end

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -107,6 +107,8 @@ class PrunedTrainerMixin(PrunedEpochs):
             with _returned(self) as results:
                 loss = super().training_step(model, inputs, *args, **kwargs)
             _warn_of_replaced(run, self._seta_batch, results)
+            if self._seta_batch.losses is not None:
+                run.buffer.add(self._seta_batch.indices, self._seta_batch.losses)
             if not self._seta_batch.answered:
                 run.missed += 1
                 if not run.answered and not run.pruner.history:
@@ -114,6 +116,12 @@ class PrunedTrainerMixin(PrunedEpochs):
         finally:
             self._seta_batch = None
         return loss
+
+    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        prepared: dict[str, Any] = super()._prepare_inputs(inputs)
+        if self._seta_batch is not None and isinstance(prepared, Mapping):
+            self._seta_batch.inputs = dict(prepared)  # the trainer may take labels out
+        return prepared
 
     def compute_loss(
         self,
@@ -135,7 +143,7 @@ class PrunedTrainerMixin(PrunedEpochs):
         if batch is None:  # the training_step is not ours
             batch, inputs = taken(inputs)
         given = dict(inputs)  # the trainer may take labels out
-        if not batch.is_of(given):
+        if not batch.takes(given):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         batch.answered = batch.updated = False
         with self._watch(model, len(batch.indices)) as outputs:
@@ -150,6 +158,8 @@ class PrunedTrainerMixin(PrunedEpochs):
             )
         loss = result[0] if return_outputs else result
         loss = self._answer(run, batch, loss, outputs[0], given, num_items_in_batch)
+        if self._seta_batch is None and batch.losses is not None:
+            run.buffer.add(batch.indices, batch.losses)
         return (loss, result[1]) if return_outputs else loss
 
     @eager
@@ -200,6 +210,7 @@ class PrunedTrainerMixin(PrunedEpochs):
             )
         weights = run.pruner.weights_of(samples)
         run.buffer.add(samples, losses)
+        batch.losses = None
         run.answered = batch.updated = True
         return batch.answer(weighted_mean(losses, weights, counts), weights)
 
@@ -207,6 +218,7 @@ class PrunedTrainerMixin(PrunedEpochs):
         """Skips the current batch: its samples keep their earlier losses."""
         if self._seta_run is not None and self._seta_batch is not None:
             self._seta_batch.answered = self._seta_run.answered = True
+            self._seta_batch.losses = None
             self._seta_batch.weighted.clear()
 
     def _answer(
@@ -236,7 +248,7 @@ class PrunedTrainerMixin(PrunedEpochs):
             run.check.look(loss, found, items, processes)
         with torch.set_grad_enabled(weights is not None):
             parts = shares(run.check.readings[0])
-        run.buffer.add(batch.indices, parts.losses)
+        batch.losses = parts.losses.detach()  # another loss of the step may take their place
         run.answered = True
         if weights is not None:
             scales = scales_of(parts, items, processes)
