@@ -71,13 +71,20 @@ def test_a_checkpoint_resumes_the_run_in_mid_epoch(case, size):
 @pytest.mark.parametrize("stage", ["stage 0", "stage 1"])
 def test_one_process_trains_what_a_plain_loop_does(case, stage):
     (plain,), (run,) = case("plain", 1), case("resume", 1)
-    assert [(i, losses) for _, i, losses in run[stage]["whole"]["log"]] == plain[stage]
+    for (_, samples, losses), (others, plainly) in zip(
+        run[stage]["whole"]["log"], plain[stage], strict=True
+    ):
+        assert samples == others
+        np.testing.assert_allclose(losses, plainly, rtol=1e-4, atol=1e-6)
 
 
 def test_one_process_resumes_what_two_began(case):
     (tail,), whole = case("other_processes", 1), case("resume", 2)[0]["stage 0"]["whole"]
     assert len(tail["log"]) == len(whole["log"]) - 9  # from the second batch of the second epoch
-    assert tail["rows"] == whole["rows"]
+    for row, other in zip(tail["rows"], whole["rows"], strict=True):
+        found = {name: value for name, value in other.items() if value is not None}
+        near = {name: pytest.approx(value, rel=1e-4) for name, value in found.items()}
+        assert row == dict.fromkeys(other) | near
     np.testing.assert_allclose(tail["weights"], whole["weights"], rtol=1e-4, atol=1e-5)
 
 
