@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.accuracy.rivals import RIVALS, rival
 from benchmarks.accuracy.suites import Suite, Variant
 from seta.comparison.contenders import METHODS, Contender, contenders
 from seta.comparison.lines import Key, key
@@ -61,7 +62,7 @@ class Choice:
     """What is asked of a suite; None: all that it has.
 
     Args:
-        methods: Of the suite's methods.
+        methods: Of the suite's methods and rivals.
         budgets: In place of the suite's; then full training's curve is left out.
         seeds: Number of seeds.
         variants: Of the suite's variants.
@@ -81,7 +82,7 @@ def jobs(suite: Suite, choice: Choice) -> list[Job]:
     Raises:
         ValueError: Something is asked for that the suite does not have, or seta does not.
     """
-    for name, known in (("methods", METHODS), ("variants", tuple(suite.variants))):
+    for name, known in (("methods", (*METHODS, *RIVALS)), ("variants", tuple(suite.variants))):
         unknown = sorted(set(getattr(choice, name) or ()) - set(known))
         if unknown:
             raise ValueError(f"{name} must be of {', '.join(known)}; got {', '.join(unknown)}")
@@ -106,7 +107,10 @@ def jobs(suite: Suite, choice: Choice) -> list[Job]:
 def _contenders(suite: Suite, variant: Variant, choice: Choice) -> list[Contender]:
     budgets = suite.budgets if choice.budgets is None else choice.budgets
     curve = suite.curve if choice.budgets is None else ()
-    found = contenders(choice.methods or suite.methods, budgets, curve)
+    asked = choice.methods or (*suite.methods, *suite.rivals)
+    found = contenders([name for name in asked if name not in RIVALS], budgets, curve)
+    rivals = [name for name in asked if name in RIVALS]
+    found += [rival(name, at, variant.options) for at in budgets for name in rivals]
     return [one for one in found if variant.classes or not one.needs_classes]
 
 

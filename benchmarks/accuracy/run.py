@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.accuracy.clock import Clock
+from benchmarks.accuracy.rivals import RESAMPLED, Resampled
 from benchmarks.accuracy.task import Task, Trial
 from benchmarks.measure import machine, source, versions
 from seta.comparison.contenders import Contender
@@ -89,6 +90,8 @@ def make_line(
         ValueError: The contender needs classes, and the task has none.
     """
     policy = contender.policy()
+    if contender.method == RESAMPLED:
+        task = Resampled(task, seed)
     sizes = Steps(len(task.dataset), task.batch_size, drop_last=True)
     loader = _loader(task, contender, policy, seed, contender.length(sizes, full_epochs))
     training, evaluating = Clock(device), Clock(device)

@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from benchmarks.accuracy.report.studies import distinct
+from benchmarks.accuracy.report.studies import CONTROLS, distinct
 from benchmarks.accuracy.report.tables import saved
 from benchmarks.accuracy.report.verdicts import Verdict, standing
-from seta.comparison.contenders import REFERENCES
 from seta.comparison.verdict import number
 from seta.extras import blank_figure
 
@@ -113,7 +112,7 @@ def _heading(figure: Figure, reference: str) -> None:
 
 
 def draw_panel(axes: Axes, panel: Panel) -> None:
-    """Draws the cells of one budget, the references above a line."""
+    """Draws the cells of one budget, references and rivals above a line."""
     for row, method in enumerate(panel.methods):
         for column, task in enumerate(panel.tasks):
             _cell(axes, column, row, panel.cells.get((method, task)))
@@ -126,7 +125,7 @@ def draw_panel(axes: Axes, panel: Panel) -> None:
     axes.annotate(title, (0, 1), (-4, 6), "axes fraction", "offset points", ha="right",
                   fontsize=10, fontweight="bold")  # fmt: skip
     axes.spines[:].set_visible(False)
-    if above := sum(method in REFERENCES for method in panel.methods):
+    if above := sum(method in CONTROLS for method in panel.methods):
         axes.axhline(above, color=INK, lw=1.2, clip_on=False)
 
 

@@ -22,6 +22,7 @@ from benchmarks.accuracy.report.measures import ACCURACY
 from benchmarks.accuracy.report.statistics import to_reference
 from benchmarks.accuracy.report.studies import Cell, Study, is_ragged, planned, slug
 from benchmarks.accuracy.report.tables import difference, percent
+from benchmarks.accuracy.rivals import RIVALS
 from seta.comparison.cells import WHOLE, Key
 from seta.comparison.contenders import EQUAL_COST, FULL, METHODS
 from seta.comparison.table import NONE, markdown
@@ -97,8 +98,9 @@ def tasks_of(asked: str, figures: Figures) -> dict[tuple[str, str], float | None
 def columns_of(asked: str) -> list[str]:
     """Returns the columns that a `results` marker names, or the methods of a `tallies` marker."""
     # Names begin with a capital: "Full, smaller batches" is one.
+    known = {*METHODS, *RIVALS}
     columns = re.split(r", *(?=[A-Z])", asked.rpartition(":")[2].strip())
-    if unknown := [name for name in columns if name.removesuffix(TO_FULL) not in METHODS]:
+    if unknown := [name for name in columns if name.removesuffix(TO_FULL) not in known]:
         raise ValueError(f"a page asks for figures of {unknown[0]!r}: there is no such method")
     return columns
 

@@ -13,14 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.accuracy.plan import Choice, jobs
+from benchmarks.accuracy.rivals import RIVALS
 from benchmarks.accuracy.suites import Suite
 from seta.comparison import lines as files
 from seta.comparison.cells import WHOLE, Key
-from seta.comparison.contenders import EQUAL_COST, FULL, METHODS, SMALLER
+from seta.comparison.contenders import EQUAL_COST, FULL, METHODS, REFERENCES, SMALLER
 from seta.comparison.lines import Line
 
 Cell = Mapping[int, Line]
 
+CONTROLS = (*REFERENCES, *RIVALS)
+"""What is no method, and stands above methods: by hand, or all samples."""
+ORDER = (*REFERENCES, *RIVALS, *(name for name in METHODS if name not in REFERENCES))
 CURVE = (FULL, EQUAL_COST)
 """Full training for more or fewer epochs: together, full training's own curve."""
 
@@ -73,7 +77,7 @@ class Study:
 
     @property
     def methods(self) -> list[str]:
-        """The methods that were run, in the order of `METHODS`."""
+        """The methods that were run, in the order of `ORDER`."""
         return ordered({method for method, _ in self.cells})
 
     def compared(self, *budgets: float | None) -> list[str]:
@@ -147,7 +151,7 @@ def _study(name: str, variant: str, lines: Sequence[Line], suite: Suite | None) 
 
     def place(cell: tuple[Key, Cell]) -> tuple[tuple[int, str], float]:
         (method, budget), _ = cell
-        return _place(method, METHODS), -(budget or 0.0)
+        return _place(method, ORDER), -(budget or 0.0)
 
     return Study(name, variant, dict(sorted(cells.items(), key=place)), faults)
 
@@ -224,8 +228,8 @@ def slug(text: str) -> str:
 
 
 def ordered(methods: Iterable[str]) -> list[str]:
-    """Methods in the order of `METHODS`, unknown ones after them by name."""
-    return sorted(methods, key=lambda method: _place(method, METHODS))
+    """Methods in the order of `ORDER`, unknown ones after them by name."""
+    return sorted(methods, key=lambda method: _place(method, ORDER))
 
 
 def distinct(texts: Iterable[str]) -> list[str]:

@@ -8,10 +8,9 @@ from statistics import median
 
 from benchmarks.accuracy.report.measures import ACCURACY
 from benchmarks.accuracy.report.statistics import time_ratios, values_of
-from benchmarks.accuracy.report.studies import Cell, Study, ordered
+from benchmarks.accuracy.report.studies import CONTROLS, Cell, Study, ordered
 from benchmarks.accuracy.report.tables import hardest, level, percent, spread_of
 from seta.comparison.cells import WHOLE, Key
-from seta.comparison.contenders import REFERENCES
 from seta.comparison.statistics import mean_and_spread
 from seta.comparison.table import NONE, markdown
 
@@ -51,8 +50,8 @@ def times(studies: Sequence[Study]) -> str:
 
 
 def _pruned(study: Study) -> list[Cell]:
-    """The runs of all methods but Full; on equal cost, Full prunes nothing."""
-    return [cell for key, cell in study.cells.items() if key[0] not in REFERENCES]
+    """The runs of all methods; references and rivals do no more than plain training."""
+    return [cell for key, cell in study.cells.items() if key[0] not in CONTROLS]
 
 
 def per_visit(study: Study, key: str) -> list[float]:

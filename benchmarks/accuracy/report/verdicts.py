@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from benchmarks.accuracy.report.statistics import to_reference
-from benchmarks.accuracy.report.studies import CURVE, Study, ordered
-from seta.comparison.contenders import EQUAL_COST, REFERENCES
+from benchmarks.accuracy.report.studies import CONTROLS, CURVE, Study, ordered
+from seta.comparison.contenders import EQUAL_COST
 from seta.comparison.statistics import Difference
 
 
@@ -37,7 +37,7 @@ class Tally(NamedTuple):
 
 
 def verdicts(studies: Iterable[Study], reference: str = EQUAL_COST) -> list[Verdict]:
-    """All that can be compared with a reference: methods, and the other references at a budget.
+    """All that can be compared with a reference: methods, rivals, other references at a budget.
 
     With one seed there is a difference and no interval.
     """
@@ -52,8 +52,8 @@ def verdicts(studies: Iterable[Study], reference: str = EQUAL_COST) -> list[Verd
 
 
 def pruning(some: Iterable[Verdict]) -> list[Verdict]:
-    """Those of the methods that prune, without the references."""
-    return [one for one in some if one.method not in REFERENCES]
+    """Those of the methods that prune, without references and rivals."""
+    return [one for one in some if one.method not in CONTROLS]
 
 
 def clear(some: Iterable[Verdict], sign: int) -> list[Verdict]:
@@ -68,6 +68,6 @@ def tally(some: Iterable[Verdict]) -> Tally:
 
 
 def standing(methods: Iterable[str], some: Sequence[Verdict]) -> list[str]:
-    """The references, then the methods, by their balance, the best first."""
+    """References and rivals, then the methods, by their balance, the best first."""
     balances = {m: tally(one for one in some if one.method == m).balance for m in methods}
-    return sorted(ordered(balances), key=lambda m: (m not in REFERENCES, -balances[m]))
+    return sorted(ordered(balances), key=lambda m: (m not in CONTROLS, -balances[m]))
