@@ -3,7 +3,9 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from scipy import stats
 
 from benchmarks.accuracy.report import LINES, check, quoted, write
 from benchmarks.accuracy.report.figures import Figures
@@ -71,6 +73,48 @@ def test_tallies_have_the_methods_that_are_asked_for():
     )
 
 
+def test_a_column_may_be_compared_with_any_method():
+    rows = rows_of(page_of("results: cifar10-small@0.5: SeTa to RS2, RS2 to SeTa"))
+    assert rows[0][2:4] == ["SeTa to RS2", "RS2 to SeTa"]
+    (study,) = studies(MADE)
+    way = to_reference(study, "SeTa", 0.5, "RS2")
+    mean = np.mean(
+        [
+            study.cell("SeTa", 0.5)[seed]["accuracy"] - study.cell("RS2", 0.5)[seed]["accuracy"]
+            for seed in range(3)
+        ]
+    )
+    assert way.mean == pytest.approx(mean) and f"{100 * mean:+.2f}" in rows[2][2]
+    assert f"{-100 * mean:+.2f}" in rows[2][3]
+
+
+def test_pooled_figures_are_means_over_cells_by_seed_with_the_interval_of_these_means():
+    (study,) = studies(MADE)
+    page = page_of("pooled: cifar10-small: SeTa, RCAP, RS2 to Full, Full at equal cost")
+    heads, _, *rows = rows_of(page)
+    assert heads == ["mean difference", "cells", "points", "seeds"]
+    assert [row[0] for row in rows] == [
+        "SeTa to Full at equal cost",
+        "RS2 to Full",
+        "Full at equal cost to Full",
+    ]
+    assert {row[1] for row in rows} == {"3"} == {row[3] for row in rows}
+    by_seed = [
+        np.mean(
+            [
+                study.cell("SeTa", at)[seed]["accuracy"]
+                - study.cell("Full at equal cost", at)[seed]["accuracy"]
+                for at in (0.7, 0.5, 0.3)
+            ]
+        )
+        for seed in range(3)
+    ]
+    low, high = stats.t.interval(0.95, 2, np.mean(by_seed), stats.sem(by_seed))
+    assert f"{100 * np.mean(by_seed):+.2f} ({100 * low:.2f} to {100 * high:.2f})" in rows[0][2]
+    one = page_of("pooled: cifar10-small@0.5: SeTa")
+    assert rows_of(one)[2][2] == rows_of(page_of("results: cifar10-small@0.5: SeTa"))[2][2]
+
+
 def test_runs_that_are_missing_or_to_be_made_again_are_provisional():
     def seeds(some, suites=()):
         rows = rows_of(page_of("results: noise-long: SeTa", some, suites))[2:]
@@ -105,6 +149,8 @@ def test_a_page_that_quotes_other_figures_is_told_of(tmp_path):
         ("results: nosuch: SeTa", "nosuch"),
         ("results: cifar10-small/nosuch: SeTa", "nosuch"),
         ("results: all: Nosuch", "Nosuch"),
+        ("results: all: SeTa to Nosuch", "Nosuch"),
+        ("pooled: all: Nosuch", "Nosuch"),
         ("tallies: Nosuch", "Nosuch"),
     ],
 )

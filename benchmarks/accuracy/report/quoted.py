@@ -3,35 +3,39 @@
 A page says which figures it wants; what lies before the end marker is replaced:
 
     <!-- results: noise-long cifar10-small/saturated: Full at equal cost, Learnable -->
+    <!-- pooled: noise-long: Learnable, Learnable to RS2 -->
     <!-- tallies: Learnable, RS2 -->
     <!-- end -->
 
 `results` names suites, single variants (`suite/variant`) or `all`, and columns. A column is a
-method beside Full at equal cost, or beside Full if it says `to Full`. `suite@0.5` names the runs
-at one budget alone. `tallies` names methods.
+method beside Full at equal cost, or beside what it says: `Learnable to Full`. `suite@0.5` names the
+runs at one budget alone. `pooled` names the same, and takes the mean over all cells by seed.
+`tallies` names methods.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 
 from benchmarks.accuracy.report.figures import Figures
 from benchmarks.accuracy.report.measures import ACCURACY
-from benchmarks.accuracy.report.statistics import to_reference
-from benchmarks.accuracy.report.studies import Cell, Study, is_ragged, planned, slug
+from benchmarks.accuracy.report.statistics import to_reference, values_of
+from benchmarks.accuracy.report.studies import Study, is_ragged, planned, slug
 from benchmarks.accuracy.report.tables import difference, percent
 from benchmarks.accuracy.rivals import RIVALS
 from seta.comparison.cells import WHOLE, Key
 from seta.comparison.contenders import EQUAL_COST, FULL, METHODS
+from seta.comparison.statistics import paired_difference
 from seta.comparison.table import NONE, markdown
 
-MARKER = re.compile(r"^ *<!-- *(?:results|tallies):.*", re.MULTILINE)
+MARKER = re.compile(r"^ *<!-- *(?:results|pooled|tallies):.*", re.MULTILINE)
 MARKED = re.compile(
-    r"^<!-- (results|tallies): ([^\n]*?) -->\n.*?^<!-- end -->$", re.DOTALL | re.MULTILINE
+    r"^<!-- (results|pooled|tallies): ([^\n]*?) -->\n.*?^<!-- end -->$", re.DOTALL | re.MULTILINE
 )
-TO_FULL = f" to {FULL}"
+TO = " to "
 
 
 def quoting(docs_file: Path) -> list[tuple[Path, str]]:
@@ -62,16 +66,19 @@ def filled(text: str, figures: Figures, *, pages: str) -> str:
     for marker in MARKER.finditer(text):
         if len(MARKER.findall(whole.get(marker.start(), ""))) != 1:
             raise ValueError(
-                f"a page has the marker {marker[0]!r}: it must be a line <!-- results: ... --> or "
-                "<!-- tallies: ... -->, with a line <!-- end --> before the next one"
+                f"a page has the marker {marker[0]!r}: it must be a line <!-- results: ... -->, or "
+                "of pooled or tallies in its place, with a line <!-- end --> before the next one"
             )
 
     def made(found: re.Match[str]) -> str:
         kind, asked = found.groups()
+        columns = columns_of(asked)
         if kind == "tallies":
-            table = figures.tallies(columns_of(asked))
+            table = figures.tallies(columns)
+        elif kind == "pooled":
+            table = pooled(figures, tasks_of(asked, figures), columns)
         else:
-            table = results(figures, tasks_of(asked, figures), columns_of(asked), pages)
+            table = results(figures, tasks_of(asked, figures), columns, pages)
         return f"<!-- {kind}: {asked} -->\n\n{table or 'No runs yet.'}\n<!-- end -->"
 
     return MARKED.sub(made, text)
@@ -98,9 +105,9 @@ def tasks_of(asked: str, figures: Figures) -> dict[tuple[str, str], float | None
 def columns_of(asked: str) -> list[str]:
     """Returns the columns that a `results` marker names, or the methods of a `tallies` marker."""
     # Names begin with a capital: "Full, smaller batches" is one.
-    known = {*METHODS, *RIVALS}
     columns = re.split(r", *(?=[A-Z])", asked.rpartition(":")[2].strip())
-    if unknown := [name for name in columns if name.removesuffix(TO_FULL) not in known]:
+    names = (name for column in columns for name in column.split(TO))
+    if unknown := [name for name in names if name not in (*METHODS, *RIVALS)]:
         raise ValueError(f"a page asks for figures of {unknown[0]!r}: there is no such method")
     return columns
 
@@ -118,37 +125,75 @@ def results(
         study = studies.get((suite, variant))
         if study is None:
             continue
-        plan = planned(figures.suites[suite])[variant] if suite in figures.suites else {}
         for budget in study.budgets:
             if only not in (None, budget):
                 continue
             figures_of = [_figure(study, column, budget) for column in columns]
             if figures_of[0] != NONE:
-                keys: list[Key] = [(column.removesuffix(TO_FULL), budget) for column in columns]
-                keys += [_beside(column, budget) for column in columns]
-                cells = {key: study.cell(*key) for key in keys if study.cell(*key)}
                 task = f"[{study.title}]({pages}/{slug(suite)}.md)"
-                rows.append([task, f"{percent(1 - budget, 0)} %", *figures_of, _state(cells, plan)])
-    heads = [f"{column}{TO_FULL}" if column == EQUAL_COST else column for column in columns]
+                keys = [key for column in columns for key in _pair(column, budget)]
+                seeds = min(len(study.cell(*key)) for key in keys if study.cell(*key))
+                state = _state(seeds, _provisional(figures, study, keys))
+                rows.append([task, f"{percent(1 - budget, 0)} %", *figures_of, state])
+    heads = [f"{column}{TO}{FULL}" if column == EQUAL_COST else column for column in columns]
     return markdown(["task", "saved", *heads, "seeds"], rows, words=1) if rows else ""
+
+
+def pooled(
+    figures: Figures, tasks: Mapping[tuple[str, str], float | None], columns: Sequence[str]
+) -> str:
+    """Returns a row per column: the mean difference over all cells that have runs of it, by seed.
+
+    A seed counts if it was run in all of these cells.
+    """
+    studies = {(study.suite, study.variant): study for study in figures.studies}
+    asked = [(studies[at], only) for at, only in tasks.items() if at in studies]
+    rows = []
+    for column in columns:
+        cells = [
+            (study, _pair(column, budget))
+            for study, only in asked
+            for budget in study.budgets
+            if only in (None, budget) and all(study.cell(*key) for key in _pair(column, budget))
+        ]
+        if not cells:
+            continue
+        sides = [
+            [values_of(study.cell(*pair[side]), ACCURACY.key) for study, pair in cells]
+            for side in (0, 1)
+        ]
+        seeds = set.intersection(*(set(values) for side in sides for values in side))
+        means = ({seed: fmean(one[seed] for one in side) for seed in seeds} for side in sides)
+        state = _state(len(seeds), any(_provisional(figures, *cell) for cell in cells))
+        name = TO.join(method for method, _ in cells[0][1])
+        way = difference(paired_difference(*means), ACCURACY)
+        rows.append([name, str(len(cells)), way, state])
+    return markdown(["mean difference", "cells", "points", "seeds"], rows) if rows else ""
 
 
 def _figure(study: Study, column: str, budget: float) -> str:
     """Returns the difference that a column has, and its interval."""
-    method = column.removesuffix(TO_FULL)
-    if not study.cell(method, budget):
+    (method, at), (reference, _) = _pair(column, budget)
+    if not study.cell(method, at):
         return NONE
-    return difference(to_reference(study, method, budget, _beside(column, budget)[0]), ACCURACY)
+    return difference(to_reference(study, method, at, reference), ACCURACY)
 
 
-def _beside(column: str, budget: float) -> Key:
-    """Returns the reference of a column."""
-    full = column.endswith(TO_FULL) or column == EQUAL_COST
-    return WHOLE if full else (EQUAL_COST, budget)
+def _pair(column: str, budget: float) -> tuple[Key, Key]:
+    """Returns the cells of a column: the method, and what it is compared with."""
+    method, _, named = column.partition(TO)
+    reference = named or (FULL if method == EQUAL_COST else EQUAL_COST)
+    return (method, budget), WHOLE if reference == FULL else (reference, budget)
 
 
-def _state(cells: Mapping[Key, Cell], plan: Mapping[Key, set[int]]) -> str:
-    """Returns the number of seeds, and whether some are missing or to be made again."""
+def _provisional(figures: Figures, study: Study, keys: Iterable[Key]) -> bool:
+    """Returns whether runs of cells are missing, or to be made again."""
+    suite = figures.suites.get(study.suite)
+    plan = planned(suite)[study.variant] if suite else {}
+    cells = {key: study.cell(*key) for key in keys if study.cell(*key)}
     missing = any(plan.get(key, set()) - cell.keys() for key, cell in cells.items())
-    again = any(is_ragged(line) for cell in cells.values() for line in cell.values())
-    return f"{min(map(len, cells.values()))}" + (", provisional" if missing or again else "")
+    return missing or any(is_ragged(line) for cell in cells.values() for line in cell.values())
+
+
+def _state(seeds: int, provisional: bool) -> str:
+    return f"{seeds}, provisional" if provisional else f"{seeds}"
