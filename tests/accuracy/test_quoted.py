@@ -274,7 +274,14 @@ def test_the_page_of_learnable_says_where_it_gains_what_the_lines_show():
         if "Learnable" in study.compared(budget)
         and to_reference(study, "Learnable", budget, "Full at equal cost").sign > 0
     }
-    developed = ["noise-long", "imbalance", "imbalance-long", "redundant-long", "cifar10-small"]
+    developed = [
+        "noise-long",
+        "noise",
+        "imbalance",
+        "imbalance-long",
+        "redundant-long",
+        "cifar10-small",
+    ]
     assert gains <= {*developed, "rates", "batches"}
     rates = {study.variant: study for study in studies if study.suite == "rates"}
     for study in rates.values():

@@ -112,6 +112,23 @@ def test_saved_time_is_the_median_over_seeds_of_paired_ratios():
     assert per_visit == pytest.approx([1.2, 1.0, 0.8])
 
 
+@pytest.mark.parametrize("waited", ["Full", "SeTa"])
+def test_wall_times_of_runs_that_waited_for_other_programs_are_left_out(waited):
+    machine = {"processor": "X", "device": "cpu"}
+    times = {"Full": 100.0, "SeTa": 50.0}
+    runs = [
+        line(method, budget, seed, seconds=times[method], cpu_seconds=cpu, machine=machine)
+        for method, budget in (("Full", 1.0), ("SeTa", 0.5))
+        for seed in range(3)
+        for cpu in [39.0 if (method, seed) == (waited, 1) else 49.0 if budget == 0.5 else 99.0]
+    ]
+    study = one(runs)
+    cell = study.cell("SeTa", 0.5)
+    assert time_ratios(study, cell) == pytest.approx([0.5, 0.5])
+    assert len(time_ratios(study, cell, "without selection")) == 2
+    assert len(time_ratios(study, cell, "cpu_seconds")) == 3
+
+
 @pytest.mark.parametrize("other", [{"jobs": 1}, {"threads": 2}, {"machine": {"processor": "X"}}])
 def test_times_taken_under_other_conditions_are_not_compared(other):
     study = one([line("Full", 1.0, 0, **other), line("SeTa", 0.5, 0)])

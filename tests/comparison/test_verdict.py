@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from seta.comparison import regime, table
 from seta.comparison.cells import Cell, cells_of
@@ -12,7 +13,7 @@ from seta.comparison.chart import Row
 from seta.comparison.contenders import Contender
 from seta.comparison.early import Rounds, confidence_of
 from seta.comparison.picture import draw
-from seta.comparison.statistics import Difference
+from seta.comparison.statistics import Difference, paired_difference
 from seta.comparison.styles import STYLES
 from seta.comparison.trial import Job
 from seta.comparison.verdict import digits_of, interval, number, verdict
@@ -56,6 +57,34 @@ def test_the_best_of_several_winners_is_named_and_losers_are_told():
     found = verdict(made_up({**values, ("UCB", 0.5): 60}))
     assert found[0].startswith("Use RCAP at 50 %")
     assert any(text.startswith("UCB at 50 % is clearly worse than Full at") for text in found)
+
+
+def test_a_winner_of_many_that_may_be_chance_is_to_be_confirmed():
+    """The p-value of a paired t-test is enough for one, and not for the best of three."""
+    values = {(FULL, 1.0): 80, (EQUAL, 0.5): 75, ("RCAP", 0.5): 75.7}
+    alone = made_up(values)
+    ours, theirs = (alone.cells[at].values("figure") for at in [("RCAP", 0.5), (EQUAL, 0.5)])
+    p = stats.ttest_rel(list(ours.values()), list(theirs.values())).pvalue
+    assert 0.05 / 3 < p < 0.05
+    assert verdict(alone)[0].startswith("Use RCAP") and "Confirm" not in " ".join(verdict(alone))
+    many = verdict(made_up({**values, ("UCB", 0.5): 75, ("SeTa", 0.5): 75}))
+    assert many[0].startswith("Use RCAP")
+    assert many[1].startswith("Confirm it with new seeds: the best of 3 may")
+    far = verdict(made_up({**values, ("RCAP", 0.5): 79, ("UCB", 0.5): 75, ("SeTa", 0.5): 75}))
+    assert "Confirm" not in " ".join(far)
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_a_difference_stands_out_of_many_where_its_p_value_times_their_number_says_so(count):
+    rng = np.random.default_rng(count)
+    found = set()
+    for _ in range(200):
+        ours, theirs = (dict(enumerate(rng.normal(at, 1, 5))) for at in (1.5, 0))
+        way = paired_difference(ours, theirs)
+        p = stats.ttest_rel(list(ours.values()), list(theirs.values())).pvalue
+        assert way.stands_out(count) == (p * count < 0.05)
+        found.add(way.stands_out(count))
+    assert found == {True, False}
 
 
 def test_where_nothing_wins_and_fewer_epochs_cost_nothing_epochs_are_cut_to_the_least():

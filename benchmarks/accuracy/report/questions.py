@@ -27,8 +27,8 @@ training labels of CIFAR-10 are replaced by another class; the test labels are c
 have the number of wrong labels that each method trained on, and how many of them are in the hardest
 of five difficulty groups.""",
     "noise-long": """\
-The wrong labels of the suite noise for 30 epochs, long enough for the network to memorize them, as
-in training on web data: none to 40 % of the labels of 10,000 CIFAR-10 images are wrong.""",
+The wrong labels of the suite noise for 30 epochs, long enough for the network to learn some of
+them: none to 40 % of the labels of 10,000 CIFAR-10 images are replaced at random.""",
     "noise-text": """\
 Do the results of noise-long hold for other data and another network? The sentences of SST-2, none
 to 40 % of their labels turned round, and a convolution over words, for 30 epochs. Network and

@@ -77,10 +77,23 @@ def same_conditions(line: Line, other: Line) -> bool:
     return conditions(line) == conditions(other)
 
 
+WAITED = 1.25
+"""Wall time over CPU time from which on a run has waited for other programs."""
+
+
+def waited(line: Line) -> bool:
+    """Whether a run on a CPU took so much longer than it computed that wall time says little."""
+    on_cpu = (line.get("machine") or {}).get("device") == "cpu"
+    wall, computed = line.get("seconds"), line.get("cpu_seconds")
+    return on_cpu and bool(wall and computed and wall > WAITED * computed)
+
+
 def time_ratios(
     study: Study, cell: Cell, key: str = "seconds", *, per_visit: bool = False
 ) -> list[float]:
     """Time of a run beside that of Full, one ratio per seed that both have.
+
+    Wall times count where neither run has waited for other programs.
 
     Args:
         study: Where Full is.
@@ -92,7 +105,8 @@ def time_ratios(
     for seed in sorted(cell.keys() & study.full.keys()):
         line, full = cell[seed], study.full[seed]
         time, beside = seconds_of(line, key), seconds_of(full, key)
-        if same_conditions(line, full) and time and beside:
+        disturbed = key != "cpu_seconds" and (waited(line) or waited(full))
+        if same_conditions(line, full) and not disturbed and time and beside:
             visits = line["visits"] / full["visits"] if per_visit else 1.0
             ratios.append(time / beside / visits)
     return ratios

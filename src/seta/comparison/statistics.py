@@ -89,9 +89,19 @@ class Difference:
         """
         if not self.half:
             return None
-        spread = self.half * sqrt(self.seeds) / quantile(self.seeds, self.confidence)
         wanted, numbers = abs(self.mean), range(2, MOST_SEEDS + 1)
-        return next((n for n in numbers if width(spread, n, self.confidence) < wanted), None)
+        found = (n for n in numbers if width(self._spread, n, self.confidence) < wanted)
+        return next(found, None)
+
+    def stands_out(self, count: int) -> bool:
+        """Returns whether it is clear as the best of so many differences, too (Bonferroni)."""
+        confidence = 1 - (1 - self.confidence) / count
+        return bool(self.sign) and width(self._spread, self.seeds, confidence) < abs(self.mean)
+
+    @property
+    def _spread(self) -> float:
+        """The sample standard deviation over the seeds."""
+        return (self.half or 0.0) * sqrt(self.seeds) / quantile(self.seeds, self.confidence)
 
 
 def paired_difference(

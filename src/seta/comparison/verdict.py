@@ -6,7 +6,8 @@ first sentence says what to do; those after it say of what it is made.
 1. No method has three seeds in common with Full at equal cost: no verdict. Where some have and
    others have not, the others are named.
 2. Some method is clearly better than Full at equal cost: use the best of them; whether it is as
-   good as Full, which costs more, is said beside it.
+   good as Full, which costs more, is said beside it. If it would not be clear with an interval for
+   the best of as many methods and budgets as were judged, it is to be confirmed with new seeds.
 3. None is, and Full at equal cost is nowhere clearly worse than Full: cut epochs, down to the
    smallest budget of which that holds. Undecided, where it looks worse by more than half of the
    half-width of its interval.
@@ -108,6 +109,7 @@ class _Verdict:
             ]
         return [
             self._what_to_do(),
+            *self._best_of_many(),
             *self._epochs(),
             *self._clear(1),
             *self._clear(-1),
@@ -156,6 +158,16 @@ class _Verdict:
             f"Cut epochs: {nothing}, and {share} of the epochs lose nothing that {_seeds(way)} can "
             f"tell, {text}; {worst} cannot be ruled out."
         )
+
+    def _best_of_many(self) -> list[str]:
+        """A winner that may have won by chance, since many were judged."""
+        winners, count = self._of(1), len(self.ways)
+        if not winners or winners[0].way.stands_out(count):
+            return []
+        return [
+            f"Confirm it with new seeds: the best of {count} may be clearly better by chance, and "
+            "this one is not beyond that."
+        ]
 
     def _time(self, cell: Cell) -> str:
         """Says so where a method took as long as Full."""
