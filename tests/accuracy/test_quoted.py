@@ -283,6 +283,13 @@ def test_the_page_of_learnable_says_where_it_gains_what_the_lines_show():
         "cifar10-small",
     ]
     assert gains <= {*developed, "rates", "batches"}
+    nets = {study.variant: study for study in studies if study.suite == "backbones"}
+    images = ("resnet", "vit", "swin")
+    for beside, worse in (("Full at equal cost", 2), ("RS2", 2)):
+        signs = [to_reference(nets[net], "Learnable", 0.5, beside).sign for net in images]
+        assert signs.count(-1) == worse and max(signs) < 1
+    alike = [values_of(nets["mamba"].cell(name, 0.5), "accuracy") for name in ("Learnable", "RS2")]
+    assert alike[0] == alike[1]
     rates = {study.variant: study for study in studies if study.suite == "rates"}
     for study in rates.values():
         assert to_reference(study, "Learnable", 0.5, "Full at equal cost").sign > 0
