@@ -7,6 +7,7 @@ run failed, 2 if what was asked for does not exist, 130 after Ctrl-C.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -168,7 +169,9 @@ def _given(suite: str | None) -> str:
 
 
 def _split(text: str | None) -> list[str] | None:
-    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+    """Returns what lies between commas; "Full, smaller batches" is one name."""
+    parts = None if text is None else re.split(r",(?! [a-z])", text)
+    return None if parts is None else [part.strip() for part in parts if part.strip()]
 
 
 def _numbers(text: str | None) -> list[float] | None:

@@ -113,6 +113,13 @@ def test_a_run_that_fails_is_told_and_the_others_go_on(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.processes
+def test_a_method_with_a_comma_in_its_name_can_be_asked_for(tmp_path):
+    methods = ("--methods", "Full, smaller batches, Hardest cut, share known,Full")
+    suite = ("--suite", "noise-long", "--variants", "wrong=0.4", "--seeds", 1)
+    result = called(*suite, *methods, "--out", tmp_path, "--dry-run")
+    assert result.exit_code == 0 and "5 runs to make" in result.output
+
+
 @pytest.mark.parametrize("interrupts", [signal.SIG_DFL, signal.SIG_IGN], ids=["shown", "hidden"])
 def test_ctrl_c_ends_the_workers_and_says_how_to_go_on(tmp_path, interrupts):
     """In the background too, where a shell starts programs with interrupts ignored."""
