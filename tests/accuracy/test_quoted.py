@@ -13,6 +13,7 @@ from benchmarks.accuracy.report.statistics import to_reference, values_of
 from benchmarks.accuracy.report.studies import read, studies
 from benchmarks.accuracy.report.tables import at_budget
 from benchmarks.accuracy.report.verdicts import tally
+from benchmarks.accuracy.rivals import QUOTAS, RESAMPLED
 from benchmarks.accuracy.suites import SUITES
 from seta.comparison.contenders import METHODS, REFERENCES, SMALLER
 from seta.comparison.statistics import paired_difference
@@ -246,6 +247,11 @@ def test_the_readme_claims_nothing_that_the_lines_do_not_show():
     assert clean and not any(v.way.sign > 0 for v in clean)
     rare = [v for v in figures.rivalry if v.study.suite == "imbalance" and v.method == "RCAP"]
     assert rare and all(v.way.sign > 0 for v in rare)
+    (short,) = figures.of("imbalance").studies
+    for budget in short.budgets:
+        for method in ("RCAP", "Learnable"):
+            assert to_reference(short, method, budget, RESAMPLED).sign < 0
+            assert to_reference(short, method, budget, QUOTAS).sign == 0
 
 
 @pytest.mark.skipif(not list(LINES.glob("*.jsonl")), reason="there are no lines")

@@ -156,13 +156,16 @@ def sentences(regime: Mapping[str, float]) -> list[str]:
         told = f"The largest class has {imbalance:.3g} times as many samples as the smallest"
         told = "All classes have as many samples" if imbalance < 1.005 else told
         if imbalance >= UNEQUAL:
-            said.append(f"{told}: RCAP and Learnable, with their quotas by class, are for that.")
+            said.append(
+                f"{told}: try to draw each class equally often; no method here does, though RCAP and "
+                "Learnable give each class a quota."
+            )
         else:
-            said.append(f"{told}: quotas by class have nothing to gain.")
+            said.append(f"{told}: balancing them has nothing to gain.")
     if (learned := regime.get("learned")) is not None:
         told = f"{100 * learned:.0f} % of the samples were learned by half of the run and stayed so"
         if learned >= MANY:
-            said.append(f"{told}: visits to them may be saved.")
+            said.append(f"{told}: fewer epochs may do.")
         else:
             said.append(f"{told}: few are learned early.")
     return said
