@@ -157,8 +157,8 @@ def sentences(regime: Mapping[str, float]) -> list[str]:
         told = "All classes have as many samples" if imbalance < 1.005 else told
         if imbalance >= UNEQUAL:
             said.append(
-                f"{told}: try to draw each class equally often; no method here does, though RCAP and "
-                "Learnable give each class a quota."
+                f"{told}: try to draw each class equally often. No method here does, though RCAP "
+                "and Learnable give each class a quota."
             )
         else:
             said.append(f"{told}: balancing them has nothing to gain.")
