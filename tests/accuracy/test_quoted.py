@@ -252,6 +252,15 @@ def test_the_readme_claims_nothing_that_the_lines_do_not_show():
         for method in ("RCAP", "Learnable"):
             assert to_reference(short, method, budget, RESAMPLED).sign < 0
             assert to_reference(short, method, budget, QUOTAS).sign == 0
+    long = {study.variant: study for study in figures.of("imbalance-long").studies}
+    for budget in (0.5, 0.3):
+        right, wrong = long["wrong=0"], long["wrong=0.2"]
+        assert to_reference(right, "Learnable", budget, QUOTAS).sign == 0
+        assert to_reference(right, "RCAP", budget, QUOTAS).sign < 1
+        assert to_reference(wrong, "Learnable", budget, QUOTAS).sign == (budget == 0.3)
+        for beside in (RESAMPLED, "RCAP"):
+            assert to_reference(wrong, "Learnable", budget, beside).sign == 1
+    assert to_reference(long["wrong=0.2"], "Learnable", 0.5, "Full").sign == 1
 
 
 @pytest.mark.skipif(not list(LINES.glob("*.jsonl")), reason="there are no lines")
