@@ -82,7 +82,8 @@ def jobs(suite: Suite, choice: Choice) -> list[Job]:
     Raises:
         ValueError: Something is asked for that the suite does not have, or seta does not.
     """
-    for name, known in (("methods", (*METHODS, *RIVALS)), ("variants", tuple(suite.variants))):
+    known_methods = (*METHODS, *suite.rivals)  # others' tasks may lack what a rival is told
+    for name, known in (("methods", known_methods), ("variants", tuple(suite.variants))):
         unknown = sorted(set(getattr(choice, name) or ()) - set(known))
         if unknown:
             raise ValueError(f"{name} must be of {', '.join(known)}; got {', '.join(unknown)}")

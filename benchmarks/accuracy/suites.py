@@ -119,6 +119,19 @@ _FEW = (
 _LONG = ("Full", "Full at equal cost", "SeTa", "Learnable", "RS2")
 """For the longest runs."""
 
+
+def _long_noise(name: str, task: str, samples: int, first_seed: int = 0) -> Suite:
+    """Returns a suite on wrong labels in long runs: the same questions, whatever the data."""
+    return Suite(
+        name,
+        _with_wrong(task, 30, samples, 0.0, 0.1, 0.2, 0.4),
+        methods=(*_LONG, "InfoBatch"),
+        rivals=(CUT,),
+        curve=(0.4, 0.7),
+        first_seed=first_seed,
+    )
+
+
 SUITES = _named(
     Suite(
         "digits",
@@ -158,21 +171,8 @@ SUITES = _named(
         methods=(*_FEW, "Full, smaller batches"),
         budgets=(0.5,),
     ),
-    Suite(
-        "noise-long",
-        _with_wrong(_IMAGES + "noise", 30, 10_000, 0.0, 0.1, 0.2, 0.4),
-        methods=(*_LONG, "InfoBatch"),
-        rivals=(CUT,),
-        curve=(0.4, 0.7),
-        first_seed=UNTOUCHED,
-    ),
-    Suite(
-        "noise-text",
-        _with_wrong(_SENTENCES + "noise", 30, 6_920, 0.0, 0.1, 0.2, 0.4),
-        methods=(*_LONG, "InfoBatch"),
-        rivals=(CUT,),
-        curve=(0.4, 0.7),
-    ),
+    _long_noise("noise-long", _IMAGES + "noise", 10_000, UNTOUCHED),
+    _long_noise("noise-text", _SENTENCES + "noise", 6_920),
     Suite(
         "imbalance",
         {"improving": Variant(_IMAGES + "imbalance", epochs=12, samples=12_408)},

@@ -24,6 +24,7 @@ def test_the_runs_of_every_suite_are_distinct_and_in_the_order_of_seeds(suite):
     ("choice", "message"),
     [
         (Choice(methods=["SeTa", "Sata"]), "methods must be of Full, .*; got Sata"),
+        (Choice(methods=["Classes resampled"]), "methods must be of Full, .*; got Classes res"),
         (Choice(variants=["other"]), "variants must be of improving, saturated; got other"),
         (Choice(seeds=0), "seeds must be at least 1, got 0"),
         (Choice(epochs=0), "epochs must be at least 1, got 0"),

@@ -16,8 +16,8 @@ class Calibration:
 
     Attributes:
         samples: At which size.
-        choose_ns: Nanoseconds per sample to choose an epoch; beside
-        choose_s: seconds per epoch, whatever its samples: what each class costs.
+        choose_ns: Nanoseconds per sample to choose an epoch.
+        choose_s: Seconds per epoch besides, however many samples it has: what each class costs.
         order_ns: Nanoseconds per trained sample to look up which comes next, on one thread.
         record_ns: Nanoseconds per sample to take over the losses of an epoch at once.
         threads: Threads that a rank uses.
