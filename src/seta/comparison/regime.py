@@ -165,7 +165,7 @@ def sentences(regime: Mapping[str, float]) -> list[str]:
     if (learned := regime.get("learned")) is not None:
         told = f"{100 * learned:.0f} % of the samples were learned by half of the run and stayed so"
         if learned >= MANY:
-            said.append(f"{told}: fewer epochs may do.")
+            said.append(f"{told}: later visits to them teach little.")
         else:
             said.append(f"{told}: few are learned early.")
     return said
