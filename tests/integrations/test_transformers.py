@@ -28,6 +28,7 @@ from transformers import (
     TrainerCallback,
 )
 
+from seta.engine import KeepCurve
 from seta.integrations.transformers import PrunedTrainer, PrunedTrainerMixin, PruningArguments
 from seta.integrations.transformers.batches import in_batch
 from seta.integrations.transformers.losses import Shares, scales_of, weighted
@@ -722,20 +723,35 @@ class Squares(torch.nn.Module):
         return {"loss": torch.nn.functional.mse_loss(logits, labels), "logits": logits}
 
 
+class Sums(torch.nn.Module):
+    """Its losses are x + label."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, x, labels=None):
+        losses = x + labels + self.weight
+        return {"loss": losses.mean(), "logits": losses}
+
+
+def table_of_sums(kind, policy, folder, sample_losses=lambda outputs, batch: outputs["logits"]):
+    """Trains an epoch of samples whose `x` is twice their index, and their label the index."""
+    trainer = kind(
+        Sums(),
+        arguments(folder, learning_rate=0.0, num_train_epochs=1),
+        train_dataset=[{"x": 2.0 * at, "labels": float(at)} for at in range(40)],
+        pruning=PruningArguments(policy, budget=1.0, track=True, sample_losses=sample_losses),
+    )
+    trainer.train()
+    return trainer.pruner.table()
+
+
 @pytest.mark.parametrize("policy", ["Full", "UCB"])
 @pytest.mark.parametrize("second", ["the same", "other labels", "the same labels"])
 @pytest.mark.parametrize("first", [True, False])
 def test_of_two_losses_of_a_step_that_of_the_batch_is_recorded(first, second, policy, tmp_path):
     """`x` is twice the index, and the loss x + label: of 3 times the index, if of the batch."""
-
-    class Sums(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.weight = torch.nn.Parameter(torch.zeros(1))
-
-        def forward(self, x, labels=None):
-            losses = x + labels + self.weight
-            return {"loss": losses.mean(), "logits": losses}
 
     class Twice(PrunedTrainer):
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
@@ -744,18 +760,101 @@ def test_of_two_losses_of_a_step_that_of_the_batch_is_recorded(first, second, po
             calls = [dict(inputs), other] if first else [other, dict(inputs)]
             return sum(super(Twice, self).compute_loss(model, one) for one in calls)
 
-    trainer = Twice(
-        Sums(),
-        arguments(tmp_path, learning_rate=0.0, num_train_epochs=1),
-        train_dataset=[{"x": 2.0 * at, "labels": float(at)} for at in range(40)],
-        pruning=PruningArguments(
-            policy, budget=1.0, track=True, sample_losses=lambda outputs, batch: outputs["logits"]
-        ),
-    )
-    trainer.train()
-    table = trainer.pruner.table()
+    table = table_of_sums(Twice, policy, tmp_path)
     np.testing.assert_array_equal(table["loss"], 3 * np.arange(40.0))
     assert set(table["visits"]) == {1}
+
+
+class Replays(PrunedTrainer):
+    """Its steps compute what `made` says, of the batch, and of replayed rows whose loss is 900."""
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        def of(some, change=0.0):
+            some = {name: value + change for name, value in some.items()} if change else dict(some)
+            return super(Replays, self).compute_loss(model, some)
+
+        def replayed(rows=None):
+            shape = (rows or len(inputs["x"]),)
+            return {"x": torch.full(shape, 800.0), "labels": torch.full(shape, 100.0)}
+
+        explicit = model(**inputs)["logits"] * 0 + 7
+        return self.made(of, inputs, replayed, explicit)
+
+
+def changed(inputs):
+    inputs["x"].add_(50)
+    return inputs
+
+
+ORDERS = {
+    "batch, replay moved to the device": lambda s, of, i, old, own: (
+        of(i) + of(s._prepare_inputs(old()))
+    ),
+    "replay moved to the device, batch": lambda s, of, i, old, own: (
+        of(s._prepare_inputs(old())) + of(i)
+    ),
+    "replay of other size, batch": lambda s, of, i, old, own: of(old(3)) + of(i),
+    "replay of other size, changed batch": lambda s, of, i, old, own: of(old(3)) + of(i, 1.0),
+    "batch, changed in place, batch": lambda s, of, i, old, own: of(i) + of(changed(i)),
+    "batch, replay, batch": lambda s, of, i, old, own: of(i) + of(old()) + of(i),
+    "update, replay": lambda s, of, i, old, own: s.update(own) + of(old()),
+    "update, batch": lambda s, of, i, old, own: s.update(own) + of(i),
+    "batch, update": lambda s, of, i, old, own: of(i) + s.update(own),
+    "skip, replay": lambda s, of, i, old, own: s.skip() or of(old()),
+    "skip, batch": lambda s, of, i, old, own: s.skip() or of(i),
+    "batch changed": lambda s, of, i, old, own: of(i, 1.0),
+    "batch changed, batch changed": lambda s, of, i, old, own: of(i, 1.0) + of(i, 1.0),
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_whatever_a_step_computes_no_loss_of_other_rows_is_recorded(order, tmp_path):
+    class Step(Replays):
+        made = ORDERS[order]
+
+    losses = table_of_sums(Step, "Full", tmp_path)["loss"]
+    if "update" in order:
+        assert set(losses) == {7}
+    elif "skip" in order:
+        assert np.isnan(losses).all()
+    else:
+        added = 2 * (order.endswith("batch changed") or order.endswith("changed batch"))
+        np.testing.assert_array_equal(losses, 3 * np.arange(40.0) + added)
+
+
+def test_losses_of_which_none_is_of_the_batch_as_it_came_are_refused(tmp_path):
+    class Step(Replays):
+        def made(self, of, inputs, replayed, explicit):
+            return of(replayed()) + of(inputs, 1.0)
+
+    with pytest.raises(RuntimeError, match="none of them of the batch as it came"):
+        table_of_sums(Step, "Full", tmp_path)
+
+
+def test_a_second_update_after_a_loss_of_the_batch_is_refused_too(tmp_path):
+    class Step(Replays):
+        def made(self, of, inputs, replayed, explicit):
+            return self.update(explicit) + of(inputs) + self.update(explicit)
+
+    with pytest.raises(RuntimeError, match="needs a batch that was not answered yet"):
+        table_of_sums(Step, "Full", tmp_path)
+
+
+@pytest.mark.parametrize("first", ["batch", "replay"])
+def test_weights_for_replayed_rows_are_warned_of(first, tmp_path, caplog):
+    class Step(Replays):
+        def made(self, of, inputs, replayed, explicit):
+            calls = [inputs, replayed()]
+            return sum(map(of, calls if first == "batch" else calls[::-1]))
+
+    class Doubled:
+        def __call__(self, histogram, epoch, epochs):
+            ones = np.ones(histogram.bins)
+            return KeepCurve(ones, weight=2 * ones, unseen_weight=2.0)
+
+    losses = table_of_sums(Step, Doubled(), tmp_path)["loss"]
+    np.testing.assert_array_equal(losses, 3 * np.arange(40.0))
+    assert ("Call super().compute_loss with the batch first" in caplog.text) == (first == "replay")
 
 
 def test_a_second_update_in_a_step_is_refused(tmp_path):

@@ -34,35 +34,60 @@ class TrainedBatch:
         indices: int64 (B,), its samples.
         lengths: Their tokens, if it is flattened.
         answered: Whether their losses were recorded, or left out on purpose.
-        updated: Whether `update` recorded them.
+        updated: Whether `update` recorded some of them.
+        done: Whether `update` recorded all of them, or `skip` left them out.
         weighted: The losses made of them, where weights of the policy other than 1 went in.
         losses: Those to record when the step is over: float (B,).
         inputs: What `Trainer` made of the batch for the model; None: not known.
-        first: What the first loss of the step was computed of.
+        found: Whether a loss was computed of just these.
+        guess: The first inputs that are not these, and may have been made of them.
+        guesses: How many such inputs there were.
+        early: Whether the guess was weighted before the batch was found.
     """
 
     indices: NDArray[np.int64]
     lengths: list[int] | None
     answered: bool = False
     updated: bool = False
+    done: bool = False
     weighted: list[Tensor] = field(default_factory=list)
     losses: Tensor | None = None
     inputs: Mapping[str, Any] | None = None
-    first: Mapping[str, Any] | None = None
+    found: bool = False
+    guess: Mapping[str, Any] | None = None
+    guesses: int = 0
+    early: bool = False
 
     def takes(self, inputs: Mapping[str, Any]) -> bool:
-        """Returns whether the losses of these inputs are those of the batch.
+        """Returns whether the loss of these inputs is one of the batch.
 
         A step may compute several losses, of the same rows or of others, such as replayed ones,
-        which have no indices. A single loss is that of the batch, whatever was made of its rows.
+        which have no indices. Where none is of the batch as it came, one of the same number of rows
+        is, whatever was made of them. The losses of the first one are recorded.
         """
-        if self.first is None:
-            self.first = inputs
+        if self.done:
+            return False
+        if self.inputs is not None and _same(inputs, self.inputs):
+            if not self.found:
+                self.losses, self.early = None, self.guess is not None and bool(self.weighted)
+            self.found = True
             return True
-        if self.inputs is None:
-            return _same(inputs, self.first)
-        of_first = _same(inputs, self.first)
-        return _same(inputs, self.inputs) or (of_first and not _same(self.first, self.inputs))
+        if self.found or self.updated:
+            return False
+        if self.guess is None:
+            if self.inputs is not None and not _as_many(inputs, self.inputs):
+                return False
+            self.guess = inputs
+        elif not _same(inputs, self.guess):
+            self.guesses += 1
+            return False
+        self.guesses = max(self.guesses, 1)
+        return True
+
+    @property
+    def unclear(self) -> bool:
+        """Whether nobody knows which of the losses is that of the batch."""
+        return self.inputs is not None and not self.found and self.guesses > 1 and not self.done
 
     def answer(self, loss: Tensor, weights: NDArray[np.float32] | None) -> Tensor:
         """Takes the loss made of the recorded ones with these weights, and returns it."""
@@ -84,6 +109,17 @@ def _same(some: Mapping[str, Any], others: Mapping[str, Any]) -> bool:
         or (some[name].device == others[name].device and torch.equal(some[name], others[name]))
         for name in names
     )
+
+
+def _as_many(some: Mapping[str, Any], others: Mapping[str, Any]) -> bool:
+    """Returns whether inputs may have as many rows: some tensor that both have does, or none is."""
+    pairs = [(value, others.get(name)) for name, value in some.items()]
+    sizes = [
+        (one.shape[:1], other.shape[:1])
+        for one, other in pairs
+        if isinstance(one, Tensor) and isinstance(other, Tensor)
+    ]
+    return not sizes or any(one == other for one, other in sizes)
 
 
 def taken(inputs: Any) -> tuple[TrainedBatch, Any]:

@@ -107,6 +107,7 @@ class PrunedTrainerMixin(PrunedEpochs):
             with _returned(self) as results:
                 loss = super().training_step(model, inputs, *args, **kwargs)
             _warn_of_replaced(run, self._seta_batch, results)
+            _check_clear(run, self._seta_batch)
             if self._seta_batch.losses is not None:
                 run.buffer.add(self._seta_batch.indices, self._seta_batch.losses)
             if not self._seta_batch.answered:
@@ -119,8 +120,9 @@ class PrunedTrainerMixin(PrunedEpochs):
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         prepared: dict[str, Any] = super()._prepare_inputs(inputs)
-        if self._seta_batch is not None and isinstance(prepared, Mapping):
-            self._seta_batch.inputs = dict(prepared)  # the trainer may take labels out
+        batch = self._seta_batch
+        if batch is not None and batch.inputs is None and isinstance(prepared, Mapping):
+            batch.inputs = dict(prepared)  # the trainer may take labels out
         return prepared
 
     def compute_loss(
@@ -145,7 +147,7 @@ class PrunedTrainerMixin(PrunedEpochs):
         given = dict(inputs)  # the trainer may take labels out
         if not batch.takes(given):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        batch.answered = batch.updated = False
+        batch.answered = False
         with self._watch(model, len(batch.indices)) as outputs:
             result: Any = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         if batch.answered:  # by update() or skip()
@@ -210,7 +212,8 @@ class PrunedTrainerMixin(PrunedEpochs):
             )
         weights = run.pruner.weights_of(samples)
         run.buffer.add(samples, losses)
-        batch.losses = None
+        if indices is None:
+            batch.losses, batch.done = None, True
         run.answered = batch.updated = True
         return batch.answer(weighted_mean(losses, weights, counts), weights)
 
@@ -218,7 +221,7 @@ class PrunedTrainerMixin(PrunedEpochs):
         """Skips the current batch: its samples keep their earlier losses."""
         if self._seta_run is not None and self._seta_batch is not None:
             self._seta_batch.answered = self._seta_run.answered = True
-            self._seta_batch.losses = None
+            self._seta_batch.losses, self._seta_batch.done = None, True
             self._seta_batch.weighted.clear()
 
     def _answer(
@@ -248,7 +251,8 @@ class PrunedTrainerMixin(PrunedEpochs):
             run.check.look(loss, found, items, processes)
         with torch.set_grad_enabled(weights is not None):
             parts = shares(run.check.readings[0])
-        batch.losses = parts.losses.detach()  # another loss of the step may take their place
+        if batch.losses is None:
+            batch.losses = parts.losses.detach()
         run.answered = True
         if weights is not None:
             scales = scales_of(parts, items, processes)
@@ -400,6 +404,22 @@ def _warn_of_replaced(run: Run, batch: TrainedBatch, results: list[Any]) -> None
             "the loss that compute_loss returned is not computed from the one with the policy's "
             "weights, so that it trains without them. Use self.update(losses) for a loss of your "
             "own, and add further terms to its result. This is logged once"
+        )
+
+
+def _check_clear(run: Run, batch: TrainedBatch) -> None:
+    """Raises where losses of a step may be of other rows; warns once of weights for other rows."""
+    if batch.unclear:
+        raise RuntimeError(
+            "a training step computed several losses, none of them of the batch as it came: call "
+            "super().compute_loss with the inputs unchanged, or pass the batch's per-sample losses "
+            "to self.update(losses) and compute the others by model(**inputs)"
+        )
+    if batch.early and not run.warned:
+        run.warned = True
+        logger.warning(
+            "a step computes a loss of other rows before that of the batch, and it was weighted "
+            "like the batch. Call super().compute_loss with the batch first. This is logged once"
         )
 
 
