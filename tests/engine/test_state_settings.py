@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import seta
 from seta import LossHistogram, Pruner
@@ -313,3 +314,61 @@ def test_a_dataset_that_grew_keeps_what_was_known():
         assert np.array_equal(pruner.losses[:both], state["table"]["losses"][:both], equal_nan=True)
         train(pruner, 2)
         assert pruner.left_out.max() <= EPOCHS
+
+
+class Hidden:
+    __slots__ = ("__share",)
+
+    def __init__(self, share):
+        self.__share = share
+
+
+class OwnState:
+    """Has names that modules and tensors have, too."""
+
+    def __init__(self, share):
+        self.share = share
+
+    def state_dict(self):
+        return {"seen": 0}
+
+    def detach(self):
+        return None
+
+
+class Raises(OwnState):
+    @property
+    def __dict__(self):
+        raise OSError("not now")
+
+
+class Tempered(torch.nn.Module):
+    def __init__(self, share):
+        super().__init__()
+        self.temperature = share
+
+
+def halves(share):
+    values = torch.zeros(5000, dtype=torch.bfloat16)
+    values[2500] = share
+    return values
+
+
+def conjugate(share):
+    return torch.tensor([1 + 1j * share]).conj()
+
+
+@pytest.mark.parametrize("make", [Hidden, OwnState, Tempered, halves, conjugate, torch.tensor])
+def test_what_a_value_holds_is_described(make):
+    assert describe(make(0.25), held=True) == describe(make(0.25), held=True)
+    assert describe(make(0.25), held=True) != describe(make(0.5), held=True)
+
+
+def test_what_cannot_be_looked_into_is_described_by_its_class():
+    chain = None
+    for _ in range(600):
+        before, chain = chain, OwnState(0)
+        chain.share = before
+    meta = torch.empty(3, device="meta")
+    for value in (Raises(0), chain, meta, torch.empty(0)):
+        assert describe(value, held=True)

@@ -7,11 +7,12 @@ its class.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import hashlib
+import operator
 import re
+import sys
 import types
 from collections.abc import Mapping
 from typing import Any
@@ -29,14 +30,20 @@ def describe(value: Any, *, held: bool = False) -> str:
     Args:
         value: A policy; and whatever it holds.
         held: Whether functions and objects without a `repr` of their own are told apart by what
-            they hold, too: for a value that was just made, since what it holds may change.
+            they hold, too: for a value that was just made, since what it holds may change. What
+            cannot be looked into is described as without.
 
     Examples:
         >>> from functools import partial
         >>> describe(partial(max, 1, default=np.arange(3)))
         'partial(builtins.max, 1, default=int64 (3,) (ab25350e))'
     """
-    return _describe(value, (), held)
+    try:
+        return _describe(value, (), held)
+    except Exception:  # a property that raises, data that never end
+        if not held:
+            raise
+        return _describe(value, (), False)
 
 
 def digest(values: NDArray[Any]) -> str:
@@ -79,9 +86,10 @@ def _describe(value: Any, around: tuple[int, ...], held: bool) -> str:
             if field.compare
         }
         return _call(type(value).__qualname__, [], fields, inside)
-    if held and hasattr(value, "detach"):  # a tensor, whose repr has some of its values
-        with contextlib.suppress(TypeError):  # of a dtype that numpy does not have
-            return inside(value.detach().cpu().numpy())
+    if held and _is_torch(value, "Tensor") and not value.is_meta:  # repr has some of its values
+        of_any_dtype = value.detach().cpu().resolve_conj().resolve_neg().reshape(-1).contiguous()
+        values = of_any_dtype.view(sys.modules["torch"].uint8).numpy()
+        return f"{value.dtype} {tuple(value.shape)} ({digest(values)})"
     name, holds = _named(value, inside), _holds(value) if held else {}
     if not holds:
         return name
@@ -102,14 +110,18 @@ def _holds(value: Any) -> dict[str, Any]:
         return {**closed, **defaults, **(value.__kwdefaults__ or {})}
     if isinstance(value, (type, types.ModuleType)):
         return {}
-    if callable(getattr(value, "state_dict", None)):  # a module of torch, whose repr has no values
-        return {"state": value.state_dict()}
-    if not _ADDRESS.search(repr(value)):
-        return {}
-    slots = [getattr(kind, "__slots__", ()) for kind in type(value).__mro__]
-    names = [name for some in slots for name in ([some] if isinstance(some, str) else some)]
-    held = {name: getattr(value, name) for name in names if hasattr(value, name)}
+    if not _ADDRESS.search(repr(value)) and not _is_torch(value, "nn.Module"):
+        return {}  # the repr of a module has none of its values
+    members = {name: one for kind in type(value).__mro__ for name, one in vars(kind).items()}
+    slots = [name for name, one in members.items() if isinstance(one, types.MemberDescriptorType)]
+    held = {name: getattr(value, name) for name in slots if hasattr(value, name)}
     return {**held, **getattr(value, "__dict__", {})}
+
+
+def _is_torch(value: Any, name: str) -> bool:
+    """Returns whether a value is of a class of torch, which need not be installed."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, operator.attrgetter(name)(torch))
 
 
 def _call(name: str, parts: list[str], named: Mapping[str, Any], inside: Any) -> str:
