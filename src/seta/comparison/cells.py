@@ -133,6 +133,12 @@ class Cells:
             return None
         return self._between(cell, self.equal_cost(cell.budget), measure)
 
+    def to_cheaper(self, cell: Cell) -> list[tuple[Cell, Difference | None]]:
+        """How far a cell lies from Full in fewer epochs than it pays for, the fewest first."""
+        at = cell.budget or 0.0
+        cheaper = [one for one in self.curve if one.budget is not None and one.budget < at]
+        return [(one, self._between(cell, one, None)) for one in cheaper]
+
     def better(self, way: Difference | None, measure: str | None = None) -> int:
         """1 or -1 where a difference is clearly for the better or the worse; 0 otherwise."""
         sign = 0 if way is None else way.sign

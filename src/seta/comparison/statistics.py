@@ -95,6 +95,8 @@ class Difference:
 
     def stands_out(self, count: int) -> bool:
         """Returns whether it is clear as the best of so many differences, too (Bonferroni)."""
+        if count <= 1:
+            return bool(self.sign)
         confidence = 1 - (1 - self.confidence) / count
         return bool(self.sign) and width(self._spread, self.seeds, confidence) < abs(self.mean)
 

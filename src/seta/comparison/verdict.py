@@ -5,12 +5,13 @@ first sentence says what to do; those after it say of what it is made.
 
 1. No method has three seeds in common with Full at equal cost: no verdict. Where some have and
    others have not, the others are named.
-2. Some method is clearly better than Full at equal cost: use the best of them; whether it is as
-   good as Full, which costs more, is said beside it. If it would not be clear with an interval for
-   the best of as many methods and budgets as were judged, it is to be confirmed with new seeds.
-3. None is, and Full at equal cost is nowhere clearly worse than Full: cut epochs, down to the
-   smallest budget of which that holds. Undecided, where it looks worse by more than half of the
-   half-width of its interval.
+2. Some method is clearly better than Full at equal cost, and than Full in still fewer epochs: use
+   the best of them. Those come first that would be clear with an interval for the best of as many
+   methods and budgets as were judged; if there is none, it is to be confirmed with new seeds.
+   Whether it is as good as Full, which costs more, is said beside it.
+3. None is, and Full at equal cost is not clearly worse than Full at some budget: cut epochs, down
+   to the smallest budget at which it does not look worse by more than half of the half-width of its
+   interval. Undecided, where there is none.
 4. None is, and Full at equal cost is clearly worse than Full at every budget: train in full, unless
    the loss is worth the saving.
 5. None is, and fewer epochs cost clearly at some budgets alone: cut epochs down to the others.
@@ -98,6 +99,9 @@ class _Verdict:
                 self.not_judged.append(f"{cell.words} ({_seeds(way)})")
         sign = -1 if self.measure in cells.lower else 1
         self.ways.sort(key=lambda one: -sign * one.way.mean)  # the best first
+        clear = [one for one in self.ways if cells.better(one.way) > 0]
+        self.winners = [one for one in clear if self._cheaper(one.cell) is None]
+        self.winners.sort(key=lambda one: not one.way.stands_out(len(self.ways)))
         costs = ((cell, cells.to_full(cell)) for cell in cells.curve)
         self.costs = [Way(cell, way) for cell, way in costs if _enough(way)][::-1]
 
@@ -120,12 +124,11 @@ class _Verdict:
         ]
 
     def _what_to_do(self) -> str:
-        winners = self._of(1)
-        if winners:
-            best = winners[0].cell
+        if self.winners:
+            best, way = self.winners[0]
             return (
-                f"Use {best.words}: clearly better than Full at equal cost, {self._to_full(best)}"
-                f"{self._time(best)}."
+                f"Use {best.words}: clearly better than Full at equal cost, "
+                f"{interval(way, self.digits)}, and {self._to_full(best)}{self._time(best)}."
             )
         if not self.ways and (self.cells.contenders or not self.costs):
             return (
@@ -134,6 +137,13 @@ class _Verdict:
         free = [one for one in self.costs if self.cells.better(one.way) >= 0]
         here = "that was judged" if self.not_judged else "here"
         nothing = f"nothing {here} is clearly better than Full at equal cost"
+        for best, _ in self._of(1)[:1]:
+            if cheaper := self._cheaper(best):
+                nothing = (
+                    f"{best.words} is clearly better than Full at equal cost, but not than "
+                    f"{_share(cheaper.cell)} of the epochs, which cost less, "
+                    f"{interval(cheaper.way, self.digits)}"
+                )
         if not self.cells.contenders:
             nothing = "no method was run"
         if not self.costs:
@@ -144,15 +154,16 @@ class _Verdict:
                 f"Train in full, unless the saving is worth it: {nothing}, and fewer epochs are "
                 "clearly worse."
             )
-        least, way = free[-1]
+        safe = [one for one in free if self._worst(one.way) <= 1.5 * (one.way.half or 0.0)]
+        least, way = (safe or free)[-1]
         text, share = interval(way, self.digits), _share(least)
         if self.cells.better(way) > 0:
             return f"Cut epochs: {nothing}, and {share} of the epochs gain, {text}."
         worst = f"{number(self._worst(way), self.digits)} worse than with all of them"
-        if self._worst(way) > 1.5 * (way.half or 0.0):
+        if not safe:
             return (
                 f"Undecided: {nothing}, and {share} of the epochs look worse than all of them, "
-                f"{text}, which {_seeds(way)} do not tell from zero{_more(way)}."
+                f"{text}; {_seeds(way)} are too few to tell it from zero{_more(way)}."
             )
         return (
             f"Cut epochs: {nothing}, and {share} of the epochs lose nothing that {_seeds(way)} can "
@@ -161,13 +172,17 @@ class _Verdict:
 
     def _best_of_many(self) -> list[str]:
         """A winner that may have won by chance, since many were judged."""
-        winners, count = self._of(1), len(self.ways)
-        if not winners or winners[0].way.stands_out(count):
+        count = len(self.ways)
+        if not self.winners or self.winners[0].way.stands_out(count):
             return []
-        return [
-            f"Confirm it with new seeds: the best of {count} may be clearly better by chance, and "
-            "this one is not beyond that."
-        ]
+        return [f"Confirm it with new seeds: the best of {count} may look as good by chance."]
+
+    def _cheaper(self, cell: Cell) -> Way | None:
+        """Full in the fewest epochs that cost less and than which a cell is not clearly better."""
+        for one, way in self.cells.to_cheaper(cell):
+            if _enough(way) and self.cells.better(way) < 1:
+                return Way(one, way)
+        return None
 
     def _time(self, cell: Cell) -> str:
         """Says so where a method took as long as Full."""
@@ -224,6 +239,7 @@ class _Verdict:
             f"{cell.words} is clearly {word} than Full at equal cost, "
             f"{interval(way, self.digits)}, and {self._to_full(cell)}."
             for cell, way in self._of(sign)
+            if (cell, way) not in self.winners[:1]  # of which the first sentence tells
         ]
 
     def _open(self) -> list[str]:
@@ -286,7 +302,7 @@ def _enough(way: Difference | None) -> TypeGuard[Difference]:
 def _more(way: Difference) -> str:
     needed = way.seeds_needed
     few = needed is not None and needed <= MOST_WORTH
-    return f"; about {needed} have an even chance to" if few else ""
+    return f"; with about {needed} the chance is even" if few else ""
 
 
 def _share(cell: Cell) -> str:
