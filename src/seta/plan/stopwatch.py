@@ -34,7 +34,8 @@ def calibrate(plan: Plan) -> Calibration:
     """
     share = plan.visits / plan.full_visits
     began, took = time.perf_counter(), []
-    for size in sorted({min(plan.rows, size) for size in _SIZES}):
+    largest = min(plan.rows, _SIZES[-1])  # sizes nearer than half of it would tell noise apart
+    for size in (*(size for size in _SIZES if 2 * size <= largest), largest):
         choose, order, record = _time(plan, size, share if plan.exact else None)
         took.append((size, choose))
         if len(took) > 1 and time.perf_counter() - began > _ENOUGH:
