@@ -112,6 +112,8 @@ def test_pooled_figures_are_means_over_cells_by_seed_with_the_interval_of_these_
     ]
     low, high = stats.t.interval(0.95, 2, np.mean(by_seed), stats.sem(by_seed))
     assert f"{100 * np.mean(by_seed):+.2f} ({100 * low:.2f} to {100 * high:.2f})" in rows[0][2]
+    waiting = page_of("pooled: cifar10-small@0.5: SeTa", MADE, ["cifar10-small"])
+    assert rows_of(waiting)[2][3] == "3, provisional"  # "saturated" has no run yet
     one = page_of("pooled: cifar10-small@0.5: SeTa")
     assert rows_of(one)[2][2] == rows_of(page_of("results: cifar10-small@0.5: SeTa"))[2][2]
 

@@ -146,16 +146,9 @@ def pooled(
 
     A seed counts if it was run in all of these cells.
     """
-    studies = {(study.suite, study.variant): study for study in figures.studies}
-    asked = [(studies[at], only) for at, only in tasks.items() if at in studies]
     rows = []
     for column in columns:
-        cells = [
-            (study, _pair(column, budget))
-            for study, only in asked
-            for budget in study.budgets
-            if only in (None, budget) and all(study.cell(*key) for key in _pair(column, budget))
-        ]
+        cells, waits = _cells(figures, tasks, column)
         if not cells:
             continue
         sides = [
@@ -164,11 +157,32 @@ def pooled(
         ]
         seeds = set.intersection(*(set(values) for side in sides for values in side))
         means = ({seed: fmean(one[seed] for one in side) for seed in seeds} for side in sides)
-        state = _state(len(seeds), any(_provisional(figures, *cell) for cell in cells))
         name = TO.join(method for method, _ in cells[0][1])
         way = difference(paired_difference(*means), ACCURACY)
-        rows.append([name, str(len(cells)), way, state])
+        rows.append([name, str(len(cells)), way, _state(len(seeds), waits)])
     return markdown(["mean difference", "cells", "points", "seeds"], rows) if rows else ""
+
+
+def _cells(
+    figures: Figures, tasks: Mapping[tuple[str, str], float | None], column: str
+) -> tuple[list[tuple[Study, tuple[Key, Key]]], bool]:
+    """Returns the pairs of cells that a column has, and whether runs of it are still to be made."""
+    studies = {(study.suite, study.variant): study for study in figures.studies}
+    found, waits = [], False
+    for at, only in tasks.items():
+        study, suite = studies.get(at), figures.suites.get(at[0])
+        plan = planned(suite).get(at[1], {}) if suite else {}
+        budgets = {*(study.budgets if study else ()), *(suite.budgets if suite else ())}
+        for budget in sorted(budgets, reverse=True):
+            pair = _pair(column, budget)
+            if only not in (None, budget):
+                continue
+            if study and all(study.cell(*key) for key in pair):
+                found.append((study, pair))
+                waits |= _provisional(figures, study, pair)
+            else:
+                waits |= pair[0] in plan
+    return found, waits
 
 
 def _figure(study: Study, column: str, budget: float) -> str:
@@ -189,7 +203,7 @@ def _pair(column: str, budget: float) -> tuple[Key, Key]:
 def _provisional(figures: Figures, study: Study, keys: Iterable[Key]) -> bool:
     """Returns whether runs of cells are missing, or to be made again."""
     suite = figures.suites.get(study.suite)
-    plan = planned(suite)[study.variant] if suite else {}
+    plan = planned(suite).get(study.variant, {}) if suite else {}
     cells = {key: study.cell(*key) for key in keys if study.cell(*key)}
     missing = any(plan.get(key, set()) - cell.keys() for key, cell in cells.items())
     return missing or any(is_ragged(line) for cell in cells.values() for line in cell.values())
