@@ -291,7 +291,7 @@ def test_the_regime_tells_planted_runs_apart():
     def figures(rate, stuck=0.0, strata=None):
         watch = regime.Observer(n, epochs, strata)
         for epoch in range(epochs):
-            fall = np.where(hard & (stuck > 0), 1.0, np.exp(-rate * epoch))
+            fall = np.where(hard & (stuck > 0), 1 + 0.02 * epoch, np.exp(-rate * epoch))
             losses = level * np.where(hard & (stuck > 0), 4, 1) * fall
             watch.look((losses * rng.lognormal(0, 0.2, n)).astype(np.float32))
         return watch.figures()
@@ -321,7 +321,8 @@ def test_a_loss_that_rose_is_not_said_to_have_fallen():
 def test_labels_are_not_judged_by_losses_below_zero_or_that_never_fell(shift, fall, known):
     rng, watch = np.random.default_rng(0), regime.Observer(2000, 12, None)
     for epoch in range(12):
-        right, wrong = np.full(1200, 3 * fall**epoch), rng.normal(3, 0.3 * (fall < 1), 800)
+        rise = 0.05 * epoch * (fall < 1)
+        right, wrong = np.full(1200, 3 * fall**epoch), rng.normal(3 + rise, 0.3 * (fall < 1), 800)
         watch.look((np.append(right, wrong) + shift).astype(np.float32))
     found = watch.figures()
     assert ("in_doubt" in found) == known and found.get("in_doubt", 1) > 0.1
@@ -342,6 +343,14 @@ def test_a_regime_needs_four_epochs():
     for _ in range(3):
         watch.look(np.ones(10, np.float32))
     assert watch.figures() is None and regime.regime_of([None]) == {} == regime.regime_of([])
+
+
+def test_nothing_is_said_of_labels_before_six_epochs():
+    watch, said = regime.Observer(1000, 6, None), []
+    for epoch in range(6):
+        watch.look(np.linspace(0.1, 3 - 0.2 * epoch, 1000, dtype=np.float32))
+        said.append("in_doubt" in (watch.figures() or {}))
+    assert said == [False] * 5 + [True]
 
 
 def test_a_run_that_learned_nothing_is_not_said_to_have_wrong_labels():

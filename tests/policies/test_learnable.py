@@ -31,38 +31,38 @@ def histogram_after(looks, classes=None):
     return replace(whole, columns={"early": LossHistogram.from_losses(columns["early"])})
 
 
-def a_run(wrong, looks=4, progress=0.12, seed=0, n=N):
-    """Losses of a run, (looks, n), whose last `wrong * n` samples are hard and are not learnt."""
+def a_run(wrong, looks=6, progress=0.12, seed=0, n=N):
+    """Losses of a run, (looks, n), whose last `wrong * n` samples are hard and get worse."""
     rng = np.random.default_rng(seed)
     bad = np.arange(n) >= round((1 - wrong) * n)
     level = np.where(bad, rng.uniform(6, 9, n), rng.gamma(3, 0.4, n) + 0.2)
-    falling = (1 - np.where(bad, 0, progress)) ** np.arange(looks)[:, None]
+    falling = (1 - np.where(bad, -0.05, progress)) ** np.arange(looks)[:, None]
     return level * falling * rng.lognormal(0, 0.3, (looks, n))
 
 
 def judged(early):
-    """The levels of the samples that had four looks, and which of their losses came down."""
+    """The levels of the samples that had six looks, and which of their losses came down."""
     early = early[early >= learnable.LEAST].astype(np.float64)
     rose = early > learnable.MOST
     return np.where(rose, early / learnable.FAR, early), ~rose
 
 
-@given(st.lists(FINITE, min_size=1, max_size=8))
-def test_the_columns_are_the_mean_of_looks_two_to_four_and_whether_the_loss_came_down(losses):
+@given(st.lists(FINITE, min_size=1, max_size=10))
+def test_the_columns_are_the_mean_of_looks_two_to_six_and_whether_the_loss_came_down(losses):
     columns = columns_after(np.array(losses, np.float32)[:, None])
     level, early = float(columns["level"][0]), float(columns["early"][0])
-    looks = losses[1:4] if len(losses) > 1 else losses
+    looks = losses[1:6] if len(losses) > 1 else losses
     expected = np.mean(looks)
-    for loss in losses[4:]:
+    for loss in losses[6:]:
         expected += 0.5 * (loss - expected)
     assert level == pytest.approx(expected, rel=1e-5)
-    if len(losses) < 4:
-        assert abs(early) < learnable.LEAST
+    if len(losses) < 6:
+        assert early < learnable.LEAST  # smaller than any level
     else:
         (first,), (down,) = judged(columns["early"])
         assert first == pytest.approx(np.mean(looks), rel=1e-5)
-        if abs(losses[3] / losses[1] - 1) > 1e-5:
-            assert down == (losses[3] <= losses[1])
+        if abs(losses[5] / losses[1] - 1) > 1e-5:
+            assert down == (losses[5] <= losses[1])
 
 
 def by_hand(early):
@@ -73,14 +73,12 @@ def by_hand(early):
     starts = np.clip(np.arange(len(down)) - width // 2, 0, len(down) - width)
     sums = np.append(0, np.cumsum(down))
     share = (sums[starts + width] - sums[starts]) / width
-    trust = np.clip((share + 0.5 / math.sqrt(width) - 0.5) / 0.08, 0, 1)
-    if trust.max() == 1:
-        trust[: trust.argmax()] = 1
-    return 1 - trust.mean()
+    trusted = share + 0.5 / math.sqrt(width) >= 0.5
+    return (~trusted[trusted.argmax() :]).sum() / len(trusted) if trusted.any() else 0.0
 
 
 @pytest.mark.parametrize("wrong", [0.0, 0.1, 0.3, 0.5])
-def test_as_many_are_in_doubt_as_are_not_learnt(wrong):
+def test_as_many_are_in_doubt_as_get_worse(wrong):
     early = columns_after(a_run(wrong))["early"]
     doubt = seta.Learnable().doubt(LossHistogram.from_losses(early))
     assert doubt == pytest.approx(by_hand(early), abs=2e-3)
@@ -97,48 +95,57 @@ def test_the_scale_of_the_losses_says_nothing(scale):
 
 
 @pytest.mark.parametrize("spread", [0.0, 0.5, 1.0])
-@pytest.mark.parametrize("seed", range(4))
-def test_where_nothing_is_learnt_nearly_all_is_in_doubt(spread, seed):
-    """Levels that stay, or none, and noise: no sample may seem to come down for a high loss."""
-    rng = np.random.default_rng(seed)
-    looks = rng.lognormal(0, spread, N) * rng.lognormal(0, 0.5, (4, N))
-    early = columns_after(looks)["early"]
-    levels, down = judged(early)
-    down = down[np.argsort(levels)]
-    assert np.abs(down.reshape(20, -1).mean(axis=1) - 0.5).max() < 0.1
-    assert seta.Learnable().doubt(LossHistogram.from_losses(early)) > 0.7
+def test_tossed_coins_put_few_in_doubt(spread):
+    """Levels that stay, or none, and noise: no sample may seem to rise or fall for a high loss."""
+    doubts = []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        looks = rng.lognormal(0, spread, N) * rng.lognormal(0, 0.5, (6, N))
+        early = columns_after(looks)["early"]
+        levels, down = judged(early)
+        down = down[np.argsort(levels)]
+        assert np.abs(down.reshape(20, -1).mean(axis=1) - 0.5).max() < 0.1
+        doubts.append(seta.Learnable().doubt(LossHistogram.from_losses(early)))
+    assert np.mean(doubts) < 0.25  # one in six windows lies beyond a standard deviation, low
+
+
+def test_if_all_get_worse_nothing_is_in_doubt():
+    looks = np.linspace(1, 2, 6)[:, None] * np.random.default_rng(0).uniform(1, 3, N)
+    assert seta.Learnable().doubt(histogram_after(looks).columns["early"]) == 0
 
 
 def test_losses_that_stay_exactly_as_they_are_put_nothing_in_doubt():
-    for looks in (np.full((4, N), 0.5), np.zeros((4, N)), np.tile(np.arange(N) % 2, (4, 1))):
+    for looks in (np.full((6, N), 0.5), np.zeros((6, N)), np.tile(np.arange(N) % 2, (6, 1))):
         assert seta.Learnable().doubt(histogram_after(looks).columns["early"]) == 0
 
 
 @pytest.mark.parametrize("largest", [1.0, 3.0, 5.0, 7.3, 100.0])
 def test_zero_losses_are_judged_wherever_the_bins_lie(largest):
     rng = np.random.default_rng(0)
-    rose = np.append(np.full(500, True), rng.random(500) < 0.5)
-    levels = np.append(np.full(500, learnable.LEAST), rng.uniform(0, largest, 500))
+    place = np.sort(rng.random(500))
+    rose = np.append(np.full(500, True), rng.random(500) < np.where(place < 0.5, 0.1, 0.9))
+    levels = np.append(np.full(500, learnable.LEAST), largest * place)
     early = np.where(rose, levels * learnable.FAR, levels).astype(np.float32)
     doubt = seta.Learnable().doubt(LossHistogram.from_losses(early))
     assert doubt == pytest.approx(by_hand(early), abs=0.02)
 
 
 @pytest.mark.parametrize("spread", [0.0, 0.003, 0.03, 0.1])
-@pytest.mark.parametrize("down, least, most", [(0.5, 0.7, 1), (0.64, 0, 0)])
+@pytest.mark.parametrize("down, least, most", [(0.42, 0.44, 0.55), (0.55, 0, 0)])
 def test_levels_that_are_nearly_alike_are_judged_by_the_share_that_came_down(
     spread, down, least, most
 ):
     """However few bins hold the levels, losses that rose lie in the same as those that fell."""
     rng = np.random.default_rng(0)
-    second = 2.303 + spread * rng.standard_normal(N)
-    fourth = second * np.where(rng.random(N) < down, 0.9999, 1.0001)
-    looks = np.stack([second, second, second, fourth])
+    hard = np.arange(N) % 2 == 0
+    second = np.where(hard, 2.303 + spread * rng.standard_normal(N), 1.0)
+    sixth = second * np.where(rng.random(N) < np.where(hard, down, 0.7), 0.9999, 1.0001)
+    looks = np.stack([second] * 5 + [sixth])
     assert least <= seta.Learnable().doubt(histogram_after(looks).columns["early"]) <= most
 
 
-def test_until_a_sample_was_looked_at_four_times_nothing_is_in_doubt():
-    for looks in (1, 2, 3):
+def test_until_a_sample_was_looked_at_six_times_nothing_is_in_doubt():
+    for looks in range(1, 6):
         histogram = histogram_after(a_run(0.4, looks))
         curve = seta.Learnable(0.5)(histogram, 5, 20)
         assert curve.weight is None and np.allclose(curve.keep, 0.5)
@@ -147,9 +154,9 @@ def test_until_a_sample_was_looked_at_four_times_nothing_is_in_doubt():
 def test_a_few_that_were_looked_at_more_often_than_all_others_put_few_in_doubt():
     """Their share that came down is that of few coins: it may say anything."""
     looks = a_run(0.4)
-    columns, few = columns_after(looks[:3]), np.arange(100)
+    columns, few = columns_after(looks[:5]), np.arange(100)
     later = {name: values[few] for name, values in columns.items()}
-    later = seta.Learnable().fold(later, np.full(100, 1e6, np.float32))
+    later = seta.Learnable().fold(later, np.where(few < 50, 1e-6, 1e6).astype(np.float32))
     for name, values in later.items():
         columns[name][few] = values
     early = LossHistogram.from_losses(columns["early"])
@@ -213,14 +220,16 @@ def trained(wrong, epochs, learnt_from=None, n=N):
     rng = np.random.default_rng(3)
     pruner = Pruner(n, seta.Learnable(0.5), epochs=epochs, budget=0.5, seed=0)
     bad = np.arange(n) < wrong * n
-    base, looks = np.where(bad, 6.0, rng.gamma(3, 0.3, n) + 0.2), np.zeros(n)
+    base, looks = np.where(bad, 4.0, rng.gamma(3, 0.3, n) + 0.2), np.zeros(n)
     trusted, visits = np.zeros(n), np.zeros(n)
     for epoch in range(epochs):
         selection = pruner.begin_epoch()
         at, weights = selection.indices, selection.weights
         looks[at] += 1
         late = learnt_from is not None and epoch >= learnt_from
-        losses = base[at] * np.where(bad[at], 1e-6 if late else 1.0, 0.88 ** looks[at])
+        losses = base[at] * np.where(
+            bad[at], 1e-6 if late else 1.05 ** looks[at], 0.88 ** looks[at]
+        )
         pruner.record(at, (losses * rng.lognormal(0, 0.3, len(at))).astype(np.float32))
         if epoch >= epochs - 10:
             visits[at] += 1

@@ -32,6 +32,9 @@ UNEQUAL = 3.0
 LEARNED = 0.1
 """A loss counts as learned below this share of the way from the least loss to the first median."""
 
+JUDGED = 6
+"""Epochs that `Learnable` needs for the first doubt."""
+
 BELOW = 0.01
 """With a larger share of losses below 0, where `Learnable` cuts them off, doubt is not known."""
 
@@ -81,11 +84,11 @@ class Observer:
         """Returns the figures; None before four epochs, from which nothing follows.
 
         `falling`: the share of the whole fall of the mean loss that came in the last fifth of the
-        epochs, if it fell at all. `in_doubt`: the share of samples whose first losses rise as often
-        as they fall, as `Learnable` finds them, where the mean loss fell and losses are not
-        below 0. `learned`: the share whose loss was near the least one at half of the run, and is
-        at its end. `imbalance`: the largest class beside the smallest, where classes are known.
-        What is not finite is left out.
+        epochs, if it fell at all. `in_doubt`: the share of samples whose first losses rise more
+        often than they fall, as `Learnable` finds them, if there were six epochs, the mean loss
+        fell and losses are not below 0. `learned`: the share whose loss was near the least one at
+        half of the run, and is at its end. `imbalance`: the largest class beside the smallest,
+        where classes are known. What is not finite is left out.
         """
         if len(self._means) < 4 or not np.isfinite(self._last).any():
             return None
@@ -97,7 +100,7 @@ class Observer:
         found = {"learned": float(np.mean((self._half < level) & (self._last < level)))}
         if fall > 0:
             found["falling"] = (at - self._means[-1]) / fall
-            if not self._cut_off:
+            if not self._cut_off and len(self._means) >= JUDGED:
                 found["in_doubt"] = self._policy.doubt(early)
         if self._strata is not None:
             sizes = np.unique(self._strata, return_counts=True)[1]
@@ -129,7 +132,7 @@ def sentences(regime: Mapping[str, float]) -> list[str]:
         else:
             said.append(f"{told}: it was still learning its training data, right labels or wrong.")
     if (doubt := regime.get("in_doubt")) is not None:
-        told = f"{100 * doubt:.0f} % of the samples were not learned in their first visits"
+        told = f"{100 * doubt:.0f} % of the samples got worse while the easier ones were learned"
         if doubt >= DOUBTED and regime.get("learned", 1.0) < HARDLY:
             said.append(
                 f"{told}, which tells nothing of labels: hardly any sample was learned by half of "
@@ -151,7 +154,7 @@ def sentences(regime: Mapping[str, float]) -> list[str]:
                 "on them; Learnable leaves as many out."
             )
         else:
-            said.append(f"{told}: no sign of wrong labels.")
+            said.append(f"{told}: no sign of wrong labels, though a tenth of them may give none.")
     if (imbalance := regime.get("imbalance")) is not None:
         told = f"The largest class has {imbalance:.3g} times as many samples as the smallest"
         told = "All classes have as many samples" if imbalance < 1.005 else told

@@ -26,19 +26,19 @@ class Learnable:
     """Prunes the hard samples that the model does not learn; all others take turns, as in `RS2`.
 
     The method measures during the run whether hard samples are learned. For each sample it compares
-    the loss at its fourth visit with the loss at its second. It groups samples by their mean loss
-    over visits 2 to 4 (each group: a tenth of all samples, around a level of loss). Where samples
-    are learned, clearly more than half of the losses have fallen, even at high losses. Where they
-    are not learned (mostly wrong labels), it is half, as for tossed coins. A level is *in doubt* to
-    the extent that the share of fallen losses, plus one standard deviation of chance, is below
-    0.58. Levels below the easiest one that is fully learned are not in doubt. The share of all
-    samples in doubt is d.
+    the loss at its sixth visit with the loss at its second. It groups samples by their mean loss
+    over visits 2 to 6 (each group: a tenth of all samples, around a level of loss). Where samples
+    are learned, more than half of the losses have fallen, even at high losses. Samples with wrong
+    labels get worse while the others are learned. So a level is *in doubt* if fewer than half of
+    its losses have fallen, by more than one standard deviation of tossed coins. Levels below the
+    easiest one without doubt are not in doubt; if all are, nothing is. The share of all samples in
+    doubt is d.
 
     *Trust* then falls linearly over the 2 d samples with the highest running mean loss, from 1 (or
     from 1 / (2 d), if d is above one half) to 0. The keep probability is proportional to
     max(trust, 0.2); below a trust of 0.2, the loss weight falls with trust as well. So doubted
     samples are still visited now and then, and return if they are learned after all. Until the
-    first samples get their fourth visit, the curve is that of `RS2`. Samples without a loss are
+    first samples get their sixth visit, the curve is that of `RS2`. Samples without a loss are
     trusted.
 
     With classes (`strata`), the 2 d hardest samples are taken from each class. As soon as there are
@@ -46,14 +46,14 @@ class Learnable:
     over trusted samples, with losses above log C counted as log C. A class without losses counts
     with the mean loss of the others.
 
-    Limitations: without `strata`, classes that are rare and learned late are left out like wrong
-    labels. If the model has hardly begun to learn when samples get their fourth visit, about
-    half of the losses have fallen by chance, and too many samples stay in doubt. If learned and
-    other samples have equal losses, d is too small, and mostly so with a few hundred samples.
-    Losses that stay exactly the same count as fallen.
+    Limitations: without `strata`, classes that are rare and learned late may be left out like wrong
+    labels. Wrong labels are left out only where they prevail: d is smaller than their share, and 0
+    if right ones outnumber them at every level, as may be with a tenth of wrong labels. If learned
+    and other samples have equal losses, d is too small, too, and mostly so with a few hundred
+    samples. Losses that stay exactly the same count as fallen.
 
     Source: developed in this project; `benchmarks/accuracy/LAB.md` has the experiments, including
-    those that failed. The noise of the mean over visits 2 to 4 and the noise of the difference
+    those that failed. The noise of the mean over visits 2 to 6 and the noise of the difference
     cancel; samples grouped by an earlier loss would fall by regression to the mean.
 
     Memory: 8 bytes per sample. Losses are clipped to [1e-12, 1e12].
@@ -69,9 +69,7 @@ class Learnable:
     counted: ClassVar[tuple[str, ...]] = ("early",)
     every: ClassVar[int] = 1
     rate: ClassVar[float] = 0.5
-    """Weight of the newest loss in the running mean, after the fourth visit."""
-    learnt: ClassVar[float] = 0.58
-    """Share of fallen losses from which on a level is fully trusted."""
+    """Weight of the newest loss in the running mean, after the sixth visit."""
     window: ClassVar[float] = 0.1
     """Share of the samples that are compared at each level of loss."""
     audit: ClassVar[float] = 0.2
@@ -89,18 +87,21 @@ class Learnable:
     def fold(self, columns: Columns, losses: NDArray[np.float32], /) -> Columns:
         """Returns the level (the running mean loss), and what the early visits say.
 
-        The level is the mean over visits 2 to 4, then a running mean. `early` is 0 after one visit.
-        After two and three visits it is the loss of the second, divided by `FAR` (negative after
-        three). From the fourth visit on it is the level at that visit, times `FAR` if it rose.
+        The level is the mean over visits 2 to 6, then a running mean. `early` is 0 after one visit.
+        After visits 2 to 5 it is the loss s of the second, as s / `FAR`, -s / `FAR`, -s and
+        -s `FAR`. From the sixth visit on it is the level at that visit, times `FAR` if it rose.
         """
         level, early = (columns[name].astype(np.float64) for name in self.columns)
         loss = np.clip(losses.astype(np.float64), LEAST, MOST)
-        waiting = np.abs(early) < LEAST
-        looks = [np.isnan(level), early == 0, waiting & (early > 0), waiting]
-        rate = np.select(looks[2:], [1 / 2, 1 / 3], self.rate)
-        level = np.where(looks[0] | looks[1], loss, level + rate * (loss - level))
-        judged = np.where(loss <= -early * FAR, level, level * FAR)
-        early = np.select(looks, [0 * loss, loss / FAR, -early, judged], early)
+        size = np.abs(early)
+        near, waiting = size < JUDGED, early < 0
+        visits = [np.isnan(level), early == 0, near & ~waiting, near, waiting & (size < RISEN)]
+        visits.append(waiting)
+        rate = np.select(visits[2:], [1 / 2, 1 / 3, 1 / 4, 1 / 5], self.rate)
+        level = np.where(visits[0] | visits[1], loss, level + rate * (loss - level))
+        judged = np.where(loss <= size / FAR, level, level * FAR)
+        kept = [0 * loss, loss / FAR, -early, early * FAR, early * FAR, judged]
+        early = np.select(visits, kept, early)
         return {"level": level.astype(np.float32), "early": early.astype(np.float32)}
 
     def score(self, columns: Columns, /) -> NDArray[np.floating[Any]]:
@@ -159,7 +160,7 @@ class Learnable:
         return trust
 
     def doubt(self, early: LossHistogram) -> float:
-        """Returns the share of samples in doubt, in [0, 1]; no sample is before its fourth visit.
+        """Returns the share of samples in doubt, in [0, 1]; no sample is before its sixth visit.
 
         Args:
             early: Histogram of the column of that name.
@@ -183,9 +184,10 @@ class Learnable:
         first = np.searchsorted(ends, low, "right") - 1
         last = np.searchsorted(ends, low + width, "left")
         sizes = ends[last] - ends[first]
-        share = (down[last] - down[first]) / sizes
+        share = (down[last] - down[first]) / sizes  # of losses that fell
         chance = 0.5 / np.sqrt(sizes)  # the standard deviation of the share of tossed coins
-        trust = np.clip((share + chance - 0.5) / (self.learnt - 0.5), 0.0, 1.0)
-        if (trust == 1).any():
-            trust[: int(np.argmax(trust))] = 1.0  # what is easier than what is learnt
-        return (judged - dot(counts, trust)) / early.seen
+        trusted = share + chance >= 0.5
+        if not trusted.any():
+            return 0.0  # there is nothing that is learned, beside which these are not
+        trusted[: int(np.argmax(trusted))] = True  # what is easier than what is learned
+        return int(counts[~trusted].sum()) / early.seen
