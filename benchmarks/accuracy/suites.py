@@ -74,7 +74,7 @@ class Suite:
 FRESH = 3
 """The first seed of our suites: on those before it choices were made (LAB.md)."""
 UNTOUCHED = 8
-"""The first seed that no run had had when `noise-long` was made for the second time (LAB.md)."""
+"""The first seed that no run had had when suites were made for the second time (LAB.md)."""
 
 
 def _named(*suites: Suite) -> dict[str, Suite]:
@@ -221,6 +221,7 @@ SUITES = _named(
         },
         methods=("Full", "Full at equal cost", "SeTa", "Learnable", "InfoBatch", "RS2", "UCB"),
         budgets=(0.5,),
+        first_seed=UNTOUCHED,
     ),
     Suite(
         "instruction",
