@@ -94,7 +94,7 @@ def expected_shares(policy: Policy, epochs: int, synthetic: int = SYNTHETIC) -> 
 
 def is_weighted(policy: Policy, epochs: int) -> bool:
     """Returns whether a policy weights losses, in the first epoch or in the middle of a run."""
-    histogram = _coarse_histogram(policy, gamma_losses(10_000), looks=5)
+    histogram = _coarse_histogram(policy, gamma_losses(10_000), looks=8)
     curves = (curve_of(policy, histogram, epoch, epochs) for epoch in {0, epochs // 2})
     return any(curve.weight_by_cell is not None for curve in curves)
 
