@@ -239,12 +239,12 @@ def test_the_guide_advises_nothing_that_the_lines_refute():
 
 @pytest.mark.skipif(not list(LINES.glob("*.jsonl")), reason="there are no lines")
 def test_the_readme_claims_nothing_that_the_lines_do_not_show():
-    """Learnable on half beats Full with wrong labels; on clean data nothing beats equal cost."""
+    """Learnable on half is ahead with many wrong labels; on clean data nothing beats equal cost."""
     figures = Figures(read(LINES, SUITES)[0], SUITES)
     long = {study.variant: study for study in figures.of("noise-long").studies}
-    for wrong in ("wrong=0.1", "wrong=0.2", "wrong=0.4"):
-        assert to_reference(long[wrong], "Learnable", 0.5, "Full").sign > 0, wrong
-        assert to_reference(long[wrong], "Learnable", 0.5, "Full at equal cost").mean > 0, wrong
+    for wrong in ("wrong=0.2", "wrong=0.4"):
+        for beside in ("Full", "Full at equal cost"):
+            assert to_reference(long[wrong], "Learnable", 0.5, beside).sign > 0, (wrong, beside)
     clean = [v for v in figures.rivalry if v.study is long["wrong=0"]]
     assert clean and not any(v.way.sign > 0 for v in clean)
     rare = [v for v in figures.rivalry if v.study.suite == "imbalance" and v.method == "RCAP"]
@@ -259,7 +259,7 @@ def test_the_readme_claims_nothing_that_the_lines_do_not_show():
         right, wrong = long["wrong=0"], long["wrong=0.2"]
         assert to_reference(right, "Learnable", budget, QUOTAS).sign == 0
         assert to_reference(right, "RCAP", budget, QUOTAS).sign < 1
-        assert to_reference(wrong, "Learnable", budget, QUOTAS).sign == (budget == 0.3)
+        assert to_reference(wrong, "Learnable", budget, QUOTAS).sign == 0
         for beside in (RESAMPLED, "RCAP"):
             assert to_reference(wrong, "Learnable", budget, beside).sign == 1
     assert to_reference(long["wrong=0.2"], "Learnable", 0.5, "Full").sign == 1

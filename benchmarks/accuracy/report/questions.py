@@ -50,14 +50,20 @@ The repeated images of the suite redundant for 12 epochs: a frequent image is se
 times.""",
     "rates": """\
 Is the baseline well tuned? Full at equal cost and pruning, each at several learning rates: 10,000
-images, a fifth of the labels wrong, 30 epochs.""",
+images, a fifth of the labels wrong, 30 epochs.
+
+(The runs of our own method are those of its first rule, and will be made again.)""",
     "batches": """\
 Is another batch size the better answer? Full at equal cost and pruning, each with several sizes of
 batches at one learning rate: 10,000 images, a fifth of the labels wrong, 30 epochs. Half of the
-visits in batches half as large are as many steps as full training takes.""",
+visits in batches half as large are as many steps as full training takes.
+
+(The runs of our own method are those of its first rule, and will be made again.)""",
     "backbones": """\
 Does the architecture matter? A ResNet, a ViT and a Swin on CIFAR-10 images, and a Mamba on the
-sentences of SST-2, all small and trained from scratch.""",
+sentences of SST-2, all small and trained from scratch.
+
+(The runs of our own method are those of its first rule, and will be made again.)""",
     "instruction": """\
 Does pruning pay in instruction tuning, with few epochs and one loss per answer? A small Llama,
 trained from scratch on questions and answers of GSM8K. *Accuracy* is that of the next token of
