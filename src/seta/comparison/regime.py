@@ -33,8 +33,8 @@ UNEQUAL = 3.0
 LEARNED = 0.1
 """A loss counts as learned below this share of the way from the least loss to the first median."""
 
-JUDGED = 6
-"""Epochs that `Learnable` needs for the first doubt."""
+VISITS = 6
+"""Epochs after which `Learnable` begins to doubt."""
 
 BELOW = 0.01
 """With a larger share of losses below 0, where `Learnable` cuts them off, doubt is not known."""
@@ -101,7 +101,7 @@ class Observer:
         found = {"learned": float(np.mean((self._half < level) & (self._last < level)))}
         if fall > 0:
             found["falling"] = (at - self._means[-1]) / fall
-            if not self._cut_off and len(self._means) >= JUDGED:
+            if not self._cut_off and len(self._means) >= VISITS:
                 found["in_doubt"] = self._policy.doubt(early)
         if self._strata is not None:
             sizes = np.unique(self._strata, return_counts=True)[1]

@@ -95,8 +95,14 @@ class Learnable:
         loss = np.clip(losses.astype(np.float64), LEAST, MOST)
         size = np.abs(early)
         near, waiting = size < JUDGED, early < 0
-        visits = [np.isnan(level), early == 0, near & ~waiting, near, waiting & (size < RISEN)]
-        visits.append(waiting)
+        visits = [
+            np.isnan(level),
+            early == 0,
+            near & ~waiting,
+            near,
+            waiting & (size < RISEN),
+            waiting,
+        ]
         rate = np.select(visits[2:], [1 / 2, 1 / 3, 1 / 4, 1 / 5], self.rate)
         level = np.where(visits[0] | visits[1], loss, level + rate * (loss - level))
         judged = np.where(loss <= size / FAR, level, level * FAR)
