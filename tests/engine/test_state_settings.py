@@ -358,17 +358,95 @@ def conjugate(share):
     return torch.tensor([1 + 1j * share]).conj()
 
 
-@pytest.mark.parametrize("make", [Hidden, OwnState, Tempered, halves, conjugate, torch.tensor])
+def sparse(share):
+    return torch.tensor([[0, share], [1, 0]]).to_sparse()
+
+
+def nested(share):
+    return torch.nested.nested_tensor([torch.ones(2), torch.tensor([share])], layout=torch.jagged)
+
+
+def seeded_in_torch(share):
+    return torch.Generator().manual_seed(int(100 * share))
+
+
+def seeded_in_numpy(share):
+    return np.random.default_rng(int(100 * share))
+
+
+MAKERS = [Hidden, OwnState, Tempered, halves, conjugate, torch.tensor, np.longdouble]
+MAKERS += [sparse, nested, seeded_in_torch, seeded_in_numpy]
+
+
+@pytest.mark.parametrize("make", MAKERS)
 def test_what_a_value_holds_is_described(make):
-    assert describe(make(0.25), held=True) == describe(make(0.25), held=True)
-    assert describe(make(0.25), held=True) != describe(make(0.5), held=True)
+    values = [make(0.25), make(0.25), make(0.5)]
+    one, same, other = (describe(OwnState(value), held=True) for value in values)
+    assert one == same != other
 
 
-def test_what_cannot_be_looked_into_is_described_by_its_class():
-    chain = None
-    for _ in range(600):
-        before, chain = chain, OwnState(0)
-        chain.share = before
-    meta = torch.empty(3, device="meta")
-    for value in (Raises(0), chain, meta, torch.empty(0)):
-        assert describe(value, held=True)
+def chain(length):
+    return OwnState(chain(length - 1)) if length else None
+
+
+def test_what_cannot_be_looked_into_hides_nothing_beside_it():
+    meta, unknown = torch.empty(3, device="meta"), torch.ones(3, 3).to_mkldnn()
+    for value in (Raises(0), chain(600), meta, unknown, torch.empty(0)):
+        one, same, other = (describe([value, OwnState(share)], held=True) for share in (1, 1, 2))
+        assert one == same != other
+
+
+def test_what_lies_deep_is_described_alike_wherever_it_is_asked_for():
+    def asked(frames):
+        return asked(frames - 1) if frames else describe(chain(600), held=True)
+
+    assert asked(0) == asked(200)
+
+
+def hooked(*hooks, **options):
+    module = torch.nn.ReLU()
+    module.handles = [module.register_forward_hook(hook, **options) for hook in hooks]
+    return module
+
+
+def test_hooks_are_described_in_their_order_without_their_numbers():
+    one = describe(hooked(half, print), held=True)
+    assert one == describe(hooked(half, print), held=True)
+    others = [hooked(print, half), hooked(half), hooked(half, print, with_kwargs=True)]
+    others.append(hooked(print, half, prepend=True))
+    assert [describe(other, held=True) == one for other in others] == [False, False, False, True]
+
+
+def test_a_generator_that_has_drawn_is_described_as_a_new_one():
+    one, other = torch.Generator().manual_seed(1), np.random.default_rng(1)
+    before = describe([one, other], held=True)
+    torch.rand(3, generator=one)
+    other.random(3)
+    assert describe([one, other], held=True) == before
+
+
+def test_generators_of_numpy_are_told_by_a_seed_that_was_given():
+    unseeded, again = np.random.default_rng(), np.random.default_rng()
+    assert describe(unseeded, held=True) == describe(again, held=True)
+    first, second = np.random.default_rng(1).spawn(2)
+    assert describe(first, held=True) != describe(second, held=True)
+
+
+def test_what_is_shared_is_walked_once():
+    def told(share):
+        objects = lists = OwnState(share)
+        for _ in range(40):
+            objects, lists = OwnState((objects, objects)), [lists, lists]
+        return describe([objects, lists], held=True)
+
+    assert told(1) == told(1) != told(2)
+
+
+def test_many_that_hold_each_other_are_told_apart():
+    def told(share):
+        objects = [OwnState(None) for _ in range(30)]
+        for at, one in enumerate(objects):
+            one.share = [*objects, at * share]
+        return describe(objects[0], held=True)
+
+    assert told(1) == told(1) != told(2)

@@ -10,17 +10,22 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import itertools
 import operator
 import re
 import sys
 import types
-from collections.abc import Mapping
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 _LONG = 200  # characters of what is held, from which on a digest stands for it
+_LONGEST = 1_000_000  # the same for any value: [[x, x], [x, x]] doubles at each level
+_DEEP = 80  # values inside each other, from which on they are left out: Python's stack is limited
+_HANDLE = "utils.hooks.RemovableHandle"  # holds the number of a hook
 _ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{4,}\b")
 
 
@@ -30,20 +35,15 @@ def describe(value: Any, *, held: bool = False) -> str:
     Args:
         value: A policy; and whatever it holds.
         held: Whether functions and objects without a `repr` of their own are told apart by what
-            they hold, too: for a value that was just made, since what it holds may change. What
-            cannot be looked into is described as without.
+            they hold, too: for a value that was just made, since what it holds may change. A
+            value that cannot be looked into is described by its class, alone of those around it.
 
     Examples:
         >>> from functools import partial
         >>> describe(partial(max, 1, default=np.arange(3)))
         'partial(builtins.max, 1, default=int64 (3,) (ab25350e))'
     """
-    try:
-        return _describe(value, (), held)
-    except Exception:  # a property that raises, data that never end
-        if not held:
-            raise
-        return _describe(value, (), False)
+    return _Walk(held)(value)
 
 
 def digest(values: NDArray[Any]) -> str:
@@ -59,42 +59,82 @@ def _short(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:8]
 
 
-def _describe(value: Any, around: tuple[int, ...], held: bool) -> str:
-    if id(value) in around:
-        return "..."
-    inside = functools.partial(_describe, around=(*around, id(value)), held=held)
-    if value is None or type(value) in (bool, int, float, complex, str, bytes):
-        return repr(value)
-    if isinstance(value, np.generic):
-        return inside(value.item())
-    if isinstance(value, np.ndarray):
-        return f"{value.dtype.name} {value.shape} ({digest(value)})"
-    if isinstance(value, functools.partial):
-        named = [inside(value.func), *map(inside, value.args)]
-        return _call("partial", named, value.keywords, inside)
-    if isinstance(value, Mapping):
-        pairs = sorted(f"{inside(key)}: {inside(one)}" for key, one in value.items())
-        return f"{{{', '.join(pairs)}}}"
-    if isinstance(value, (list, tuple)):
-        return f"{type(value).__name__}({', '.join(map(inside, value))})"
-    if isinstance(value, (set, frozenset)):
-        return f"{type(value).__name__}({', '.join(sorted(map(inside, value)))})"
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {
-            field.name: getattr(value, field.name)
-            for field in dataclasses.fields(value)
-            if field.compare
-        }
-        return _call(type(value).__qualname__, [], fields, inside)
-    if held and _is_torch(value, "Tensor") and not value.is_meta:  # repr has some of its values
-        of_any_dtype = value.detach().cpu().resolve_conj().resolve_neg().reshape(-1).contiguous()
-        values = of_any_dtype.view(sys.modules["torch"].uint8).numpy()
-        return f"{value.dtype} {tuple(value.shape)} ({digest(values)})"
-    name, holds = _named(value, inside), _holds(value) if held else {}
-    if not holds:
-        return name
-    text = _call("", [], holds, inside)
-    return name + (text if len(text) <= _LONG else f"({_short(text.encode())})")
+class _Walk:
+    """Describes a value and what it holds; what is held more than once is looked at once.
+
+    The description of an object in a cycle depends on where the cycle was entered. So if the
+    objects of one set hold each other, it depends on their order in the set.
+    """
+
+    def __init__(self, held: bool) -> None:
+        self.held = held
+        self.around: set[int] = set()
+        self.told: dict[int, tuple[Any, str]] = {}  # by id, which is a value's while it is kept
+
+    def __call__(self, value: Any) -> str:
+        if value is None or type(value) in (bool, int, float, complex, str, bytes):
+            return repr(value)
+        if id(value) in self.told:
+            return self.told[id(value)][1]
+        if id(value) in self.around or (self.held and len(self.around) >= _DEEP):
+            return "..."
+        self.around.add(id(value))
+        try:
+            text = self._text(value)
+        except Exception:  # a property that raises, a tensor without values
+            if not self.held:
+                raise
+            text = _class(value)
+        finally:
+            self.around.discard(id(value))
+        if self.held:  # otherwise texts stay as they are in saved states
+            if len(text) > _LONGEST:
+                text = f"{_class(value)}({_short(text.encode())})"
+            self.told[id(value)] = value, text
+        return text
+
+    def _text(self, value: Any) -> str:
+        if isinstance(value, np.generic) and not isinstance(value, (np.longdouble, np.clongdouble)):
+            return self(value.item())  # of the long ones, the item is of the same type
+        if isinstance(value, np.ndarray):
+            return f"{value.dtype.name} {value.shape} ({digest(value)})"
+        if isinstance(value, functools.partial):
+            named = [self(value.func), *map(self, value.args)]
+            return _call("partial", named, value.keywords, self)
+        if isinstance(value, Mapping):
+            pairs = sorted(f"{self(key)}: {self(one)}" for key, one in value.items())
+            return f"{{{', '.join(pairs)}}}"
+        if isinstance(value, (list, tuple)):
+            return f"{type(value).__name__}({', '.join(map(self, value))})"
+        if isinstance(value, (set, frozenset)):
+            return f"{type(value).__name__}({', '.join(sorted(map(self, value)))})"
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            fields = {
+                field.name: getattr(value, field.name)
+                for field in dataclasses.fields(value)
+                if field.compare
+            }
+            return _call(type(value).__qualname__, [], fields, self)
+        if self.held and _is_torch(value, "Tensor") and not value.is_meta:
+            return _tensor(value, self)  # its repr has some of its values
+        name, holds = _named(value, self), _holds(value) if self.held else {}
+        if not holds:
+            return name
+        text = _call("", [], holds, self)
+        return name + (text if len(text) <= _LONG else f"({_short(text.encode())})")
+
+
+def _tensor(value: Any, inside: Callable[[Any], str]) -> str:
+    torch = sys.modules["torch"]
+    value = value.detach()
+    if value.is_nested:
+        return f"nested({', '.join(map(inside, value.unbind()))})"
+    kind = f"{value.dtype} {tuple(value.shape)}"
+    if value.layout is not torch.strided:
+        sparse = value.to_sparse().coalesce()
+        return f"{value.layout} {kind} ({inside(sparse.indices())}, {inside(sparse.values())})"
+    of_any_dtype = value.cpu().resolve_conj().resolve_neg().reshape(-1).contiguous()
+    return f"{kind} ({digest(of_any_dtype.view(torch.uint8).numpy())})"
 
 
 def _holds(value: Any) -> dict[str, Any]:
@@ -108,14 +148,38 @@ def _holds(value: Any) -> dict[str, Any]:
         }
         defaults = {"defaults": value.__defaults__} if value.__defaults__ else {}
         return {**closed, **defaults, **(value.__kwdefaults__ or {})}
-    if isinstance(value, (type, types.ModuleType)):
+    if isinstance(value, (type, types.ModuleType)) or _is_torch(value, _HANDLE):
         return {}
+    if isinstance(value, np.random.Generator) or _is_torch(value, "Generator"):
+        return _seeds(value)
     if not _ADDRESS.search(repr(value)) and not _is_torch(value, "nn.Module"):
         return {}  # the repr of a module has none of its values
     members = {name: one for kind in type(value).__mro__ for name, one in vars(kind).items()}
     slots = [name for name, one in members.items() if isinstance(one, types.MemberDescriptorType)]
     held = {name: getattr(value, name) for name in slots if hasattr(value, name)}
-    return {**held, **getattr(value, "__dict__", {})}
+    held.update(getattr(value, "__dict__", {}))
+    return _with_hooks_numbered(held) if _is_torch(value, "nn.Module") else held
+
+
+def _seeds(generator: Any) -> dict[str, Any]:
+    """Returns what a generator was made from: how far it has drawn since then is no setting."""
+    if not isinstance(generator, np.random.Generator):
+        return {"seed": generator.initial_seed()}
+    seeds: Any = generator.bit_generator.seed_seq
+    if isinstance(seeds.entropy, int) and seeds.entropy >= 1 << 64:
+        return {}  # drawn by numpy, since no seed was given
+    return {"seed": seeds.entropy, "spawned": seeds.spawn_key}
+
+
+def _with_hooks_numbered(held: dict[str, Any]) -> dict[str, Any]:
+    """Numbers the hooks of a module in their order: torch does so across the process."""
+    numbers: dict[int, int] = defaultdict(itertools.count().__next__)
+    return {
+        name: {numbers[key]: hook for key, hook in one.items()}
+        if "_hooks" in name and isinstance(one, OrderedDict)
+        else one
+        for name, one in held.items()
+    }
 
 
 def _is_torch(value: Any, name: str) -> bool:
@@ -139,4 +203,8 @@ def _named(value: Any, inside: Any) -> str:
     own = repr(value)
     if not _ADDRESS.search(own):
         return own
+    return _class(value)
+
+
+def _class(value: Any) -> str:
     return f"{type(value).__module__}.{type(value).__qualname__}"
