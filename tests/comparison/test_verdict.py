@@ -40,6 +40,12 @@ def made_up(values, *, lower=(), seeds=5, confidence=0.95):
     return cells_of(lines, measures=["figure"], lower=lower, confidence=confidence)
 
 
+def spread(cells, method, budget, factor):
+    """Spreads the figures of a cell, and leaves their mean."""
+    for seed, line in cells.cells[method, budget].lines.items():
+        line["metrics"]["figure"] += factor * [1, -1, 0.5, -0.5, 0][seed]
+
+
 def test_a_method_that_wins_is_to_be_used_and_stands_beside_full():
     found = verdict(made_up({(FULL, 1.0): 80, (EQUAL, 0.5): 75, ("RCAP", 0.5): 80.1}))
     assert found[0].startswith("Use RCAP at 50 %: clearly better than Full at equal cost, +5.10 ± ")
@@ -125,6 +131,68 @@ def test_a_winner_that_is_not_better_than_still_fewer_epochs_is_not_recommended(
     assert any(text.startswith("RCAP at 50 % is clearly better") for text in better)
     far = verdict(made_up({**values, ("RCAP", 0.5): 79}))
     assert far[0].startswith("Use RCAP at 50 %")
+
+
+def test_more_epochs_than_full_training_save_nothing():
+    values = {(FULL, 1.0): 80, (EQUAL, 2.0): 80.1, (EQUAL, 0.5): 70}
+    for more in ({}, {("SeTa", 0.5): 70}):
+        found = verdict(made_up({**values, **more}))
+        assert found[0].startswith("Train in full") and "200 %" not in " ".join(found)
+
+
+def test_noisy_runs_shorter_than_one_that_is_clearly_worse_are_not_recommended():
+    cells = made_up({(FULL, 1.0): 80, (EQUAL, 0.5): 78, (EQUAL, 0.3): 79.5, ("SeTa", 0.5): 78})
+    spread(cells, EQUAL, 0.3, 4)
+    assert cells.better(cells.to_full(cells.equal_cost(0.3))) == 0
+    found = verdict(cells)
+    assert found[0].endswith("and 50 % of the epochs are clearly worse than all of them.")
+    assert found[0].startswith("Train in full")
+    for line in cells.cells[EQUAL, 0.3].lines.values():
+        line["metrics"]["figure"] += 20
+    assert "30 % of the epochs gain" in verdict(cells)[0]
+
+
+def test_shorter_runs_that_nobody_would_choose_take_no_winner_back():
+    values = {(FULL, 1.0): 80, (EQUAL, 0.5): 79.9, ("RCAP", 0.5): 80.7, (EQUAL, 0.3): 79}
+    cells = made_up(values)
+    spread(cells, EQUAL, 0.5, 2)
+    spread(cells, "RCAP", 0.5, 2)
+    (least,) = cells.to_cheaper(cells.contenders[0])
+    assert cells.better(least[1]) == 0 and cells.better(cells.to_full(least[0])) == -1
+    assert verdict(cells)[0].startswith("Use RCAP at 50 %")
+
+
+def test_a_method_better_than_full_is_used_though_noisy_shorter_runs_may_be_as_good():
+    values = {(FULL, 1.0): 80, (EQUAL, 0.5): 80, ("RCAP", 0.5): 81, (EQUAL, 0.3): 80.5}
+    cells = made_up(values)
+    spread(cells, EQUAL, 0.3, 2)
+    (least,) = cells.to_cheaper(cells.contenders[0])
+    assert cells.better(least[1]) == 0 == cells.better(cells.to_full(least[0]))
+    assert verdict(cells)[0].startswith("Use RCAP at 50 %")
+    equal = made_up({**values, ("RCAP", 0.5): 80.7})  # than Full, it is not clearly better
+    spread(equal, FULL, 1.0, 1)
+    spread(equal, EQUAL, 0.3, 2)
+    assert "RCAP at 50 % is clearly better" in verdict(equal)[0]
+    assert verdict(equal)[0].startswith("Cut epochs") and "30 % of the" in verdict(equal)[0]
+
+
+def test_a_winner_that_another_clearly_beats_at_no_more_cost_is_not_recommended():
+    values = {(FULL, 1.0): 80, (EQUAL, 0.5): 70, (EQUAL, 0.3): 75}
+    found = verdict(made_up({**values, ("SeTa", 0.5): 77, ("RCAP", 0.3): 79}))
+    assert found[0].startswith("Use RCAP at 30 %")
+    assert any(text.startswith("SeTa at 50 % is clearly better") for text in found)
+    dear = verdict(made_up({**values, ("SeTa", 0.5): 78, ("RCAP", 0.3): 76}))
+    assert dear[0].startswith("Use SeTa at 50 %")
+
+
+def test_training_in_full_is_not_said_where_a_method_is_better_than_full():
+    cells = made_up({(FULL, 1.0): 80, (EQUAL, 0.5): 75, ("UCB", 0.5): 75, ("RCAP", 0.3): 84})
+    found = verdict(cells)
+    assert found[0].startswith("Use RCAP at 30 %: clearly better than Full, +4.00 ±")
+    assert ", and not compared with Full at equal cost" in found[0]
+    assert found[-1].endswith("RCAP at 30 % (0 seeds).")
+    del cells.cells["RCAP", 0.3]
+    assert verdict(cells)[0].startswith("Train in full")
 
 
 def test_a_smaller_budget_that_looks_worse_takes_no_advice_back():
@@ -327,6 +395,30 @@ def test_labels_are_not_judged_by_losses_below_zero_or_that_never_fell(shift, fa
     found = watch.figures()
     assert ("in_doubt" in found) == known and found.get("in_doubt", 1) > 0.1
     assert ("likely" in " ".join(regime.sentences({**found, "imbalance": 1}))) == known
+
+
+def test_labels_are_not_judged_where_all_samples_got_worse():
+    watch = regime.Observer(1000, 10, None)
+    level = np.random.default_rng(0).uniform(1, 2, 1000)
+    for fall in (4, 1, 1.1, 1.2, 1.3, 1.4, 1.3, 1.2, 1.0, 0.9):
+        watch.look((level * fall).astype(np.float32))
+    assert "in_doubt" not in watch.figures()
+    assert not any("got worse" in text for text in regime.sentences(watch.figures()))
+
+
+def test_budgets_too_small_for_six_visits_are_named_where_learnable_is():
+    lines = [
+        {"budget": budget, "n": 100, "visits": 2000 * (budget or 0.2)}
+        for budget in (1.0, 0.5, 0.25, 0.25, 0.2, None)
+    ]
+    short = regime.seldom(lines)
+    assert short == [0.2, 0.25]
+    doubted = {"in_doubt": 0.2, "learned": 0.2}
+    but = "out, but not at a budget of 0.2 and 0.25, where hardly any sample gets six visits."
+    for known in ({}, {"imbalance": 1.0}):
+        assert but in " ".join(regime.sentences({**doubted, **known}, short))
+        assert "six visits" not in " ".join(regime.sentences({**doubted, **known}))
+    assert "six visits" not in " ".join(regime.sentences({"in_doubt": 0.0}, short))
 
 
 def test_far_losses_leave_the_figures_finite():

@@ -125,26 +125,29 @@ class Cells:
 
     def to_full(self, cell: Cell, measure: str | None = None) -> Difference | None:
         """How far a cell lies from Full; None for Full itself, or with no seed in common."""
-        return None if cell.method == FULL else self._between(cell, self.full, measure)
+        return None if cell.method == FULL else self.between(cell, self.full, measure)
 
     def to_equal_cost(self, cell: Cell, measure: str | None = None) -> Difference | None:
         """How far a cell lies from Full at equal cost; None for references."""
         if cell.reference:
             return None
-        return self._between(cell, self.equal_cost(cell.budget), measure)
+        return self.between(cell, self.equal_cost(cell.budget), measure)
 
     def to_cheaper(self, cell: Cell) -> list[tuple[Cell, Difference | None]]:
         """How far a cell lies from Full in fewer epochs than it pays for, the fewest first."""
         at = cell.budget or 0.0
         cheaper = [one for one in self.curve if one.budget is not None and one.budget < at]
-        return [(one, self._between(cell, one, None)) for one in cheaper]
+        return [(one, self.between(cell, one)) for one in cheaper]
 
     def better(self, way: Difference | None, measure: str | None = None) -> int:
         """1 or -1 where a difference is clearly for the better or the worse; 0 otherwise."""
         sign = 0 if way is None else way.sign
         return -sign if (measure or self.measures[0]) in self.lower else sign
 
-    def _between(self, cell: Cell, beside: Cell | None, measure: str | None) -> Difference | None:
+    def between(
+        self, cell: Cell, beside: Cell | None, measure: str | None = None
+    ) -> Difference | None:
+        """How far a cell lies from another one; None with no seed in common."""
         if beside is None:
             return None
         name = measure or self.measures[0]

@@ -7,15 +7,16 @@ costs more than a pass over them per epoch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from seta.comparison.lines import Line
 from seta.engine.curves.histogram import LossHistogram
-from seta.policies.learnable import Learnable
+from seta.policies.learnable import JUDGED, RISEN, Learnable
 
 FALLING = 0.05
 """From this share of the whole fall of the training loss on, the last fifth of a run still falls.
@@ -34,7 +35,7 @@ LEARNED = 0.1
 """A loss counts as learned below this share of the way from the least loss to the first median."""
 
 VISITS = 6
-"""Epochs after which `Learnable` begins to doubt."""
+"""Of a sample, after which `Learnable` begins to doubt."""
 
 BELOW = 0.01
 """With a larger share of losses below 0, where `Learnable` cuts them off, doubt is not known."""
@@ -87,22 +88,24 @@ class Observer:
         `falling`: the share of the whole fall of the mean loss that came in the last fifth of the
         epochs, if it fell at all. `in_doubt`: the share of samples whose first losses rise more
         often than they fall, as `Learnable` finds them, if there were six epochs, the mean loss
-        fell and losses are not below 0. `learned`: the share whose loss was near the least one at
-        half of the run, and is at its end. `imbalance`: the largest class beside the smallest,
-        where classes are known. What is not finite is left out.
+        fell, losses are not below 0, and not all levels got worse. `learned`: the share whose loss
+        was near the least one at half of the run, and is at its end. `imbalance`: the largest class
+        beside the smallest, where classes are known. What is not finite is left out.
         """
         if len(self._means) < 4 or not np.isfinite(self._last).any():
             return None
         at = self._means[max(0, round(0.8 * len(self._means)) - 1)]
         fall = self._means[0] - self._means[-1]
-        early = LossHistogram.from_losses(self._columns["early"])
+        early = self._columns["early"]
+        doubt = self._policy.doubt(LossHistogram.from_losses(early))
+        told = doubt or 2 * np.sum(early > RISEN) <= np.sum(early > JUDGED)  # not all got worse
         floor = float(np.nanquantile(self._last, 0.01))
         level = floor + LEARNED * (self._first - floor)
         found = {"learned": float(np.mean((self._half < level) & (self._last < level)))}
         if fall > 0:
             found["falling"] = (at - self._means[-1]) / fall
-            if not self._cut_off and len(self._means) >= VISITS:
-                found["in_doubt"] = self._policy.doubt(early)
+            if told and not self._cut_off and len(self._means) >= VISITS:
+                found["in_doubt"] = doubt
         if self._strata is not None:
             sizes = np.unique(self._strata, return_counts=True)[1]
             found["imbalance"] = float(sizes.max() / sizes.min())
@@ -116,8 +119,19 @@ def regime_of(found: Iterable[Mapping[str, float] | None]) -> dict[str, float]:
     return {name: float(np.mean([one[name] for one in known if name in one])) for name in names}
 
 
-def sentences(regime: Mapping[str, float]) -> list[str]:
-    """Returns what the figures mean, a sentence for each that is known."""
+def seldom(lines: Iterable[Line]) -> list[float]:
+    """Returns the budgets of runs that are too short for six visits to more than a few samples."""
+    short = (line for line in lines if line["visits"] <= (VISITS - 1) * line["n"])
+    return sorted({line["budget"] for line in short if line["budget"] is not None})
+
+
+def sentences(regime: Mapping[str, float], short: Sequence[float] = ()) -> list[str]:
+    """Returns what the figures mean, a sentence for each that is known.
+
+    Args:
+        regime: The figures.
+        short: Budgets at which hardly any sample is visited six times.
+    """
     said = []
     if (falling := regime.get("falling")) is not None:
         part = f"{100 * falling:.0f} % of the fall of its loss"
@@ -133,6 +147,10 @@ def sentences(regime: Mapping[str, float]) -> list[str]:
         else:
             said.append(f"{told}: it was still learning its training data, right labels or wrong.")
     if (doubt := regime.get("in_doubt")) is not None:
+        few = ""
+        if short:
+            at = " and ".join(f"{budget:.4g}" for budget in short)
+            few = f", but not at a budget of {at}, where hardly any sample gets six visits"
         told = f"{100 * doubt:.0f} % of the samples got worse while the easier ones were learned"
         if doubt >= DOUBTED and regime.get("learned", 1.0) < HARDLY:
             said.append(
@@ -147,12 +165,13 @@ def sentences(regime: Mapping[str, float]) -> list[str]:
         elif doubt >= DOUBTED and "imbalance" not in regime:
             said.append(
                 f"{told}: they have wrong labels, or are of rare classes, which are learned late. "
-                "Give strata= (--strata): without classes Learnable would leave rare ones out."
+                "Give strata= (--strata): without classes Learnable would leave rare ones "
+                f"out{few}."
             )
         elif doubt >= DOUBTED:
             said.append(
                 f"{told}: wrong labels are likely. Methods that put hard samples first would train "
-                "on them; Learnable leaves as many out."
+                f"on them; Learnable leaves as many out{few}."
             )
         else:
             said.append(f"{told}: no sign of wrong labels, though a tenth of them may give none.")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from seta.comparison import table as tables
 from seta.comparison.cells import Cells
 from seta.comparison.lines import Line
-from seta.comparison.regime import regime_of, sentences
+from seta.comparison.regime import regime_of, seldom, sentences
 from seta.comparison.runner import cause_of
 from seta.comparison.verdict import verdict
 
@@ -182,7 +182,7 @@ class Comparison:
         failures = [f"{name}: {cause_of(reason)}" for name, reason in self.failures.items()]
         found = [
             (self._judged, self.verdict),
-            ("What the run is like", sentences(self.regime)),
+            ("What the run is like", sentences(self.regime, seldom(self.lines))),
             ("Notes", list(self.notes)),
             ("Runs that failed", failures),
         ]

@@ -3,27 +3,26 @@
 A difference is *clear* where its whole interval lies on one side of zero (`Cells.better`). The
 first sentence says what to do; those after it say of what it is made.
 
-1. No method has three seeds in common with Full at equal cost: no verdict. Where some have and
-   others have not, the others are named.
-2. Some method is clearly better than Full at equal cost, and than Full in still fewer epochs: use
-   the best of them. Those come first that would be clear with an interval for the best of as many
-   methods and budgets as were judged; if there is none, it is to be confirmed with new seeds.
-   Whether it is as good as Full, which costs more, is said beside it.
-3. None is, and Full at equal cost is not clearly worse than Full at some budget: cut epochs, down
-   to the smallest budget at which it does not look worse by more than half of the half-width of its
-   interval. Undecided, where there is none.
-4. None is, and Full at equal cost is clearly worse than Full at every budget: train in full, unless
-   the loss is worth the saving.
-5. None is, and fewer epochs cost clearly at some budgets alone: cut epochs down to the others.
-6. Methods that are not told apart are named with the width of their intervals, and with the number
-   of seeds that have an even chance to tell the best of these differences from zero, if it is what
-   it seems.
-7. All of that is about the figure that counts; of the others, what they tell clearly is said last.
+The *shortest* run that loses nothing is Full at equal cost at the smallest budget below 1 that does
+not look worse than Full by more than half of the half-width of its interval. Once a budget is
+clearly worse than Full, smaller ones count only if they are clearly better than Full.
+
+1. No method has three seeds in common with Full at equal cost: no verdict.
+2. Methods win that are clearly better than Full at equal cost, unless the shortest run costs less
+   and is as good (`_cheaper`). If there is neither, those win that are clearly better than Full.
+   Winners that another one clearly beats at no more cost drop out. Use the best of the others:
+   those come first that would be clear with an interval for the best of as many methods and budgets
+   as were judged; if there is none, it is to be confirmed with new seeds.
+3. None wins: cut epochs to the shortest run. If there is none, train in full where even the largest
+   budget is clearly worse than Full; otherwise it is undecided.
+
+All of that is about the figure that counts; of the others, what they tell clearly is said last.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import takewhile
 from math import floor, log10
 from typing import NamedTuple, TypeGuard
 
@@ -39,7 +38,7 @@ MOST_WORTH = 100
 
 
 class Way(NamedTuple):
-    """A contender, and how far it is from Full at equal cost."""
+    """A cell, and how far it is from a reference."""
 
     cell: Cell
     way: Difference
@@ -97,13 +96,43 @@ class _Verdict:
                 self.ways.append(Way(cell, way))
             else:
                 self.not_judged.append(f"{cell.words} ({_seeds(way)})")
-        sign = -1 if self.measure in cells.lower else 1
-        self.ways.sort(key=lambda one: -sign * one.way.mean)  # the best first
-        clear = [one for one in self.ways if cells.better(one.way) > 0]
-        self.winners = [one for one in clear if self._cheaper(one.cell) is None]
-        self.winners.sort(key=lambda one: not one.way.stands_out(len(self.ways)))
-        costs = ((cell, cells.to_full(cell)) for cell in cells.curve)
+        self.up = -1 if self.measure in cells.lower else 1
+        self.ways.sort(key=lambda one: -self.up * one.way.mean)  # the best first
+        costs = ((cell, cells.to_full(cell)) for cell in cells.curve if cell.cost < 1)
         self.costs = [Way(cell, way) for cell, way in costs if _enough(way)][::-1]
+        before = list(takewhile(lambda one: cells.better(one.way) >= 0, self.costs))
+        self.free = [one for one in self.costs if one in before or cells.better(one.way) > 0]
+        safe = [one for one in self.free if -self.up * one.way.mean <= 0.5 * (one.way.half or 0.0)]
+        self.shortest = safe[-1] if safe else None
+        self.winners = self._winners()
+
+    def _winners(self) -> list[Way]:
+        """Methods that are worth what they cost, the best first."""
+        cells, found = self.cells, [one for one in self._of(1) if not self._cheaper(one.cell)]
+        if not found and not self.shortest:
+            full = ((cell, cells.to_full(cell)) for cell in cells.contenders)
+            better = [Way(cell, way) for cell, way in full if _enough(way) and self._sign(way) > 0]
+            found = [one for one in better if self._sign(cells.to_equal_cost(one.cell)) >= 0]
+        left = [one for one in found if not self._beaten(one.cell, found)]
+        return sorted(left, key=lambda one: not one.way.stands_out(len(self.ways)))
+
+    def _beaten(self, cell: Cell, others: Sequence[Way]) -> bool:
+        """Whether another one is clearly better at no more cost."""
+        some = (one.cell for one in others if _at(one.cell) <= _at(cell))
+        return any(self._sign(self.cells.between(one, cell)) > 0 for one in some)
+
+    def _cheaper(self, cell: Cell) -> Way | None:
+        """Full in fewer epochs that makes a method superfluous.
+
+        It is clearly better than the method; or it is the shortest run, and the method is not
+        clearly better than it, nor clearly better than Full if that run is not.
+        """
+        to_full, short = self._sign(self.cells.to_full(cell)), self.shortest
+        for one, way in self.cells.to_cheaper(cell):
+            rival = short is not None and one is short.cell and to_full <= self._sign(short.way)
+            if _enough(way) and self.cells.better(way) < (1 if rival else 0):
+                return Way(one, way)
+        return None
 
     def sentences(self) -> list[str]:
         if all(len(cell.lines) < LEAST_SEEDS for cell in self.cells.cells.values()):
@@ -124,17 +153,13 @@ class _Verdict:
         ]
 
     def _what_to_do(self) -> str:
-        if self.winners:
-            best, way = self.winners[0]
-            return (
-                f"Use {best.words}: clearly better than Full at equal cost, "
-                f"{interval(way, self.digits)}, and {self._to_full(best)}{self._time(best)}."
-            )
         if not self.ways and (self.cells.contenders or not self.costs):
             return (
                 f"No verdict: no method has {LEAST_SEEDS} seeds in common with Full at equal cost."
             )
-        free = [one for one in self.costs if self.cells.better(one.way) >= 0]
+        if self.winners:
+            best = self.winners[0].cell
+            return f"Use {best.words}: {self._stands(best)}{self._time(best)}."
         here = "that was judged" if self.not_judged else "here"
         nothing = f"nothing {here} is clearly better than Full at equal cost"
         for best, _ in self._of(1)[:1]:
@@ -149,22 +174,21 @@ class _Verdict:
         if not self.costs:
             few = f"Full has fewer than {LEAST_SEEDS} seeds in common with Full at equal cost"
             return f"{'Full was not run' if self.cells.full is None else few}: {nothing}."
-        if not free:
+        if not self.shortest and not self.free:
             return (
-                f"Train in full, unless the saving is worth it: {nothing}, and fewer epochs are "
-                "clearly worse."
+                f"Train in full, unless the saving is worth it: {nothing}, and "
+                f"{_share(self.costs[0].cell)} of the epochs are clearly worse than all of them."
             )
-        safe = [one for one in free if self._worst(one.way) <= 1.5 * (one.way.half or 0.0)]
-        least, way = (safe or free)[-1]
+        least, way = self.shortest or self.free[-1]
         text, share = interval(way, self.digits), _share(least)
         if self.cells.better(way) > 0:
             return f"Cut epochs: {nothing}, and {share} of the epochs gain, {text}."
-        worst = f"{number(self._worst(way), self.digits)} worse than with all of them"
-        if not safe:
+        if not self.shortest:
             return (
                 f"Undecided: {nothing}, and {share} of the epochs look worse than all of them, "
                 f"{text}; {_seeds(way)} are too few to tell it from zero{_more(way)}."
             )
+        worst = f"{number(self._worst(way), self.digits)} worse than with all of them"
         return (
             f"Cut epochs: {nothing}, and {share} of the epochs lose nothing that {_seeds(way)} can "
             f"tell, {text}; {worst} cannot be ruled out."
@@ -176,13 +200,6 @@ class _Verdict:
         if not self.winners or self.winners[0].way.stands_out(count):
             return []
         return [f"Confirm it with new seeds: the best of {count} may look as good by chance."]
-
-    def _cheaper(self, cell: Cell) -> Way | None:
-        """Full in the fewest epochs that cost less and than which a cell is not clearly better."""
-        for one, way in self.cells.to_cheaper(cell):
-            if _enough(way) and self.cells.better(way) < 1:
-                return Way(one, way)
-        return None
 
     def _time(self, cell: Cell) -> str:
         """Says so where a method took as long as Full."""
@@ -199,48 +216,36 @@ class _Verdict:
             found: dict[int, list[str]] = {}
             for cell in self.cells.contenders:
                 way = self.cells.to_equal_cost(cell, measure)
-                sign = self.cells.better(way, measure) if _enough(way) else 0
-                found.setdefault(sign, []).append(cell.words)
+                found.setdefault(self._sign(way, measure), []).append(cell.words)
             for sign, word in ((1, "better"), (-1, "worse")):
                 if sign in found:
                     names = joined(found[sign])
                     said.append(f"By {measure}, clearly {word} than Full at equal cost: {names}.")
         return said
 
-    def _worst(self, way: Difference | None) -> float:
+    def _worst(self, way: Difference) -> float:
         """How much worse than a reference a contender may be, at the far end of its interval."""
-        if way is None or way.low is None or way.high is None:
-            return 0.0
-        return max(0.0, way.high if self.measure in self.cells.lower else -way.low)
+        return max(0.0, (way.half or 0.0) - self.up * way.mean)
 
     def _epochs(self) -> list[str]:
         """What fewer epochs cost."""
         said = []
         for cell, way in self.costs:
-            sign, text = self.cells.better(way), interval(way, self.digits)
-            if sign < 0:
-                said.append(
-                    f"{_share(cell)} of the epochs are clearly worse than all of them, {text}: the "
-                    "run still gains by the rest."
-                )
-            elif sign > 0:
-                said.append(
-                    f"{_share(cell)} of the epochs are clearly better than all of them, {text}: "
-                    "longer runs may learn wrong labels by heart."
-                )
-            else:
-                said.append(f"{_share(cell)} of the epochs: {text} to all, not told apart.")
+            text = interval(way, self.digits)
+            ends = (
+                f": {text} to all, not told apart",
+                f" are clearly better than all of them, {text}: longer runs may learn wrong labels "
+                "by heart",
+                f" are clearly worse than all of them, {text}: the run still gains by the rest",
+            )
+            said.append(f"{_share(cell)} of the epochs{ends[self.cells.better(way)]}.")
         return said
 
     def _clear(self, sign: int) -> list[str]:
         """Methods that are clearly better (1) or worse (-1)."""
-        word = {1: "better", -1: "worse"}[sign]
-        return [
-            f"{cell.words} is clearly {word} than Full at equal cost, "
-            f"{interval(way, self.digits)}, and {self._to_full(cell)}."
-            for cell, way in self._of(sign)
-            if (cell, way) not in self.winners[:1]  # of which the first sentence tells
-        ]
+        told = [one.cell for one in self.winners[:1]]  # by the first sentence
+        some = [cell for cell, _ in self._of(sign) if cell not in told]
+        return [f"{cell.words} is {self._stands(cell)}." for cell in some]
 
     def _open(self) -> list[str]:
         """Methods that are not told apart, and what it would take."""
@@ -252,8 +257,7 @@ class _Verdict:
         named = ", ".join(f"{cell.words} {interval(way, self.digits)}" for cell, way in some)
         said = [f"Not told apart from Full at equal cost by {seeds} seeds: {named}."]
         best, needed = some[0], some[0].way.seeds_needed
-        gains = best.way.mean < 0 if self.measure in self.cells.lower else best.way.mean > 0
-        if gains and needed is not None and needed <= MOST_WORTH:
+        if self.up * best.way.mean > 0 and needed is not None and needed <= MOST_WORTH:
             mean = interval(best.way, self.digits)
             said.append(
                 f"About {needed} seeds have an even chance to tell {best.cell.words}, {mean}, from "
@@ -281,18 +285,23 @@ class _Verdict:
     def _of(self, sign: int) -> list[Way]:
         return [one for one in self.ways if self.cells.better(one.way) == sign]
 
-    def _to_full(self, cell: Cell) -> str:
-        """How a cell stands to Full."""
-        way = self.cells.to_full(cell)
+    def _sign(self, way: Difference | None, measure: str | None = None) -> int:
+        return self.cells.better(way, measure) if _enough(way) else 0
+
+    def _stands(self, cell: Cell) -> str:
+        """How a cell stands to both references: first to that which it is better than."""
+        to_equal_cost, to_full = self.cells.to_equal_cost(cell), self.cells.to_full(cell)
+        said = [self._beside("Full at equal cost", to_equal_cost), self._beside("Full", to_full)]
+        return ", and ".join(said if self._sign(to_equal_cost) else said[::-1])
+
+    def _beside(self, name: str, way: Difference | None) -> str:
+        """How a cell stands to a reference."""
         if way is None:
-            return "not compared with Full"
+            return f"not compared with {name}"
         if not _enough(way):
-            return f"not judged beside Full, with {_seeds(way)} in common"
-        sign = self.cells.better(way)
-        if sign:
-            word = "better" if sign > 0 else "worse"
-            return f"clearly {word} than Full, {interval(way, self.digits)}"
-        return f"not told apart from Full, {interval(way, self.digits)}"
+            return f"not judged beside {name}, with {_seeds(way)} in common"
+        words = ("not told apart from", "clearly better than", "clearly worse than")
+        return f"{words[self._sign(way)]} {name}, {interval(way, self.digits)}"
 
 
 def _enough(way: Difference | None) -> TypeGuard[Difference]:
@@ -305,8 +314,12 @@ def _more(way: Difference) -> str:
     return f"; with about {needed} the chance is even" if few else ""
 
 
+def _at(cell: Cell) -> float:
+    return cell.budget or cell.cost
+
+
 def _share(cell: Cell) -> str:
-    return f"{100 * (cell.budget or cell.cost):.3g} %"
+    return f"{100 * _at(cell):.3g} %"
 
 
 def _seeds(way: Difference | None) -> str:

@@ -4,7 +4,7 @@ The pruner's own arithmetic answers (`engine.steps`). Without a budget the lengt
 training; here the real policy is asked for its curve, epoch by epoch, on made-up losses (a gamma
 distribution of shape 2, the same in every class), and its expected counts are scaled to the
 dataset. Columns that it wants counted are as a first loss makes them; whether it weights losses is
-asked with five. Costs some milliseconds per epoch then.
+asked with eight. Costs some milliseconds per epoch then.
 """
 
 from __future__ import annotations
