@@ -30,7 +30,7 @@ from transformers import (
 
 from seta.engine import KeepCurve
 from seta.integrations.transformers import PrunedTrainer, PrunedTrainerMixin, PruningArguments
-from seta.integrations.transformers.batches import in_batch
+from seta.integrations.transformers.batches import TrainedBatch, in_batch
 from seta.integrations.transformers.losses import Shares, scales_of, weighted
 from tests.integrations.one_class import OneClass
 from tests.integrations.told import Told
@@ -770,7 +770,7 @@ class Replays(PrunedTrainer):
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         def of(some, change=0.0):
-            some = {name: value + change for name, value in some.items()} if change else dict(some)
+            some = {**some, "x": some["x"] + change} if change else dict(some)
             return super(Replays, self).compute_loss(model, some)
 
         def replayed(rows=None):
@@ -783,6 +783,16 @@ class Replays(PrunedTrainer):
 
 def changed(inputs):
     inputs["x"].add_(50)
+    return inputs
+
+
+def copied(inputs, change=0.0):
+    return {name: value + change for name, value in inputs.items()}
+
+
+def overwritten(inputs, others):
+    for name, value in inputs.items():
+        value.copy_(others[name])
     return inputs
 
 
@@ -803,7 +813,24 @@ ORDERS = {
     "skip, replay": lambda s, of, i, old, own: s.skip() or of(old()),
     "skip, batch": lambda s, of, i, old, own: s.skip() or of(i),
     "batch changed": lambda s, of, i, old, own: of(i, 1.0),
-    "batch changed, batch changed": lambda s, of, i, old, own: of(i, 1.0) + of(i, 1.0),
+    "batch changed, batch changed": lambda s, of, i, old, own: of(i, 1.0) + of(i, 2.0),
+    "batch changed, batch": lambda s, of, i, old, own: of(i, 1.0) + of(i),
+    "replay, batch changed": lambda s, of, i, old, own: of(old()) + of(i, 1.0),
+    "replay, replay, batch": lambda s, of, i, old, own: of(old(3)) + of(old()) + of(i),
+    "replay, copy of the batch": lambda s, of, i, old, own: of(old()) + of(copied(i)),
+    "replay, batch of views": lambda s, of, i, old, own: (
+        of(old()) + of({name: value.detach() for name, value in i.items()})
+    ),
+    "batch, replay in its place": lambda s, of, i, old, own: of(i) + of(overwritten(i, old())),
+    "update of all by index, replay": lambda s, of, i, old, own: (
+        s.update(own, indices=i["labels"].long()) + of(old())
+    ),
+    "replay, update of all by index": lambda s, of, i, old, own: (
+        of(old()) + s.update(own, indices=i["labels"].long())
+    ),
+    "update of all by index, batch": lambda s, of, i, old, own: (
+        s.update(own, indices=i["labels"].long()) + of(i)
+    ),
 }
 
 
@@ -818,17 +845,129 @@ def test_whatever_a_step_computes_no_loss_of_other_rows_is_recorded(order, tmp_p
     elif "skip" in order:
         assert np.isnan(losses).all()
     else:
-        added = 2 * (order.endswith("batch changed") or order.endswith("changed batch"))
+        added = order.endswith("batch changed") or order.endswith("changed batch")
         np.testing.assert_array_equal(losses, 3 * np.arange(40.0) + added)
 
 
-def test_losses_of_which_none_is_of_the_batch_as_it_came_are_refused(tmp_path):
+OTHERS = {
+    "changed altogether": lambda s, of, i, old: of(copied(i, 1.0)),
+    "in another order": lambda s, of, i, old: of({name: one.flip(0) for name, one in i.items()}),
+    "in another order in its place": lambda s, of, i, old: of(overwritten(i, copied(i, 1.0))),
+    "replay": lambda s, of, i, old: of(old()),
+    "two replays": lambda s, of, i, old: of(old(3)) + of(old()),
+    "replay in its place, copy": lambda s, of, i, old: of_copy(of, i, old),
+    "in halves": lambda s, of, i, old: (
+        of({name: one[::2] for name, one in i.items()}) + of({n: one[1::2] for n, one in i.items()})
+    ),
+}
+
+
+def of_copy(of, inputs, replayed):
+    copy = copied(inputs)
+    return of(overwritten(inputs, replayed())) + of(copy)
+
+
+@pytest.mark.parametrize("made", OTHERS.values(), ids=OTHERS)
+def test_a_step_whose_losses_are_not_known_to_be_of_the_batch_is_refused(made, tmp_path):
     class Step(Replays):
         def made(self, of, inputs, replayed, explicit):
-            return of(replayed()) + of(inputs, 1.0)
+            return made(self, of, inputs, replayed)
 
-    with pytest.raises(RuntimeError, match="none of them of the batch as it came"):
+    with pytest.raises(RuntimeError, match="of which at least one tensor must be unchanged"):
         table_of_sums(Step, "Full", tmp_path)
+
+
+def test_steps_of_replayed_rows_alone_are_counted_and_warned_of(tmp_path):
+    class Step(Replays):
+        def made(self, of, inputs, replayed, explicit):
+            return of(replayed()) if self.state.global_step % 2 else of(inputs)
+
+    with pytest.warns(UserWarning, match="10 batches of epoch 0 were not answered"):
+        losses = table_of_sums(Step, "Full", tmp_path)["loss"]
+    known = np.isfinite(losses)
+    assert known.sum() == 20
+    np.testing.assert_array_equal(losses[known], 3 * np.flatnonzero(known))
+
+
+def test_what_a_part_of_a_batch_was_updated_with_stays(tmp_path):
+    class Step(Replays):
+        def made(self, of, inputs, replayed, explicit):
+            return self.update(explicit[:1], indices=inputs["labels"].long()[:1]) + of(inputs)
+
+    table = table_of_sums(Step, "UCB", tmp_path)
+    updated = table["loss"] == 7
+    assert updated.sum() == 20 and set(table["visits"]) == {1}
+    np.testing.assert_array_equal(table["loss"][~updated], 3 * np.flatnonzero(~updated))
+
+
+def test_replayed_rows_are_told_apart_in_nested_inputs(tmp_path):
+    """Batches of one row, whose label a replayed row may share."""
+
+    class Nested(Sums):
+        def forward(self, features, labels=None):
+            return super().forward(features["x"], labels)
+
+    class Step(PrunedTrainer):
+        def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+            labels = inputs["labels"].clone()
+            old = {"features": {"x": torch.full_like(labels, 800.0)}, "labels": labels}
+            return sum(super(Step, self).compute_loss(model, one) for one in (old, inputs))
+
+    trainer = Step(
+        Nested(),
+        arguments(tmp_path, learning_rate=0.0, num_train_epochs=1, per_device_train_batch_size=1),
+        train_dataset=[{"features": {"x": 2.0 * at}, "labels": float(at)} for at in range(40)],
+        pruning=PruningArguments(
+            "Full", budget=1.0, sample_losses=lambda outputs, batch: outputs["logits"]
+        ),
+        data_collator=lambda rows: {
+            "features": {"x": torch.tensor([row["features"]["x"] for row in rows])},
+            "labels": torch.tensor([row["labels"] for row in rows]),
+        },
+    )
+    trainer.train()
+    np.testing.assert_array_equal(trainer.pruner.losses, 3 * np.arange(40.0))
+
+
+def test_the_forward_of_the_batch_is_read_where_a_trainer_has_several(tmp_path):
+    class Plain(Trainer):
+        def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+            replayed = model(**{name: value + 100 for name, value in inputs.items()})
+            with torch.no_grad():
+                model(inputs["x"] + 5, inputs["labels"])  # for a metric
+            return 0 * replayed["loss"] + model(**inputs)["loss"]
+
+    class Step(PrunedTrainerMixin, Plain):
+        pass
+
+    losses = table_of_sums(Step, "Full", tmp_path)["loss"]
+    np.testing.assert_array_equal(losses, 3 * np.arange(40.0))
+
+
+def test_inputs_that_cannot_be_compared_are_of_the_batch_only_if_passed_on():
+    batch, others = TrainedBatch(np.arange(2), None), torch.eye(2).to_sparse()
+    ragged = torch.nested.nested_tensor([torch.ones(1), torch.ones(2)], layout=torch.jagged)
+    inputs = {"one": others, "two": [ragged]}
+    batch.comes_as(inputs)
+    assert batch.equals(inputs) and batch.takes({"one": others})
+    assert not batch.takes({"one": others.clone(), "two": [ragged.clone()]})
+
+
+def test_a_view_of_all_rows_is_of_the_batch_and_one_of_others_is_not():
+    batch, ids = TrainedBatch(np.arange(4), None), torch.arange(24).reshape(4, 6)
+    batch.comes_as({"ids": ids})
+    for own in (ids[:, :3], ids[:, 2:], ids.detach(), ids[..., None], ids[:, ::2]):
+        assert batch.takes({"ids": own})
+    for other in (ids[1:], ids[:2], ids.flip(0), ids[::2], ids[[0, 1, 3, 2]], ids.T, ids + 1):
+        assert not batch.takes({"ids": other})
+    assert not batch.takes({"other": ids})
+    with torch.inference_mode():
+        batch.comes_as({"ids": torch.arange(3)})
+    ids.add_(1)
+    batch.comes_as({"ids": ids})
+    assert batch.takes({"ids": ids})
+    ids.add_(1)
+    assert not batch.takes({"ids": ids[:, :3]})
 
 
 def test_a_second_update_after_a_loss_of_the_batch_is_refused_too(tmp_path):
@@ -841,11 +980,16 @@ def test_a_second_update_after_a_loss_of_the_batch_is_refused_too(tmp_path):
 
 
 @pytest.mark.parametrize("first", ["batch", "replay"])
-def test_weights_for_replayed_rows_are_warned_of(first, tmp_path, caplog):
+def test_replayed_rows_get_no_weights_and_others_of_the_batch_do(first, tmp_path):
+    made = []
+
     class Step(Replays):
         def made(self, of, inputs, replayed, explicit):
-            calls = [inputs, replayed()]
-            return sum(map(of, calls if first == "batch" else calls[::-1]))
+            calls = [inputs, replayed(), {**inputs, "x": inputs["x"] + 1}]
+            calls = calls if first == "batch" else calls[::-1]
+            losses = [of(one) for one in calls]
+            made.append([float(loss.detach()) for loss in losses])
+            return sum(losses)
 
     class Doubled:
         def __call__(self, histogram, epoch, epochs):
@@ -854,7 +998,10 @@ def test_weights_for_replayed_rows_are_warned_of(first, tmp_path, caplog):
 
     losses = table_of_sums(Step, Doubled(), tmp_path)["loss"]
     np.testing.assert_array_equal(losses, 3 * np.arange(40.0))
-    assert ("Call super().compute_loss with the batch first" in caplog.text) == (first == "replay")
+    for of_step in made:
+        own, old, changed = of_step if first == "batch" else of_step[::-1]
+        assert old == 900 and changed == own + 2
+    assert sum(one[0 if first == "batch" else -1] for one in made) == 3 * np.arange(40).sum()
 
 
 def test_a_second_update_in_a_step_is_refused(tmp_path):

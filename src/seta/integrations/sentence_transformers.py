@@ -121,17 +121,19 @@ class PrunedSentenceTransformerMixin(PrunedMeansMixin):
 
     # The losses.
 
-    def _watch(self, model: nn.Module, count: int) -> AbstractContextManager[list[Any]]:
-        return self._embedded(model, count)
+    def _watch(
+        self, model: nn.Module, given: dict[str, Any], count: int
+    ) -> AbstractContextManager[list[Any]]:
+        return self._embedded(model, given, count)
 
     @contextmanager
-    def _embedded(self, model: nn.Module, count: int) -> Iterator[list[Any]]:
+    def _embedded(self, model: nn.Module, given: dict[str, Any], count: int) -> Iterator[list[Any]]:
         embeddings: list[list[Tensor]] = []
         modules = [one for one in _losses_in(self.loss) if hasattr(one, _FROM_EMBEDDINGS)]
         for module in modules:
             setattr(module, _FROM_EMBEDDINGS, _noted(module, embeddings))
         try:
-            with super()._watch(model, count) as seen:
+            with super()._watch(model, given, count) as seen:
                 yield seen
         finally:
             for module in modules:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import operator
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -34,60 +34,59 @@ class TrainedBatch:
         indices: int64 (B,), its samples.
         lengths: Their tokens, if it is flattened.
         answered: Whether their losses were recorded, or left out on purpose.
-        updated: Whether `update` recorded some of them.
         done: Whether `update` recorded all of them, or `skip` left them out.
+        updated: The samples, in or out of the batch, that `update` recorded.
         weighted: The losses made of them, where weights of the policy other than 1 went in.
         losses: Those to record when the step is over: float (B,).
-        inputs: What `Trainer` made of the batch for the model; None: not known.
+        tensors: Its tensors by place, and the versions that they came with.
         found: Whether a loss was computed of just these.
-        guess: The first inputs that are not these, and may have been made of them.
-        guesses: How many such inputs there were.
-        early: Whether the guess was weighted before the batch was found.
     """
 
     indices: NDArray[np.int64]
     lengths: list[int] | None
     answered: bool = False
-    updated: bool = False
     done: bool = False
+    updated: list[NDArray[np.int64]] = field(default_factory=list)
     weighted: list[Tensor] = field(default_factory=list)
     losses: Tensor | None = None
-    inputs: Mapping[str, Any] | None = None
+    tensors: dict[tuple[Any, ...], tuple[Tensor, int]] = field(default_factory=dict)
     found: bool = False
-    guess: Mapping[str, Any] | None = None
-    guesses: int = 0
-    early: bool = False
 
-    def takes(self, inputs: Mapping[str, Any]) -> bool:
+    def comes_as(self, inputs: Any) -> None:
+        """Notes the tensors of the batch, as they are now."""
+        self.tensors = {at: (one, _version(one)) for at, one in tensors_of(inputs)}
+
+    def takes(self, inputs: Any) -> bool:
         """Returns whether the loss of these inputs is one of the batch.
 
         A step may compute several losses, of the same rows or of others, such as replayed ones,
-        which have no indices. Where none is of the batch as it came, one of the same number of rows
-        is, whatever was made of them. The losses of the first one are recorded.
+        which have no indices. Inputs are of the batch if they are equal to it, or if some of its
+        tensors is passed on unchanged (beside an augmented image, say). The losses of the first are
+        recorded, in place of those of inputs that were only made of it.
         """
         if self.done:
             return False
-        if self.inputs is not None and _same(inputs, self.inputs):
-            if not self.found:
-                self.losses, self.early = None, self.guess is not None and bool(self.weighted)
-            self.found = True
-            return True
-        if self.found or self.updated:
-            return False
-        if self.guess is None:
-            if self.inputs is not None and not _as_many(inputs, self.inputs):
-                return False
-            self.guess = inputs
-        elif not _same(inputs, self.guess):
-            self.guesses += 1
-            return False
-        self.guesses = max(self.guesses, 1)
+        if not self.equals(inputs):
+            return self._goes_into(inputs)
+        if not self.found:
+            self.losses, self.found = None, True
         return True
 
-    @property
-    def unclear(self) -> bool:
-        """Whether nobody knows which of the losses is that of the batch."""
-        return self.inputs is not None and not self.found and self.guesses > 1 and not self.done
+    def equals(self, inputs: Any) -> bool:
+        """Returns whether inputs have all tensors of the batch, with the values they came with."""
+        given = dict(tensors_of(inputs))
+        return self.tensors.keys() <= given.keys() and all(
+            _version(one) == version and (given[at] is one or _equal(given[at], one))
+            for at, (one, version) in self.tensors.items()
+        )
+
+    def _goes_into(self, inputs: Any) -> bool:
+        """Returns whether inputs have an unchanged tensor of the batch, or a part of each row."""
+        given = dict(tensors_of(inputs))
+        return any(
+            at in given and _version(one) == version and _same_rows(given[at], one)
+            for at, (one, version) in self.tensors.items()
+        )
 
     def answer(self, loss: Tensor, weights: NDArray[np.float32] | None) -> Tensor:
         """Takes the loss made of the recorded ones with these weights, and returns it."""
@@ -96,30 +95,48 @@ class TrainedBatch:
             self.weighted.append(loss)
         return loss
 
-
-def _same(some: Mapping[str, Any], others: Mapping[str, Any]) -> bool:
-    """Returns whether inputs have some tensors in common, and these are equal."""
-    names = [
-        name
-        for name, value in some.items()
-        if isinstance(value, Tensor) and isinstance(others.get(name), Tensor)
-    ]
-    return bool(names) and all(
-        some[name] is others[name]
-        or (some[name].device == others[name].device and torch.equal(some[name], others[name]))
-        for name in names
-    )
+    def pending(self) -> tuple[NDArray[np.int64], Tensor] | None:
+        """Returns the samples that `update` did not record, and their losses; None: no losses."""
+        if self.losses is None or not self.updated:
+            return None if self.losses is None else (self.indices, self.losses)
+        left = ~np.isin(self.indices, np.concatenate(self.updated))
+        return self.indices[left], self.losses[torch.from_numpy(left).to(self.losses.device)]
 
 
-def _as_many(some: Mapping[str, Any], others: Mapping[str, Any]) -> bool:
-    """Returns whether inputs may have as many rows: some tensor that both have does, or none is."""
-    pairs = [(value, others.get(name)) for name, value in some.items()]
-    sizes = [
-        (one.shape[:1], other.shape[:1])
-        for one, other in pairs
-        if isinstance(one, Tensor) and isinstance(other, Tensor)
-    ]
-    return not sizes or any(one == other for one, other in sizes)
+def tensors_of(inputs: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Tensor]]:
+    """Yields the tensors in dicts, lists and tuples, each with the keys that lead to it."""
+    if isinstance(inputs, Tensor):
+        yield at, inputs
+    elif isinstance(inputs, Mapping | list | tuple):
+        parts = inputs.items() if isinstance(inputs, Mapping) else enumerate(inputs)
+        for key, value in parts:
+            yield from tensors_of(value, (*at, key))
+
+
+def _version(tensor: Tensor) -> int:
+    """Returns how often a tensor was changed in place."""
+    return 0 if tensor.is_inference() else tensor._version
+
+
+def _equal(some: Tensor, other: Tensor) -> bool:
+    """Returns whether two tensors are known to be equal: not where they cannot be compared."""
+    try:
+        return torch.equal(some, other.to(some.device))
+    except (NotImplementedError, RuntimeError):  # sparse and nested ones
+        return False
+
+
+def _same_rows(some: Tensor, other: Tensor) -> bool:
+    """Returns whether a tensor is another, or shows a part of each of its rows, in their order."""
+    if some is other:
+        return True
+    try:
+        begin = some.storage_offset() - other.storage_offset()
+        shared = some.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()
+        rows = (some.shape[:1], some.stride()[:1]) == (other.shape[:1], other.stride()[:1])
+        return shared and rows and some.ndim > 0 and 0 <= begin < max(1, some.stride(0))
+    except (NotImplementedError, RuntimeError):  # sparse and nested ones
+        return False
 
 
 def taken(inputs: Any) -> tuple[TrainedBatch, Any]:
@@ -137,7 +154,9 @@ def taken(inputs: Any) -> tuple[TrainedBatch, Any]:
             "training step makes a new batch without it. Keep all keys of the batch"
         )
     inputs = copy.copy(inputs)
-    return TrainedBatch(indices_of(inputs.pop(INDICES)), inputs.pop(LENGTHS, None)), inputs
+    batch = TrainedBatch(indices_of(inputs.pop(INDICES)), inputs.pop(LENGTHS, None))
+    batch.comes_as(inputs)
+    return batch, inputs
 
 
 def unchanged(rows: Any) -> Any:

@@ -160,13 +160,15 @@ class PrunedMeansMixin(PrunedTrainerMixin):
     As `PrunedTrainerMixin`, which reads the losses from logits and labels instead.
     """
 
-    def _watch(self, model: nn.Module, count: int) -> AbstractContextManager[list[Any]]:
-        return self._seen(model, count)
+    def _watch(
+        self, model: nn.Module, given: dict[str, Any], count: int
+    ) -> AbstractContextManager[list[Any]]:
+        return self._seen(model, given, count)
 
     @contextmanager
-    def _seen(self, model: nn.Module, count: int) -> Iterator[list[Any]]:
+    def _seen(self, model: nn.Module, given: dict[str, Any], count: int) -> Iterator[list[Any]]:
         seen: list[Any] = []
-        with super()._watch(model, count) as outputs, Means(count) as means:
+        with super()._watch(model, given, count) as outputs, Means(count) as means:
             yield seen
         seen.append(Seen(outputs, means.found))
 

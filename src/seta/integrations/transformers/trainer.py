@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -25,7 +25,7 @@ from seta.integrations.transformers.arguments import (
     check_arguments,
     check_trainer,
 )
-from seta.integrations.transformers.batches import TrainedBatch, taken
+from seta.integrations.transformers.batches import TrainedBatch, taken, tensors_of
 from seta.integrations.transformers.check import LossCheck
 from seta.integrations.transformers.epochs import PrunedEpochs
 from seta.integrations.transformers.losses import (
@@ -107,9 +107,7 @@ class PrunedTrainerMixin(PrunedEpochs):
             with _returned(self) as results:
                 loss = super().training_step(model, inputs, *args, **kwargs)
             _warn_of_replaced(run, self._seta_batch, results)
-            _check_clear(run, self._seta_batch)
-            if self._seta_batch.losses is not None:
-                run.buffer.add(self._seta_batch.indices, self._seta_batch.losses)
+            _record(run, self._seta_batch)
             if not self._seta_batch.answered:
                 run.missed += 1
                 if not run.answered and not run.pruner.history:
@@ -119,10 +117,11 @@ class PrunedTrainerMixin(PrunedEpochs):
         return loss
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        prepared: dict[str, Any] = super()._prepare_inputs(inputs)
         batch = self._seta_batch
-        if batch is not None and batch.inputs is None and isinstance(prepared, Mapping):
-            batch.inputs = dict(prepared)  # the trainer may take labels out
+        own = batch is not None and batch.equals(inputs)
+        prepared: dict[str, Any] = super()._prepare_inputs(inputs)
+        if batch is not None and own:
+            batch.comes_as(prepared)
         return prepared
 
     def compute_loss(
@@ -148,7 +147,7 @@ class PrunedTrainerMixin(PrunedEpochs):
         if not batch.takes(given):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         batch.answered = False
-        with self._watch(model, len(batch.indices)) as outputs:
+        with self._watch(model, given, len(batch.indices)) as outputs:
             result: Any = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         if batch.answered:  # by update() or skip()
             return result
@@ -160,8 +159,8 @@ class PrunedTrainerMixin(PrunedEpochs):
             )
         loss = result[0] if return_outputs else result
         loss = self._answer(run, batch, loss, outputs[0], given, num_items_in_batch)
-        if self._seta_batch is None and batch.losses is not None:
-            run.buffer.add(batch.indices, batch.losses)
+        if self._seta_batch is None:
+            _record(run, batch)
         return (loss, result[1]) if return_outputs else loss
 
     @eager
@@ -212,9 +211,10 @@ class PrunedTrainerMixin(PrunedEpochs):
             )
         weights = run.pruner.weights_of(samples)
         run.buffer.add(samples, losses)
+        batch.updated.append(samples)
         if indices is None:
             batch.losses, batch.done = None, True
-        run.answered = batch.updated = True
+        run.answered = True
         return batch.answer(weighted_mean(losses, weights, counts), weights)
 
     def skip(self) -> None:
@@ -261,9 +261,11 @@ class PrunedTrainerMixin(PrunedEpochs):
             loss = weighted(loss, parts, weights, scales)
         return batch.answer(loss, weights)
 
-    def _watch(self, model: nn.Module, count: int) -> AbstractContextManager[list[Any]]:
+    def _watch(
+        self, model: nn.Module, given: dict[str, Any], count: int
+    ) -> AbstractContextManager[list[Any]]:
         """Collects what `_sample_terms` needs of the loss of a batch with so many samples."""
-        return _watched(model)
+        return _watched(model, given)
 
     def _any_score(self) -> bool:
         """Whether per-sample losses are any score, and add up to the loss only by chance."""
@@ -313,8 +315,9 @@ class PrunedTrainerMixin(PrunedEpochs):
         return (
             f"no batch of {type(self).__name__} was answered in epoch {run.pruner.epoch}: its "
             "compute_loss or training_step does not pass on per-sample losses, and nothing can be "
-            "pruned without them. Return self.update(losses), with one loss per sample, or call "
-            "super().compute_loss(...); call self.skip() for a batch that is left out"
+            "pruned without them. Call super().compute_loss with the batch, of which at least one "
+            "tensor must be unchanged (not a copy or other rows), or return self.update(losses), "
+            "with one loss per sample; call self.skip() for a batch that is left out"
         )
 
     def _end_epoch(self) -> None:
@@ -326,8 +329,9 @@ class PrunedTrainerMixin(PrunedEpochs):
         if missed:
             warnings.warn(
                 f"{missed} batches of epoch {epoch} were not answered, and their samples keep "
-                "their earlier losses: compute_loss must call self.update(losses) or "
-                "super().compute_loss(...) for each batch, or self.skip() to leave one out",
+                "their earlier losses: compute_loss must call self.update(losses), or "
+                "super().compute_loss with the batch (at least one of its tensors unchanged), for "
+                "each batch, or self.skip() to leave one out",
                 stacklevel=2,
             )
 
@@ -352,14 +356,22 @@ class PrunedTrainer(PrunedTrainerMixin, Trainer):
 
 
 @contextmanager
-def _watched(model: nn.Module) -> Iterator[list[Any]]:
-    """Collects what a model returns."""
-    seen: list[Any] = []
-    handle = model.register_forward_hook(lambda module, args, output: seen.append(output))
+def _watched(model: nn.Module, given: dict[str, Any]) -> Iterator[list[Any]]:
+    """Collects what a model returns: first of calls with tensors that are given, with gradients."""
+    own = {id(one) for _, one in tensors_of(given)}
+    calls: list[tuple[bool, bool, Any]] = []
+
+    def note(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        other = all(id(one) not in own for _, one in tensors_of((args, kwargs)))
+        calls.append((other, not torch.is_grad_enabled(), output))
+
+    outputs: list[Any] = []
+    handle = model.register_forward_hook(note, with_kwargs=True)
     try:
-        yield seen
+        yield outputs
     finally:
         handle.remove()
+        outputs += [output for *_, output in sorted(calls, key=lambda call: call[:2])]
 
 
 @contextmanager
@@ -393,6 +405,13 @@ def _check_planned(run: Run, batch: TrainedBatch) -> None:
         )
 
 
+def _record(run: Run, batch: TrainedBatch) -> None:
+    """Records the losses of a batch, if there are any."""
+    found = batch.pending()
+    if found is not None:
+        run.buffer.add(*found)
+
+
 def _warn_of_replaced(run: Run, batch: TrainedBatch, results: list[Any]) -> None:
     """Warns, once a run, of a loss that is made of none of those with the policy's weights."""
     if run.warned or not batch.weighted or not results:
@@ -404,22 +423,6 @@ def _warn_of_replaced(run: Run, batch: TrainedBatch, results: list[Any]) -> None
             "the loss that compute_loss returned is not computed from the one with the policy's "
             "weights, so that it trains without them. Use self.update(losses) for a loss of your "
             "own, and add further terms to its result. This is logged once"
-        )
-
-
-def _check_clear(run: Run, batch: TrainedBatch) -> None:
-    """Raises where losses of a step may be of other rows; warns once of weights for other rows."""
-    if batch.unclear:
-        raise RuntimeError(
-            "a training step computed several losses, none of them of the batch as it came: call "
-            "super().compute_loss with the inputs unchanged, or pass the batch's per-sample losses "
-            "to self.update(losses) and compute the others by model(**inputs)"
-        )
-    if batch.early and not run.warned:
-        run.warned = True
-        logger.warning(
-            "a step computes a loss of other rows before that of the batch, and it was weighted "
-            "like the batch. Call super().compute_loss with the batch first. This is logged once"
         )
 
 
