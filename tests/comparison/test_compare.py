@@ -1,5 +1,6 @@
 """`seta.compare` on trainings of some milliseconds: planted truths, kills, bad input."""
 
+import errno
 import io
 import json
 import os
@@ -20,6 +21,7 @@ from rich.console import Console
 import seta
 from seta.comparison import lines
 from seta.comparison.arguments import source_of
+from seta.engine.files import chunks
 from tests.comparison import training
 from tests.comparison.training import ByLoss, Points, run
 
@@ -104,6 +106,26 @@ def test_lines_are_written_and_a_second_call_makes_only_what_is_missing(tmp_path
     assert {path.name for path in tmp_path.iterdir()} == {
         "runs.jsonl", "comparison.md", "comparison.html", "comparison.png", ".lock",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["comparison.md", "comparison.html", "comparison.png"])
+def test_a_full_disk_leaves_the_earlier_report_as_it_was(name, tmp_path, monkeypatch):
+    found = compared(out=tmp_path)
+    found.save(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    write_at = chunks.write_at
+
+    def fails(file, at, data):
+        if f".{name}." in str(file.name):
+            write_at(file, at, data[:10])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write_at(file, at, data)
+
+    monkeypatch.setattr(chunks, "write_at", fails)
+    with pytest.raises(OSError, match="No space left"):
+        found.save(tmp_path)
+    assert (tmp_path / name).read_bytes() == before[name]
+    assert {path.name for path in tmp_path.iterdir()} == set(before)
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ filled ones and words what is clear.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from io import BytesIO
 from itertools import groupby
 from pathlib import Path
 from textwrap import wrap
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING
 from seta.comparison.cells import Cells
 from seta.comparison.chart import Chart, Row, chart_of, literal, number, padded
 from seta.comparison.styles import BLACK
+from seta.engine.files import writing
 from seta.extras import blank_figure
 
 if TYPE_CHECKING:
@@ -90,7 +92,9 @@ def save(figure: Figure, path: Path) -> None:
     if kind not in (".png", ".svg"):
         raise ValueError(f"path must end in .png or .svg, got {path.name!r}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, format=kind[1:], dpi=DPI, facecolor="white")
+    content = BytesIO()
+    figure.savefig(content, format=kind[1:], dpi=DPI, facecolor="white")
+    writing.whole(path, content.getvalue())
 
 
 def _cost_panel(axes: Axes, chart: Chart) -> None:

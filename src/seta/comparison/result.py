@@ -15,6 +15,7 @@ from seta.comparison.lines import Line
 from seta.comparison.regime import regime_of, seldom, sentences
 from seta.comparison.runner import cause_of
 from seta.comparison.verdict import verdict
+from seta.engine.files import writing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -139,9 +140,9 @@ class Comparison:
         to = Path(folder)
         to.mkdir(parents=True, exist_ok=True)
         paths = [to / name for name in FILES]
-        paths[0].write_text(self.to_markdown(), encoding="utf-8")
+        writing.whole(paths[0], self.to_markdown().encode())
         figure = self.figure()
-        paths[1].write_text(self.to_html(_embedded(figure)), encoding="utf-8")
+        writing.whole(paths[1], self.to_html(_embedded(figure)).encode())
         save(figure, paths[2])
         return paths
 

@@ -21,6 +21,7 @@ from seta.comparison.runner import Failure, Orders, Watcher, make_apart, make_he
 from seta.comparison.statistics import CONFIDENCE
 from seta.comparison.trial import Job, Training
 from seta.comparison.verdict import joined
+from seta.engine.files import writing
 from seta.engine.state.describe import describe
 from seta.report.units import text_of
 
@@ -185,7 +186,7 @@ class Runs:
         self.lines.append(line)
         if self.out is not None:
             files.append(self.out / RUNS, line)
-            (self.out / FILES[0]).write_text(self.result().to_markdown(), encoding="utf-8")
+            writing.whole(self.out / FILES[0], self.result().to_markdown().encode())
         self._check_lower(known)
         return None
 

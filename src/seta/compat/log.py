@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 from typing import Any
+
+from seta.engine.files import writing
 
 
 class Log:
@@ -33,11 +34,4 @@ class Log:
         Raises:
             TypeError: A value cannot be written as JSON; the file is unchanged.
         """
-        text = json.dumps(self.res)
-        target = Path(self.path)
-        partial = target.with_name(f"{target.name}.{os.getpid()}.part")
-        try:
-            partial.write_text(text, encoding="utf-8")
-            partial.replace(target)
-        finally:
-            partial.unlink(missing_ok=True)
+        writing.whole(self.path, json.dumps(self.res).encode())

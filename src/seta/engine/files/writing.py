@@ -14,6 +14,8 @@ import stat
 from collections.abc import Callable
 from io import FileIO
 
+from seta.engine.files import chunks
+
 _KINDS = {
     stat.S_IFCHR: "a character device",
     stat.S_IFBLK: "a block device",
@@ -59,6 +61,15 @@ def replace(path: str | os.PathLike[str], write: Callable[[FileIO], None], *, sy
         raise
     if sync:
         _flush_names(folder)
+
+
+def whole(path: str | os.PathLike[str], content: bytes) -> None:
+    """Writes a file of these bytes, whole or not at all; a report, which need not be flushed.
+
+    Raises:
+        OSError: See `replace`.
+    """
+    replace(path, lambda file: chunks.write_at(file, 0, content), sync=False)
 
 
 def regular(path: str) -> os.stat_result | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from seta.engine.files import chunks, writing
+from seta.engine.files import writing
 from seta.extras import require
 from seta.report.inspection.classes import Classes, classes_of
 from seta.report.inspection.facts import facts_of
@@ -106,7 +106,7 @@ class Inspection:
             facts, classes=self._classes, items=self._items, title=self._title, moment=moment
         )
         text = html_of(content).encode(errors="replace")
-        writing.replace(path, lambda file: chunks.write_at(file, 0, text), sync=False)
+        writing.whole(path, text)
         return Path(path)
 
     def _look(self, n: int) -> None:
