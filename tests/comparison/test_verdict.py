@@ -133,6 +133,12 @@ def test_a_winner_that_is_not_better_than_still_fewer_epochs_is_not_recommended(
     assert far[0].startswith("Use RCAP at 50 %")
 
 
+def test_epochs_are_not_cut_below_those_that_gain():
+    """Full training has learned wrong labels by heart: half of it is better than all, and 30 %."""
+    found = verdict(made_up({(FULL, 1.0): 80, (EQUAL, 0.5): 82, (EQUAL, 0.3): 80}))
+    assert found[0].startswith("Cut epochs: no method was run, and 50 % of the epochs gain, +2.00")
+
+
 def test_more_epochs_than_full_training_save_nothing():
     values = {(FULL, 1.0): 80, (EQUAL, 2.0): 80.1, (EQUAL, 0.5): 70}
     for more in ({}, {("SeTa", 0.5): 70}):

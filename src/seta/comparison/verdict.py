@@ -102,7 +102,14 @@ class _Verdict:
         self.costs = [Way(cell, way) for cell, way in costs if _enough(way)][::-1]
         before = list(takewhile(lambda one: cells.better(one.way) >= 0, self.costs))
         self.free = [one for one in self.costs if one in before or cells.better(one.way) > 0]
-        safe = [one for one in self.free if -self.up * one.way.mean <= 0.5 * (one.way.half or 0.0)]
+        safe = [
+            one
+            for one in self.free
+            if -self.up * one.way.mean <= 0.5 * (one.way.half or 0.0)
+            and not any(
+                self._sign(cells.between(longer.cell, one.cell)) > 0 for longer in self.free
+            )
+        ]
         self.shortest = safe[-1] if safe else None
         self.winners = self._winners()
 
