@@ -61,9 +61,7 @@ visits in batches half as large are as many steps as full training takes.
 (The runs of our own method are those of its first rule, and will be made again.)""",
     "backbones": """\
 Does the architecture matter? A ResNet, a ViT and a Swin on CIFAR-10 images, and a Mamba on the
-sentences of SST-2, all small and trained from scratch.
-
-(The runs of our own method are those of its first rule, and will be made again.)""",
+sentences of SST-2, all small and trained from scratch.""",
     "instruction": """\
 Does pruning pay in instruction tuning, with few epochs and one loss per answer? A small Llama,
 trained from scratch on questions and answers of GSM8K. *Accuracy* is that of the next token of

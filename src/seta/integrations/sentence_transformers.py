@@ -147,20 +147,20 @@ class PrunedSentenceTransformerMixin(PrunedMeansMixin):
     def _per_sample(self, seen: Seen, batch: dict[str, Any]) -> Tensor:
         if self._ranking is None:
             losses = super()._per_sample(seen, batch)
-            self._check_width(len(losses), len(seen.means))
+            self._check_width(len(losses))
             return losses
         return ranking_losses(self._ranking, seen.outputs[0], batch["label"])
 
-    def _check_width(self, rows: int, means: int) -> None:
+    def _check_width(self, rows: int) -> None:
         """Raises if a mean over the dimensions cannot be told from one over the rows."""
         own = any(not type(one).__module__.startswith(_PACKAGE) for one in _losses_in(self.loss))
         width = getattr(self._plain_model(), "get_embedding_dimension", lambda: None)()
-        if own and means > 1 and rows == width:
+        if own and rows == width:
             raise ValueError(
-                f"a loss of your own with several means needs a batch size other than {width}, the "
-                "dimension of the embeddings: a mean over the dimensions cannot be told from one "
-                "over the rows. Or give PruningArguments(sample_losses=...), a function "
-                "(embeddings, batch) -> losses (B,)"
+                f"a loss of your own needs a batch size other than {width}, the dimension of the "
+                "embeddings: a mean over the dimensions cannot be told from one over the rows. Or "
+                "give PruningArguments(sample_losses=...), a function (embeddings, batch) -> "
+                "losses (B,)"
             )
 
     def _new_check(self) -> LossCheck:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import operator
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -25,6 +25,9 @@ from seta.torch.dataset import IndexedCollate, IndexedRows, indices_of
 INDICES = "seta_indices"
 LENGTHS = "seta_lengths"
 
+Place = tuple[Any, ...]
+"""The keys that lead to a value in nested dicts and lists."""
+
 
 @dataclass
 class TrainedBatch:
@@ -33,60 +36,85 @@ class TrainedBatch:
     Attributes:
         indices: int64 (B,), its samples.
         lengths: Their tokens, if it is flattened.
+        label_names: The keys of its labels.
         answered: Whether their losses were recorded, or left out on purpose.
         done: Whether `update` recorded all of them, or `skip` left them out.
         updated: The samples, in or out of the batch, that `update` recorded.
         weighted: The losses made of them, where weights of the policy other than 1 went in.
         losses: Those to record when the step is over: float (B,).
-        tensors: Its tensors by place, and the versions that they came with.
+        parts: Its tensors and other values by place, and the versions that they came with.
         found: Whether a loss was computed of just these.
     """
 
     indices: NDArray[np.int64]
     lengths: list[int] | None
+    label_names: Collection[str] = ("labels",)
     answered: bool = False
     done: bool = False
     updated: list[NDArray[np.int64]] = field(default_factory=list)
     weighted: list[Tensor] = field(default_factory=list)
     losses: Tensor | None = None
-    tensors: dict[tuple[Any, ...], tuple[Tensor, int]] = field(default_factory=dict)
+    parts: dict[Place, tuple[Any, int]] = field(default_factory=dict)
     found: bool = False
 
     def comes_as(self, inputs: Any) -> None:
-        """Notes the tensors of the batch, as they are now."""
-        self.tensors = {at: (one, _version(one)) for at, one in tensors_of(inputs)}
+        """Notes the values of the batch, as they are now."""
+        self.parts = {at: (one, _version(one)) for at, one in parts_of(inputs)}
 
     def takes(self, inputs: Any) -> bool:
         """Returns whether the loss of these inputs is one of the batch.
 
         A step may compute several losses, of the same rows or of others, such as replayed ones,
-        which have no indices. Inputs are of the batch if they are equal to it, or if some of its
-        tensors is passed on unchanged (beside an augmented image, say). The losses of the first are
-        recorded, in place of those of inputs that were only made of it.
+        which have no indices. The losses of the first inputs of the batch are recorded, in place of
+        those of inputs that were only made of it.
         """
         if self.done:
             return False
-        if not self.equals(inputs):
+        if not self._equals(inputs):
             return self._goes_into(inputs)
         if not self.found:
             self.losses, self.found = None, True
         return True
 
-    def equals(self, inputs: Any) -> bool:
-        """Returns whether inputs have all tensors of the batch, with the values they came with."""
-        given = dict(tensors_of(inputs))
-        return self.tensors.keys() <= given.keys() and all(
-            _version(one) == version and (given[at] is one or _equal(given[at], one))
-            for at, (one, version) in self.tensors.items()
+    def holds(self, inputs: Any) -> bool:
+        """Returns whether inputs are equal to the batch, or have its labels, or all else of it.
+
+        What they have must be passed on unchanged: an augmented image beside the same labels.
+        """
+        return self._equals(inputs) or self._goes_into(inputs)
+
+    def moved_to(self, inputs: Any) -> bool:
+        """Returns whether labels, or all else, have the same values after they were moved."""
+        given = dict(parts_of(inputs))
+        return self._keeps(lambda at, one: at in given and _equal(given[at], one))
+
+    def _equals(self, inputs: Any) -> bool:
+        given = dict(parts_of(inputs))
+        return bool(self.parts) and all(
+            _version(one) == version and at in given and _equal(given[at], one)
+            for at, (one, version) in self.parts.items()
         )
 
     def _goes_into(self, inputs: Any) -> bool:
-        """Returns whether inputs have an unchanged tensor of the batch, or a part of each row."""
-        given = dict(tensors_of(inputs))
-        return any(
-            at in given and _version(one) == version and _same_rows(given[at], one)
-            for at, (one, version) in self.tensors.items()
-        )
+        given = dict(parts_of(inputs))
+        tensors = [one for one in given.values() if isinstance(one, Tensor)]
+
+        def goes(at: Place, one: Any) -> bool:
+            if isinstance(one, Tensor):  # which may have another key now
+                return any(_same_rows(tensor, one) for tensor in tensors)
+            return at in given and _equal(given[at], one)
+
+        return self._keeps(goes)
+
+    def _keeps(self, keeps: Callable[[Place, Any], bool]) -> bool:
+        """Returns whether all labels that are tensors are kept, or all else is."""
+        labels: list[bool] = []
+        others: list[bool] = []
+        for at, (one, version) in self.parts.items():
+            of_labels = isinstance(one, Tensor) and any(name in self.label_names for name in at)
+            kept = _version(one) == version and keeps(at, one)
+            (labels if of_labels else others).append(kept)
+        return any(kept and all(kept) for kept in (labels, others))
 
     def answer(self, loss: Tensor, weights: NDArray[np.float32] | None) -> Tensor:
         """Takes the loss made of the recorded ones with these weights, and returns it."""
@@ -103,26 +131,33 @@ class TrainedBatch:
         return self.indices[left], self.losses[torch.from_numpy(left).to(self.losses.device)]
 
 
-def tensors_of(inputs: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Tensor]]:
-    """Yields the tensors in dicts, lists and tuples, each with the keys that lead to it."""
-    if isinstance(inputs, Tensor):
+def parts_of(inputs: Any, at: Place = ()) -> Iterator[tuple[Place, Any]]:
+    """Yields what is in dicts, lists and tuples, each with the keys that lead to it."""
+    if isinstance(inputs, Mapping | list | tuple):
+        items = inputs.items() if isinstance(inputs, Mapping) else enumerate(inputs)
+        for key, value in items:
+            yield from parts_of(value, (*at, key))
+    else:
         yield at, inputs
-    elif isinstance(inputs, Mapping | list | tuple):
-        parts = inputs.items() if isinstance(inputs, Mapping) else enumerate(inputs)
-        for key, value in parts:
-            yield from tensors_of(value, (*at, key))
 
 
-def _version(tensor: Tensor) -> int:
-    """Returns how often a tensor was changed in place."""
-    return 0 if tensor.is_inference() else tensor._version
+def _version(value: Any) -> int:
+    """Returns how often a tensor was changed in place; 0 for anything else."""
+    tracked = isinstance(value, Tensor) and not value.is_inference()
+    return value._version if tracked else 0
 
 
-def _equal(some: Tensor, other: Tensor) -> bool:
-    """Returns whether two tensors are known to be equal: not where they cannot be compared."""
+def _equal(some: Any, other: Any) -> bool:
+    """Returns whether two values are known to be equal: not where they cannot be compared."""
+    if some is other:
+        return True
     try:
-        return torch.equal(some, other.to(some.device))
-    except (NotImplementedError, RuntimeError):  # sparse and nested ones
+        if not (isinstance(some, Tensor) and isinstance(other, Tensor)):
+            return bool(some == other)
+        other = other.to(some.device)
+        both_nan = (some != some) & (other != other)
+        return some.shape == other.shape and bool(((some == other) | both_nan).all())
+    except Exception:  # sparse and nested tensors, arrays, classes of others
         return False
 
 
@@ -135,11 +170,11 @@ def _same_rows(some: Tensor, other: Tensor) -> bool:
         shared = some.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()
         rows = (some.shape[:1], some.stride()[:1]) == (other.shape[:1], other.stride()[:1])
         return shared and rows and some.ndim > 0 and 0 <= begin < max(1, some.stride(0))
-    except (NotImplementedError, RuntimeError):  # sparse and nested ones
+    except Exception:  # sparse and nested tensors
         return False
 
 
-def taken(inputs: Any) -> tuple[TrainedBatch, Any]:
+def taken(inputs: Any, label_names: Collection[str]) -> tuple[TrainedBatch, Any]:
     """Takes out of a batch what travels in it, and leaves the batch as it is.
 
     Returns:
@@ -154,7 +189,8 @@ def taken(inputs: Any) -> tuple[TrainedBatch, Any]:
             "training step makes a new batch without it. Keep all keys of the batch"
         )
     inputs = copy.copy(inputs)
-    batch = TrainedBatch(indices_of(inputs.pop(INDICES)), inputs.pop(LENGTHS, None))
+    indices = indices_of(inputs.pop(INDICES))
+    batch = TrainedBatch(indices, inputs.pop(LENGTHS, None), label_names)
     batch.comes_as(inputs)
     return batch, inputs
 

@@ -25,7 +25,7 @@ from seta.integrations.transformers.arguments import (
     check_arguments,
     check_trainer,
 )
-from seta.integrations.transformers.batches import TrainedBatch, taken, tensors_of
+from seta.integrations.transformers.batches import TrainedBatch, parts_of, taken
 from seta.integrations.transformers.check import LossCheck
 from seta.integrations.transformers.epochs import PrunedEpochs
 from seta.integrations.transformers.losses import (
@@ -68,7 +68,7 @@ class PrunedTrainerMixin(PrunedEpochs):
     After each epoch, `seta/kept`, `seta/kept_share`, `seta/saved` and other figures are logged.
     Checkpoints get an additional file, `seta_state.bin`.
 
-    - In a `compute_loss` of your own: `update`, `skip`.
+    - In a `compute_loss` of your own: `update`, `as_batch`, `skip`.
     - The run: `pruner`.
     - Overridden methods of `Trainer`: `compute_loss`, `training_step`, and those that make loaders,
       steps and checkpoints.
@@ -101,7 +101,7 @@ class PrunedTrainerMixin(PrunedEpochs):
         run = self._seta_run
         if run is None or not self.is_in_train:
             return super().training_step(model, inputs, *args, **kwargs)
-        self._seta_batch, inputs = taken(inputs)
+        self._seta_batch, inputs = taken(inputs, self.label_names)
         _check_planned(run, self._seta_batch)
         try:
             with _returned(self) as results:
@@ -118,11 +118,21 @@ class PrunedTrainerMixin(PrunedEpochs):
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         batch = self._seta_batch
-        own = batch is not None and batch.equals(inputs)
-        prepared: dict[str, Any] = super()._prepare_inputs(inputs)
+        own = batch is not None and batch.holds(inputs)
         if batch is not None and own:
+            batch.comes_as(inputs)
+        prepared: dict[str, Any] = super()._prepare_inputs(inputs)
+        if batch is not None and own and batch.moved_to(prepared):
             batch.comes_as(prepared)
         return prepared
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
+        """Evaluates as the trainer does; within a training step, too, nothing is recorded."""
+        batch, self._seta_batch = self._seta_batch, None
+        try:
+            return super().evaluation_loop(*args, **kwargs)
+        finally:
+            self._seta_batch = batch
 
     def compute_loss(
         self,
@@ -138,17 +148,18 @@ class PrunedTrainerMixin(PrunedEpochs):
             ValueError: The per-sample losses do not add up to the loss of the batch.
         """
         run = self._seta_run
+        options: Any = {"return_outputs": return_outputs, "num_items_in_batch": num_items_in_batch}
         if run is None or not self.is_in_train or not model.training:
-            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+            return super().compute_loss(model, inputs, **options)
         batch = self._seta_batch
         if batch is None:  # the training_step is not ours
-            batch, inputs = taken(inputs)
+            batch, inputs = taken(inputs, self.label_names)
         given = dict(inputs)  # the trainer may take labels out
         if not batch.takes(given):
-            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+            return super().compute_loss(model, inputs, **options)
         batch.answered = False
         with self._watch(model, given, len(batch.indices)) as outputs:
-            result: Any = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+            result: Any = super().compute_loss(model, inputs, **options)
         if batch.answered:  # by update() or skip()
             return result
         if not outputs:
@@ -216,6 +227,22 @@ class PrunedTrainerMixin(PrunedEpochs):
             batch.losses, batch.done = None, True
         run.answered = True
         return batch.answer(weighted_mean(losses, weights, counts), weights)
+
+    def as_batch(self, inputs: Any) -> Any:
+        """Says that inputs are the current batch, where it cannot be told from them.
+
+        For `super().compute_loss(model, self.as_batch(inputs))`, if both labels and all else were
+        copied or computed anew.
+
+        Args:
+            inputs: The rows of the batch, in their order.
+
+        Returns:
+            The inputs as they are.
+        """
+        if self._seta_batch is not None:
+            self._seta_batch.comes_as(inputs)
+        return inputs
 
     def skip(self) -> None:
         """Skips the current batch: its samples keep their earlier losses."""
@@ -315,9 +342,10 @@ class PrunedTrainerMixin(PrunedEpochs):
         return (
             f"no batch of {type(self).__name__} was answered in epoch {run.pruner.epoch}: its "
             "compute_loss or training_step does not pass on per-sample losses, and nothing can be "
-            "pruned without them. Call super().compute_loss with the batch, of which at least one "
-            "tensor must be unchanged (not a copy or other rows), or return self.update(losses), "
-            "with one loss per sample; call self.skip() for a batch that is left out"
+            "pruned without them. Call super().compute_loss with the batch, its labels or all else "
+            "unchanged; with self.as_batch(inputs), if you computed both anew for its rows; or "
+            "return self.update(losses), with one loss per sample. Call self.skip() for a batch "
+            "that is left out"
         )
 
     def _end_epoch(self) -> None:
@@ -330,8 +358,8 @@ class PrunedTrainerMixin(PrunedEpochs):
             warnings.warn(
                 f"{missed} batches of epoch {epoch} were not answered, and their samples keep "
                 "their earlier losses: compute_loss must call self.update(losses), or "
-                "super().compute_loss with the batch (at least one of its tensors unchanged), for "
-                "each batch, or self.skip() to leave one out",
+                "super().compute_loss with the batch (its labels or all else unchanged, or "
+                "self.as_batch(inputs)), for each batch, or self.skip() to leave one out",
                 stacklevel=2,
             )
 
@@ -358,11 +386,11 @@ class PrunedTrainer(PrunedTrainerMixin, Trainer):
 @contextmanager
 def _watched(model: nn.Module, given: dict[str, Any]) -> Iterator[list[Any]]:
     """Collects what a model returns: first of calls with tensors that are given, with gradients."""
-    own = {id(one) for _, one in tensors_of(given)}
+    own = {id(one) for _, one in parts_of(given) if isinstance(one, Tensor)}
     calls: list[tuple[bool, bool, Any]] = []
 
     def note(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        other = all(id(one) not in own for _, one in tensors_of((args, kwargs)))
+        other = all(id(one) not in own for _, one in parts_of((args, kwargs)))
         calls.append((other, not torch.is_grad_enabled(), output))
 
     outputs: list[Any] = []
