@@ -282,15 +282,21 @@ def test_the_guide_says_of_smaller_batches_what_the_lines_show():
 
 @pytest.mark.skipif(not list(LINES.glob("*.jsonl")), reason="there are no lines")
 def test_the_page_of_learnable_says_where_it_gains_what_the_lines_show():
-    """Only where it was developed; and whatever the baseline's learning rate, on one processor."""
+    """Only where it was developed; and whatever the baseline's learning rate, on one processor.
+
+    It is nowhere clearly worse than full training at equal cost.
+    """
     studies = Figures(read(LINES, SUITES)[0], SUITES).studies
-    gains = {
-        study.suite
+    signs = {
+        (study.suite, study.variant, budget): to_reference(
+            study, "Learnable", budget, "Full at equal cost"
+        ).sign
         for study in studies
         for budget in study.budgets
         if "Learnable" in study.compared(budget)
-        and to_reference(study, "Learnable", budget, "Full at equal cost").sign > 0
     }
+    assert min(signs.values()) == 0
+    gains = {suite for (suite, *_), sign in signs.items() if sign > 0}
     developed = [
         "noise-long",
         "noise",
@@ -301,12 +307,7 @@ def test_the_page_of_learnable_says_where_it_gains_what_the_lines_show():
     ]
     assert gains <= {*developed, "rates", "batches"}
     nets = {study.variant: study for study in studies if study.suite == "backbones"}
-    images = ("resnet", "vit", "swin")
-    for beside, worse in (("Full at equal cost", 2), ("RS2", 2)):
-        signs = [to_reference(nets[net], "Learnable", 0.5, beside).sign for net in images]
-        assert signs.count(-1) == worse and max(signs) < 1
-    alike = [values_of(nets["mamba"].cell(name, 0.5), "accuracy") for name in ("Learnable", "RS2")]
-    assert alike[0] == alike[1]
+    assert {to_reference(net, "Learnable", 0.5, "RS2").sign for net in nets.values()} == {0}
     rates = {study.variant: study for study in studies if study.suite == "rates"}
     for study in rates.values():
         assert to_reference(study, "Learnable", 0.5, "Full at equal cost").sign > 0
