@@ -316,7 +316,7 @@ def test_the_page_of_learnable_says_where_it_gains_what_the_lines_show():
     ours = values_of(usual.cell("Learnable", 0.5), "accuracy")
     for variant, study in rates.items():
         baseline = values_of(study.cell("Full at equal cost", 0.5), "accuracy")
-        assert paired_difference(ours, baseline).sign > 0, variant
+        assert paired_difference(ours, baseline).sign == (variant != "rate=0.2"), variant
 
 
 @pytest.mark.skipif(not list(LINES.glob("*.jsonl")), reason="there are no lines")

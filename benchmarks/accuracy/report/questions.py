@@ -50,9 +50,7 @@ The repeated images of the suite redundant for 12 epochs: a frequent image is se
 times.""",
     "rates": """\
 Is the baseline well tuned? Full at equal cost and pruning, each at several learning rates: 10,000
-images, a fifth of the labels wrong, 30 epochs.
-
-(The runs of our own method are those of its first rule, and will be made again.)""",
+images, a fifth of the labels wrong, 30 epochs.""",
     "batches": """\
 Is another batch size the better answer? Full at equal cost and pruning, each with several sizes of
 batches at one learning rate: 10,000 images, a fifth of the labels wrong, 30 epochs. Half of the
