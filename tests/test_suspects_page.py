@@ -33,6 +33,13 @@ def test_the_page_is_what_the_committed_lines_give():
     assert report.render() == PAGE, "python -m benchmarks.suspects report makes it anew"
 
 
+def test_the_page_is_the_same_in_whichever_order_the_runs_were_made(tmp_path):
+    for path in report.LINES.glob("*.jsonl"):
+        made = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        (tmp_path / path.name).write_text("".join(reversed(made)), encoding="utf-8")
+    assert report.render(tmp_path) == PAGE
+
+
 def test_no_figure_of_a_run_is_typed_by_hand():
     prose = TEMPLATE.partition("## How many")[2].partition("## Handing")[0]
     assert re.findall(r"\d+\.\d+", re.sub(r"\{\{.*?\}\}", "", prose)) == []

@@ -11,6 +11,7 @@ from typing import Any
 from benchmarks.suspects.names import AVERAGED, EQUAL, LAST_PASS, NAMES, OURS, PLAIN
 from benchmarks.templates import template
 from seta.comparison import lines
+from seta.comparison.contenders import METHODS
 from seta.comparison.statistics import Difference, mean_and_spread, paired_difference, width
 from seta.comparison.table import markdown
 from seta.comparison.verdict import interval, number
@@ -77,13 +78,19 @@ class Cell:
 
 
 def cells_of(folder: Path = LINES) -> list[Cell]:
-    """Returns the cells that there are lines of, in the order of the runs."""
+    """Returns the cells that there are lines of: few wrong labels first, Full before methods."""
     found: dict[tuple[str, str, str], dict[int, lines.Line]] = {}
-    for path in sorted(folder.glob("*.jsonl")):
-        for line in lines.read(path):
-            at = (line["suite"], line["variant"], method_of(line))
-            found.setdefault(at, {})[line["seed"]] = line
+    read = [line for path in sorted(folder.glob("*.jsonl")) for line in lines.read(path)]
+    for line in sorted(read, key=_place):
+        at = (line["suite"], line["variant"], method_of(line))
+        found.setdefault(at, {})[line["seed"]] = line
     return [Cell(*at, by_seed) for at, by_seed in found.items()]
+
+
+def _place(line: lines.Line) -> tuple[str, float, int, int]:
+    """Returns what the lines are sorted by, in whichever order they were made."""
+    wrong = float(line["variant"].removeprefix("wrong="))
+    return line["suite"], wrong, METHODS.index(line["method"]), line["seed"]
 
 
 def method_of(line: lines.Line) -> str:

@@ -321,7 +321,7 @@ def test_the_page_of_learnable_says_where_it_gains_what_the_lines_show():
 
 @pytest.mark.skipif(not list(LINES.glob("*.jsonl")), reason="there are no lines")
 def test_the_page_of_learnable_says_of_batches_what_the_lines_show():
-    """The gain shrinks with the batch; half as large ones are ahead of full training in any."""
+    """The gain shrinks with the batch; against the best one of full training it is never clear."""
     studies = Figures(read(LINES, SUITES)[0], SUITES).of("batches").studies
     by_size = {study.variant: study for study in studies}
     gains = {
@@ -329,12 +329,18 @@ def test_the_page_of_learnable_says_of_batches_what_the_lines_show():
         for at, study in by_size.items()
     }
     sizes = [f"batch={size}" for size in (32, 64, 128, 256)]
-    assert [gains[at].sign for at in sizes] == [0, 1, 1, 1]
-    assert sorted(gains, key=lambda at: gains[at].mean) == sizes
-    ours = values_of(by_size["batch=64"].cell("Learnable", 0.5), "accuracy")
-    for study in by_size.values():
-        baseline = values_of(study.cell("Full at equal cost", 0.5), "accuracy")
-        assert paired_difference(ours, baseline).sign > 0, study.variant
+    assert [gains[at].sign for at in sizes] == [0, 1, 1, 0]
+    assert gains[sizes[0]].mean < gains[sizes[1]].mean < gains[sizes[2]].mean
+    baselines = {
+        at: values_of(study.cell("Full at equal cost", 0.5), "accuracy")
+        for at, study in by_size.items()
+    }
+    best = max(baselines, key=lambda at: sum(baselines[at].values()))
+    assert best == sizes[0]
+    for at in sizes[:3]:
+        ours = values_of(by_size[at].cell("Learnable", 0.5), "accuracy")
+        lead = paired_difference(ours, baselines[best])
+        assert lead.mean > 0 and lead.sign == 0, at
 
 
 def test_a_name_with_a_comma_is_one_column():

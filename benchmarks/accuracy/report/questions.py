@@ -54,9 +54,7 @@ images, a fifth of the labels wrong, 30 epochs.""",
     "batches": """\
 Is another batch size the better answer? Full at equal cost and pruning, each with several sizes of
 batches at one learning rate: 10,000 images, a fifth of the labels wrong, 30 epochs. Half of the
-visits in batches half as large are as many steps as full training takes.
-
-(The runs of our own method are those of its first rule, and will be made again.)""",
+visits in batches half as large are as many steps as full training takes.""",
     "backbones": """\
 Does the architecture matter? A ResNet, a ViT and a Swin on CIFAR-10 images, and a Mamba on the
 sentences of SST-2, all small and trained from scratch.""",
