@@ -30,8 +30,15 @@ from transformers import (
 
 from seta.engine import KeepCurve
 from seta.integrations.transformers import PrunedTrainer, PrunedTrainerMixin, PruningArguments
-from seta.integrations.transformers.batches import TrainedBatch, in_batch
+from seta.integrations.transformers.batches import (
+    INDICES,
+    LENGTHS,
+    IndexedBatch,
+    TrainedBatch,
+    in_batch,
+)
 from seta.integrations.transformers.losses import Shares, scales_of, weighted
+from seta.torch.dataset import IndexedRows, indices_of
 from tests.integrations.one_class import OneClass
 from tests.integrations.told import Told
 from tests.integrations.trainer_cases import (
@@ -693,6 +700,30 @@ def test_flattened_batches_with_tokens_of_their_own_are_told_apart_or_refused(po
     np.testing.assert_allclose(table[list(seen)], list(seen.values()), rtol=1e-5)
 
 
+def test_rows_that_a_flattened_batch_cuts_are_told_apart_by_their_positions():
+    cut = {"position_ids": torch.tensor([[0, 1, 2, 0, 1, 2, 3]])}  # the first had 4 tokens
+    assert in_batch([4, 4], cut, 7) == [3, 4]
+    as_many = {"position_ids": torch.tensor([[0, 1, 2, 0, 1, 2, 3, 4]])}  # one cut, one longer
+    assert in_batch([4, 4], as_many, 8) == [3, 5]
+    with pytest.raises(ValueError, match="got 7 of rows with 8: where it adds tokens, cuts"):
+        in_batch([4, 4], {"labels": torch.zeros(1, 7)}, 7)
+
+
+def test_the_lengths_of_a_flattened_batch_are_in_its_order():
+    """A collate function that drops a row, turns the others round and adds a token to each."""
+
+    def collate(rows):
+        kept = rows[:0:-1]
+        ids = [token for row in kept for token in [*row["input_ids"], 9]]
+        places = [at for row in kept for at in range(len(row["input_ids"]) + 1)]
+        batch = {"input_ids": torch.tensor([ids]), "position_ids": torch.tensor([places])}
+        return {**batch, "at": torch.tensor([row["at"] for row in kept])}
+
+    rows = IndexedRows([3, 5, 8], [{"input_ids": [1] * count} for count in (2, 3, 4)])
+    batch = IndexedBatch(collate, index_key="at")(rows)
+    assert indices_of(batch[INDICES]).tolist() == [8, 5] and batch[LENGTHS] == [5, 4]
+
+
 def test_padding_at_the_end_of_a_flattened_batch_goes_to_no_row():
     """With positions that begin anew within a row, as of packed ones, they do not tell the rows."""
     for positions in ([0, 1, 2, 0, 1, 0, 1, 0], [0, 1, 2, 3, 0, 1, 2, 0], None):
@@ -834,6 +865,10 @@ ORDERS = {
     "replay, all computed anew": lambda s, of, i, old, own: (
         of(old()) + of(s.as_batch(copied(i, 0.5)))
     ),
+    "all computed anew, batch": lambda s, of, i, old, own: of(s.as_batch(copied(i, 0.5))) + of(i),
+    "batch, all computed anew, batch": lambda s, of, i, old, own: (
+        of(i) + of(s.as_batch(copied(i, 0.5))) + of(i)
+    ),
     "labels changed": lambda s, of, i, old, own: of({**i, "labels": i["labels"] + 1.0}),
 }
 
@@ -882,6 +917,126 @@ def test_a_step_whose_losses_are_not_known_to_be_of_the_batch_is_refused(made, t
 
     with pytest.raises(RuntimeError, match="its labels or all else unchanged"):
         table_of_sums(Step, "Full", tmp_path)
+
+
+def sums_of(kind, folder, collate, policy="Full", rows=40, batch=2):
+    """Trains `Sums` on data whose `x` is the index, by a collate function, without any check."""
+    trainer = kind(
+        Sums(),
+        arguments(
+            folder,
+            learning_rate=0.0,
+            num_train_epochs=2,
+            per_device_train_batch_size=batch,
+            remove_unused_columns=False,
+        ),
+        train_dataset=[{"x": float(at)} for at in range(rows)],
+        data_collator=collate,
+        pruning=PruningArguments(
+            policy, budget=1.0, sample_losses=lambda outputs, batch: outputs["logits"]
+        ),
+    )
+    trainer.train()
+    return trainer.pruner.losses
+
+
+ONES = torch.ones(2)
+
+
+def with_ones(rows):
+    """A batch whose labels are the same tensor each time."""
+    return {"x": torch.tensor([row["x"] for row in rows]), "labels": ONES}
+
+
+class Earlier(PrunedTrainer):
+    """Its steps compute what `made` says, of the batch and of the one before it."""
+
+    earlier = None
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        def of(some):
+            return super(Earlier, self).compute_loss(model, dict(some))
+
+        if not model.training:
+            return super().compute_loss(model, inputs, return_outputs)
+        earlier, self.earlier = self.earlier, dict(inputs)
+        return of(inputs) if earlier is None else self.made(of, inputs, earlier)
+
+
+@pytest.mark.filterwarnings("ignore:19 batches of epoch 0 were not answered:UserWarning")
+def test_a_replay_with_labels_that_all_batches_share_is_not_the_batch(tmp_path):
+    class Prepared(Earlier):
+        def made(self, of, inputs, earlier):
+            moved = self._prepare_inputs(dict(earlier))
+            return of(inputs) + of(moved)
+
+    class BeforeAView(Earlier):
+        def made(self, of, inputs, earlier):
+            return of(earlier) + of({**inputs, "x": inputs["x"] + 1})
+
+    np.testing.assert_array_equal(sums_of(Prepared, tmp_path, with_ones), np.arange(40.0) + 1)
+    with pytest.raises(RuntimeError, match="no batch of BeforeAView was answered in epoch 1"):
+        sums_of(BeforeAView, tmp_path, with_ones)
+
+
+def test_a_prepared_view_takes_the_place_of_no_batch(tmp_path):
+    class Viewed(Earlier):
+        def made(self, of, inputs, earlier):
+            view = self._prepare_inputs({**inputs, "x": inputs["x"] + 100})
+            return of(view) + of({name: value.clone() for name, value in inputs.items()})
+
+    def collate(rows):
+        return {"x": torch.tensor([row["x"] for row in rows]), "labels": torch.ones(len(rows))}
+
+    np.testing.assert_array_equal(sums_of(Viewed, tmp_path, collate), np.arange(40.0) + 1)
+
+
+def test_another_window_of_one_stream_is_another_row(tmp_path):
+    stream = torch.arange(100.0).repeat_interleave(2)  # rows of four, each two behind the other
+
+    class Windows(Earlier):
+        def made(self, of, inputs, earlier):
+            return of(earlier) + of({**inputs, "x": inputs["x"].clone() + 0.25})
+
+    def collate(rows):
+        at = 2 * int(rows[0]["x"])
+        return {"x": stream[None, at : at + 4], "labels": stream[None, at : at + 4]}
+
+    losses = sums_of(Windows, tmp_path, collate, batch=1)
+    expected = 2 * np.arange(40.0) + 1
+    assert set(losses - expected) <= {0, 0.25} and (losses > expected).sum() >= 38
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_trainer_below_that_changes_the_order_of_rows_is_refused(same, tmp_path):
+    class Sorting(Trainer):
+        def compute_loss(self, model, inputs, *args, **kwargs):
+            order = inputs["x"].argsort()
+            inputs = {name: value[order] for name, value in inputs.items()}
+            return super().compute_loss(model, inputs, *args, **kwargs)
+
+    class Below(PrunedTrainerMixin, Sorting):
+        pass
+
+    def collate(rows):
+        x = torch.tensor([row["x"] for row in rows])
+        return {"x": x, "labels": torch.ones(len(rows)) if same else x.clone()}
+
+    with pytest.raises(RuntimeError, match="the rows of the batch in another order"):
+        sums_of(Below, tmp_path, collate)
+
+
+def test_a_step_goes_on_training_after_an_evaluation_within_it(tmp_path):
+    class Evaluates(Earlier):
+        def made(self, of, inputs, earlier):
+            self.evaluate([{"x": 900.0}] * 4)
+            assert self.model.training
+            return of(inputs)
+
+    def collate(rows):
+        return {"x": torch.tensor([row["x"] for row in rows]), "labels": torch.ones(len(rows))}
+
+    np.testing.assert_array_equal(sums_of(Evaluates, tmp_path, collate), np.arange(40.0) + 1)
 
 
 def test_steps_of_replayed_rows_alone_are_counted_and_warned_of(tmp_path):
@@ -975,12 +1130,15 @@ def test_the_batch_is_known_by_its_labels_or_by_all_else(as_labels):
     batch, inputs = TrainedBatch(np.arange(2), None, ["labels"]), made(5, 7)
     batch.comes_as(inputs)
     x, labels = inputs["x"], inputs["labels"]
-    assert batch.holds(made(5, 7)) and batch.holds({**inputs, "labels": made(5, 7, 8)["labels"]})
-    assert batch.holds({"x": x + 1, "labels": labels}) == isinstance(labels, torch.Tensor)
-    assert not batch.holds(made(5, 6)) and not batch.holds({**inputs, **made(6, 7), "w": constant})
-    assert not batch.holds({**inputs, "x": x + 1, "labels": made(5, 7, 8)["labels"]})
-    assert not batch.holds({**inputs, "texts": ["text 5", "text 6"], "labels": []})
-    assert batch.moved_to(made(5, 7)) and not batch.moved_to(made(7, 5) | {"labels": [1]})
+    assert batch.takes(made(5, 7)) and batch.takes({**inputs, "labels": made(5, 7, 8)["labels"]})
+    assert batch.takes({"x": x + 1, "labels": labels}) == isinstance(labels, torch.Tensor)
+    assert not batch.takes(made(5, 6)) and not batch.takes({**inputs, **made(6, 7), "w": constant})
+    assert not batch.takes({**inputs, "x": x + 1, "labels": made(5, 7, 8)["labels"]})
+    assert not batch.takes({**inputs, "texts": ["text 5", "text 6"], "labels": []})
+    moved = made(5, 7)
+    batch.moved(inputs, moved)
+    batch.moved(moved, made(7, 5) | {"labels": [1]})
+    assert batch.parts["x",][0] is moved["x"] and not batch.views
 
 
 class OtherDevice(Trainer):
@@ -1084,7 +1242,8 @@ def test_replayed_rows_get_no_weights_and_others_of_the_batch_do(first, tmp_path
 
     class Step(Replays):
         def made(self, of, inputs, replayed, explicit):
-            calls = [inputs, replayed(), {**inputs, "x": inputs["x"] + 1}]
+            view = self.as_batch(copied(inputs, 1.0))
+            calls = [inputs, replayed(), {**inputs, "x": inputs["x"] + 1}, view]
             calls = calls if first == "batch" else calls[::-1]
             losses = [of(one) for one in calls]
             made.append([float(loss.detach()) for loss in losses])
@@ -1098,8 +1257,8 @@ def test_replayed_rows_get_no_weights_and_others_of_the_batch_do(first, tmp_path
     losses = table_of_sums(Step, Doubled(), tmp_path)["loss"]
     np.testing.assert_array_equal(losses, 3 * np.arange(40.0))
     for of_step in made:
-        own, old, changed = of_step if first == "batch" else of_step[::-1]
-        assert old == 900 and changed == own + 2
+        own, old, changed, anew = of_step if first == "batch" else of_step[::-1]
+        assert old == 900 and changed == own + 2 and anew == own + 4
     assert sum(one[0 if first == "batch" else -1] for one in made) == 3 * np.arange(40).sum()
 
 
@@ -1124,7 +1283,7 @@ def test_a_collate_function_that_merges_samples_is_refused(tmp_path):
         batch = pad(rows)
         return {key: value[:1] for key, value in batch.items()}
 
-    with pytest.raises(ValueError, match=r"of 2 samples gave the losses of 1 rows.*merged samples"):
+    with pytest.raises(ValueError, match=r"got 10 of rows with 20: where .* or merges them"):
         trainer_of(tmp_path, kind=PrunedTrainer, collate=merge).train()
     with pytest.raises(TypeError, match=r"data_collator must return a dict, got tuple"):
         trainer_of(tmp_path, kind=PrunedTrainer, collate=lambda rows: (1, 2)).train()

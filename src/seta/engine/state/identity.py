@@ -63,7 +63,7 @@ def check_run(saved: Field, own: Mapping[str, Any], changed: set[str], epoch: in
         if key in changed or _alike(key, theirs, own, changed):
             continue
         way_out = (
-            f', or allow the change: load_state_dict(state, changed=["{key}"])'
+            f', or allow the change, with changed=["{key}"]'
             if key in CHANGEABLE
             else ", or begin a new one with the losses= of that run"
         )

@@ -28,6 +28,9 @@ LENGTHS = "seta_lengths"
 Place = tuple[Any, ...]
 """The keys that lead to a value in nested dicts and lists."""
 
+Parts = dict[Place, tuple[Any, int]]
+"""The values of a batch by place, and the versions that tensors came with."""
+
 
 @dataclass
 class TrainedBatch:
@@ -42,8 +45,11 @@ class TrainedBatch:
         updated: The samples, in or out of the batch, that `update` recorded.
         weighted: The losses made of them, where weights of the policy other than 1 went in.
         losses: Those to record when the step is over: float (B,).
-        parts: Its tensors and other values by place, and the versions that they came with.
-        found: Whether a loss was computed of just these.
+        parts: Its tensors and other values, as it came.
+        views: The same of other inputs that are said to be its rows.
+        found: Whether a loss was computed of the batch as it came.
+        labels_tell: Whether inputs with its labels are its rows: not where the collate function
+            uses a tensor again for the labels of each batch.
     """
 
     indices: NDArray[np.int64]
@@ -54,12 +60,18 @@ class TrainedBatch:
     updated: list[NDArray[np.int64]] = field(default_factory=list)
     weighted: list[Tensor] = field(default_factory=list)
     losses: Tensor | None = None
-    parts: dict[Place, tuple[Any, int]] = field(default_factory=dict)
+    parts: Parts = field(default_factory=dict)
+    views: list[Parts] = field(default_factory=list)
     found: bool = False
+    labels_tell: bool = True
 
     def comes_as(self, inputs: Any) -> None:
         """Notes the values of the batch, as they are now."""
-        self.parts = {at: (one, _version(one)) for at, one in parts_of(inputs)}
+        self.parts = _noted(inputs)
+
+    def is_seen_as(self, inputs: Any) -> None:
+        """Notes inputs that are rows of the batch, though it cannot be told from their values."""
+        self.views.append(_noted(inputs))
 
     def takes(self, inputs: Any) -> bool:
         """Returns whether the loss of these inputs is one of the batch.
@@ -70,32 +82,37 @@ class TrainedBatch:
         """
         if self.done:
             return False
-        if not self._equals(inputs):
-            return self._goes_into(inputs)
+        if not _equals(self.parts, inputs):
+            return self._goes_into(inputs) or any(_equals(view, inputs) for view in self.views)
         if not self.found:
             self.losses, self.found = None, True
         return True
 
-    def holds(self, inputs: Any) -> bool:
-        """Returns whether inputs are equal to the batch, or have its labels, or all else of it.
+    def moved(self, inputs: Any, prepared: Any) -> None:
+        """Follows inputs, as they were noted before, to where they were moved."""
+        given = dict(parts_of(prepared))
 
-        What they have must be passed on unchanged: an augmented image beside the same labels.
-        """
-        return self._equals(inputs) or self._goes_into(inputs)
+        def same(at: Place, one: Any) -> bool:
+            return at in given and _equal(given[at], one)
 
-    def moved_to(self, inputs: Any) -> bool:
-        """Returns whether labels, or all else, have the same values after they were moved."""
-        given = dict(parts_of(inputs))
-        return self._keeps(lambda at, one: at in given and _equal(given[at], one))
+        if self._keeps(self.parts, same) and _equals(self.parts, inputs):
+            self.comes_as(prepared)
+        elif self._goes_into(inputs) and self._keeps(_noted(inputs), same):
+            self.is_seen_as(prepared)
 
-    def _equals(self, inputs: Any) -> bool:
-        given = dict(parts_of(inputs))
-        return bool(self.parts) and all(
-            _version(one) == version and at in given and _equal(given[at], one)
-            for at, (one, version) in self.parts.items()
-        )
+    @property
+    def labels(self) -> list[Tensor]:
+        """The tensors of its labels."""
+        return [one for at, (one, _) in self.parts.items() if self._labelled(at, one)]
+
+    def _labelled(self, at: Place, one: Any) -> bool:
+        return isinstance(one, Tensor) and any(name in self.label_names for name in at)
 
     def _goes_into(self, inputs: Any) -> bool:
+        """Returns whether inputs have the labels of the batch, or all else of it, unchanged.
+
+        An augmented image beside the same labels, for example.
+        """
         given = dict(parts_of(inputs))
         tensors = [one for one in given.values() if isinstance(one, Tensor)]
 
@@ -104,17 +121,17 @@ class TrainedBatch:
                 return any(_same_rows(tensor, one) for tensor in tensors)
             return at in given and _equal(given[at], one)
 
-        return self._keeps(goes)
+        return self._keeps(self.parts, goes)
 
-    def _keeps(self, keeps: Callable[[Place, Any], bool]) -> bool:
+    def _keeps(self, parts: Parts, keeps: Callable[[Place, Any], bool]) -> bool:
         """Returns whether all labels that are tensors are kept, or all else is."""
         labels: list[bool] = []
         others: list[bool] = []
-        for at, (one, version) in self.parts.items():
-            of_labels = isinstance(one, Tensor) and any(name in self.label_names for name in at)
+        for at, (one, version) in parts.items():
             kept = _version(one) == version and keeps(at, one)
-            (labels if of_labels else others).append(kept)
-        return any(kept and all(kept) for kept in (labels, others))
+            (labels if self._labelled(at, one) else others).append(kept)
+        telling = (labels, others) if self.labels_tell else (others,)
+        return any(kept and all(kept) for kept in telling)
 
     def answer(self, loss: Tensor, weights: NDArray[np.float32] | None) -> Tensor:
         """Takes the loss made of the recorded ones with these weights, and returns it."""
@@ -139,6 +156,20 @@ def parts_of(inputs: Any, at: Place = ()) -> Iterator[tuple[Place, Any]]:
             yield from parts_of(value, (*at, key))
     else:
         yield at, inputs
+
+
+def _noted(inputs: Any) -> Parts:
+    """Returns the values of inputs, as they are now."""
+    return {at: (one, _version(one)) for at, one in parts_of(inputs)}
+
+
+def _equals(parts: Parts, inputs: Any) -> bool:
+    """Returns whether inputs have all these values, which did not change since they were noted."""
+    given = dict(parts_of(inputs))
+    return bool(parts) and all(
+        _version(one) == version and at in given and _equal(given[at], one)
+        for at, (one, version) in parts.items()
+    )
 
 
 def _version(value: Any) -> int:
@@ -167,15 +198,61 @@ def _same_rows(some: Tensor, other: Tensor) -> bool:
         return True
     try:
         begin = some.storage_offset() - other.storage_offset()
-        shared = some.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()
         rows = (some.shape[:1], some.stride()[:1]) == (other.shape[:1], other.stride()[:1])
-        return shared and rows and some.ndim > 0 and 0 <= begin < max(1, some.stride(0))
+        within = 0 <= begin <= _extent(other) - _extent(some)
+        shared = some.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()
+        return some.ndim > 0 and rows and within and shared
     except Exception:  # sparse and nested tensors
         return False
 
 
-def taken(inputs: Any, label_names: Collection[str]) -> tuple[TrainedBatch, Any]:
+def _extent(tensor: Tensor) -> int:
+    """Returns how far the last element of a row lies behind its first one in memory."""
+    sizes = zip(tensor.shape[1:], tensor.stride()[1:], strict=True)
+    return sum((size - 1) * stride for size, stride in sizes)
+
+
+def _same_memory(some: Tensor, other: Tensor) -> bool:
+    """Returns whether two tensors begin in the same place."""
+    try:
+        return some is other or some.data_ptr() == other.data_ptr()
+    except Exception:  # sparse and nested tensors
+        return False
+
+
+def reordered(given: Any, inputs: Any) -> bool:
+    """Returns whether inputs are given ones, with their rows in another order.
+
+    Tensors are paired by their last keys, and rows told apart by a weighted sum.
+    """
+    found = {at[-1]: one for at, one in parts_of(inputs) if isinstance(one, Tensor)}
+    pairs = [
+        (one, found[at[-1]])
+        for at, one in parts_of(given)
+        if isinstance(one, Tensor) and at[-1] in found
+    ]
+    pairs = [(one, other) for one, other in pairs if one.shape == other.shape and one.ndim]
+    changed = [_sums(*pair) for pair in pairs if not _equal(*pair)]
+    return bool(changed) and all(
+        torch.allclose(one.sort()[0], other.sort()[0]) for one, other in changed
+    )
+
+
+def _sums(*tensors: Tensor) -> list[Tensor]:
+    rows = [tensor.detach().double().reshape(len(tensor), -1) for tensor in tensors]
+    weights = 2 + torch.arange(rows[0].shape[1], dtype=torch.double).cos()
+    return [row @ weights.to(row.device) for row in rows]
+
+
+def taken(
+    inputs: Any, label_names: Collection[str], last_labels: Collection[Tensor] = ()
+) -> tuple[TrainedBatch, Any]:
     """Takes out of a batch what travels in it, and leaves the batch as it is.
+
+    Args:
+        inputs: The batch.
+        label_names: The keys of its labels.
+        last_labels: The tensors of the batch before it.
 
     Returns:
         What travelled, and a copy of the batch for the model.
@@ -192,6 +269,9 @@ def taken(inputs: Any, label_names: Collection[str]) -> tuple[TrainedBatch, Any]
     indices = indices_of(inputs.pop(INDICES))
     batch = TrainedBatch(indices, inputs.pop(LENGTHS, None), label_names)
     batch.comes_as(inputs)
+    batch.labels_tell = not any(
+        _same_memory(one, last) for one in batch.labels for last in last_labels
+    )
     return batch, inputs
 
 
@@ -239,9 +319,9 @@ class IndexedBatch:
         batch[INDICES] = packed
         ids: Any = batch.get("input_ids")
         if lengths is not None and getattr(ids, "ndim", 0) == 2 and len(ids) == 1:
-            lengths = in_batch(lengths, batch, ids.shape[1])
             length_of = dict(zip(fetched.indices, lengths, strict=True))
-            batch[LENGTHS] = [length_of[int(index)] for index in indices_of(packed)]
+            there = [length_of[int(index)] for index in indices_of(packed)]
+            batch[LENGTHS] = in_batch(there, batch, ids.shape[1])
         return batch
 
 
@@ -256,9 +336,9 @@ def in_batch(lengths: list[int], batch: Mapping[str, Any], tokens: int) -> list[
     """Returns the tokens that each row has in a flattened batch.
 
     Args:
-        lengths: Those of the rows as they came from the dataset.
-        batch: With more tokens than these, if the collate function pads at the end, or adds some to
-            each row; then the positions tell where rows begin.
+        lengths: Those of its rows, in its order, as they came from the dataset.
+        batch: With other tokens than these, if the collate function pads at the end, adds some to
+            each row, or cuts rows; then the positions tell where rows begin.
         tokens: Of the batch.
 
     Raises:
@@ -266,21 +346,25 @@ def in_batch(lengths: list[int], batch: Mapping[str, Any], tokens: int) -> list[
     """
     surplus = tokens - sum(lengths)
     positions, labels = batch.get("position_ids"), batch.get("labels")
-    if surplus <= 0:
-        return lengths
     if isinstance(positions, Tensor) and positions.shape[-1] == tokens:
         begins = (positions.reshape(-1, tokens)[0] == 0).nonzero()[:, 0].tolist()
         begins, others = begins[: len(lengths)], begins[len(lengths) :]
         found = [stop - start for start, stop in pairwise([*begins, tokens])]
         padding = all(at >= tokens - surplus for at in others)
-        if padding and len(found) == len(lengths) and all(map(operator.ge, found, lengths)):
+        known = not others or (padding and all(map(operator.ge, found, lengths)))
+        if known and len(found) == len(lengths) and begins[:1] == [0]:
             return found
-    if not isinstance(labels, Tensor) or bool((labels[..., -surplus:] == -100).all()):
+    if surplus == 0:
+        return lengths
+    if surplus > 0 and (
+        not isinstance(labels, Tensor) or bool((labels[..., -surplus:] == -100).all())
+    ):
         return lengths  # padding at the end
     raise ValueError(
         f"data_collator must flatten the tokens of its rows as they are, got {tokens} of rows with "
-        f"{sum(lengths)}: where it adds tokens, its position_ids must begin with 0 in each row, or "
-        "it is not known which loss is whose. Add them to the dataset, or set sample_losses="
+        f"{sum(lengths)}: where it adds tokens, cuts rows or merges them, its position_ids must "
+        "begin with 0 in each row, or it is not known which loss is whose. Do it in the dataset, "
+        "or set sample_losses="
     )
 
 

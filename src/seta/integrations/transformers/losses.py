@@ -150,10 +150,12 @@ def shares_of(terms: Tensor, mask: Tensor, count: int, lengths: list[int] | None
     if lengths is None or len(terms) != 1 or terms.ndim != 2 or terms.shape[1] < sum(lengths) - 1:
         raise ValueError(
             f"a batch of {count} samples gave the losses of {len(terms)} rows, of shape "
-            f"{tuple(terms.shape)}: the collate function merged samples or dropped some, and which "
-            "term is whose is not known. Flattened batches are told apart by the input_ids of "
-            "their rows, one after another; where rows are dropped, give index_key=, and the batch "
-            f"says which remain; for anything else, {OVERRIDE}"
+            f"{tuple(terms.shape)}: the collate function merged samples or dropped some, or "
+            "compute_loss added rows, and which term is whose is not known. Flattened batches are "
+            "told apart by the input_ids of their rows, one after another; where rows are dropped, "
+            "give index_key=, and the batch says which remain; where rows are added behind the "
+            f"batch's, return self.update(losses[:{count}]) + losses[{count}:].mean(), with one "
+            f"loss per row; for anything else, {OVERRIDE}"
         )
     cut = [*lengths[:-1], terms.shape[1] - sum(lengths[:-1])]  # the last takes the padding
     return Shares(

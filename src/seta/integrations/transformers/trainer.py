@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -25,7 +25,7 @@ from seta.integrations.transformers.arguments import (
     check_arguments,
     check_trainer,
 )
-from seta.integrations.transformers.batches import TrainedBatch, parts_of, taken
+from seta.integrations.transformers.batches import TrainedBatch, parts_of, reordered, taken
 from seta.integrations.transformers.check import LossCheck
 from seta.integrations.transformers.epochs import PrunedEpochs
 from seta.integrations.transformers.losses import (
@@ -83,6 +83,7 @@ class PrunedTrainerMixin(PrunedEpochs):
     """
 
     _seta_batch: TrainedBatch | None = None
+    _seta_last_labels: Sequence[Tensor] = ()
 
     def __init__(self, *args: Any, pruning: PruningArguments, **kwargs: Any) -> None:
         self.pruning = check_arguments(pruning)
@@ -101,7 +102,8 @@ class PrunedTrainerMixin(PrunedEpochs):
         run = self._seta_run
         if run is None or not self.is_in_train:
             return super().training_step(model, inputs, *args, **kwargs)
-        self._seta_batch, inputs = taken(inputs, self.label_names)
+        self._seta_batch, inputs = taken(inputs, self.label_names, self._seta_last_labels)
+        self._seta_last_labels = self._seta_batch.labels
         _check_planned(run, self._seta_batch)
         try:
             with _returned(self) as results:
@@ -117,22 +119,22 @@ class PrunedTrainerMixin(PrunedEpochs):
         return loss
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        batch = self._seta_batch
-        own = batch is not None and batch.holds(inputs)
-        if batch is not None and own:
-            batch.comes_as(inputs)
         prepared: dict[str, Any] = super()._prepare_inputs(inputs)
-        if batch is not None and own and batch.moved_to(prepared):
-            batch.comes_as(prepared)
+        if self._seta_batch is not None:
+            self._seta_batch.moved(inputs, prepared)
         return prepared
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
         """Evaluates as the trainer does; within a training step, too, nothing is recorded."""
         batch, self._seta_batch = self._seta_batch, None
+        model: Any = self.model
+        training = model.training
         try:
             return super().evaluation_loop(*args, **kwargs)
         finally:
             self._seta_batch = batch
+            if batch is not None:
+                model.train(training)
 
     def compute_loss(
         self,
@@ -229,10 +231,11 @@ class PrunedTrainerMixin(PrunedEpochs):
         return batch.answer(weighted_mean(losses, weights, counts), weights)
 
     def as_batch(self, inputs: Any) -> Any:
-        """Says that inputs are the current batch, where it cannot be told from them.
+        """Says that inputs are rows of the current batch, where it cannot be told from them.
 
         For `super().compute_loss(model, self.as_batch(inputs))`, if both labels and all else were
-        copied or computed anew.
+        copied or computed anew. Their loss is weighted as that of the batch, and recorded if that
+        of the batch as it came is not computed.
 
         Args:
             inputs: The rows of the batch, in their order.
@@ -241,7 +244,7 @@ class PrunedTrainerMixin(PrunedEpochs):
             The inputs as they are.
         """
         if self._seta_batch is not None:
-            self._seta_batch.comes_as(inputs)
+            self._seta_batch.is_seen_as(inputs)
         return inputs
 
     def skip(self) -> None:
@@ -344,8 +347,9 @@ class PrunedTrainerMixin(PrunedEpochs):
             "compute_loss or training_step does not pass on per-sample losses, and nothing can be "
             "pruned without them. Call super().compute_loss with the batch, its labels or all else "
             "unchanged; with self.as_batch(inputs), if you computed both anew for its rows; or "
-            "return self.update(losses), with one loss per sample. Call self.skip() for a batch "
-            "that is left out"
+            "return self.update(losses), with one loss per sample; with further rows behind the "
+            "batch's, self.update(losses[:count]) + losses[count:].mean(). Call self.skip() for a "
+            "batch that is left out"
         )
 
     def _end_epoch(self) -> None:
@@ -387,11 +391,11 @@ class PrunedTrainer(PrunedTrainerMixin, Trainer):
 def _watched(model: nn.Module, given: dict[str, Any]) -> Iterator[list[Any]]:
     """Collects what a model returns: first of calls with tensors that are given, with gradients."""
     own = {id(one) for _, one in parts_of(given) if isinstance(one, Tensor)}
-    calls: list[tuple[bool, bool, Any]] = []
+    calls: list[tuple[bool, bool, Any, Any]] = []
 
     def note(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         other = all(id(one) not in own for _, one in parts_of((args, kwargs)))
-        calls.append((other, not torch.is_grad_enabled(), output))
+        calls.append((other, not torch.is_grad_enabled(), (args, kwargs), output))
 
     outputs: list[Any] = []
     handle = model.register_forward_hook(note, with_kwargs=True)
@@ -399,7 +403,14 @@ def _watched(model: nn.Module, given: dict[str, Any]) -> Iterator[list[Any]]:
         yield outputs
     finally:
         handle.remove()
-        outputs += [output for *_, output in sorted(calls, key=lambda call: call[:2])]
+    calls.sort(key=lambda call: call[:2])
+    if calls and calls[0][0] and reordered(given, calls[0][2]):
+        raise RuntimeError(
+            "compute_loss gave the model the rows of the batch in another order, so that it is not "
+            "known which loss is whose: keep their order (a collate function may change it, with "
+            "index_key=), or call self.update(losses, indices=...)"
+        )
+    outputs += [output for *_, output in calls]
 
 
 @contextmanager
