@@ -167,6 +167,17 @@ def test_losses_that_are_not_finite_are_told_of_once(caplog):
     assert told[0].startswith(f"epoch 1: {count} of {count} recorded losses were not finite")
 
 
+@pytest.mark.parametrize("method", ["SeTa", "InfoBatch", "InfoBatchQuantiles"])
+def test_two_epochs_in_which_no_loss_is_chosen_by_are_told_of(method, caplog):
+    made_of = {"epochs": 2, "budget": [1, 0.5]}
+    Pruner(40, method, **{**made_of, "epochs": 3, "budget": 0.5})
+    Pruner(40, method, **made_of, losses=np.ones(40))
+    Pruner(40, getattr(seta, method)(delta=1), **made_of)
+    assert not caplog.messages
+    Pruner(40, method, **made_of)
+    assert "chooses by the loss in none of 2 epochs" in caplog.messages[0]
+
+
 def test_a_run_that_trains_each_sample_ends_without_a_word(caplog):
     with caplog.at_level(logging.WARNING, logger="seta"):
         pruner = train(made("Full", epochs=2), 2)

@@ -161,9 +161,20 @@ class Pruner:
         table = settings.table(losses)
         arguments.check_shares(settings.sizes, settings.lengths, table.share_size)
         self._core = Core(settings, table)
+        if losses is None:
+            self._warn_of_no_choice()
         if ranks is not None:
             warm = None if losses is None else digest_of(np.ascontiguousarray(losses).data)
             agree(ranks, {**settings.agreed(), "losses": warm}, "the making of a Pruner")
+
+    def _warn_of_no_choice(self) -> None:
+        pruning_epochs = getattr(self.policy, "pruning_epochs", None)
+        if pruning_epochs is not None and self.epochs > 1 and pruning_epochs(self.epochs) == 1:
+            logger.warning(
+                "%r chooses by the loss in none of %d epochs: it may in floor(delta x epochs) = 1 "
+                "of them, the first, when no losses are known. Set delta=1, or give losses=",
+                self.policy, self.epochs,
+            )  # fmt: skip
 
     def __repr__(self) -> str:
         return views.summary(self._core)

@@ -54,9 +54,14 @@ def at_least_one(method: object, name: str, meaning: str) -> None:
     _set(method, name, integer(name, getattr(method, name), 1, meaning))
 
 
-def pruning_epochs(delta: float, epochs: int) -> int:
-    """Returns floor(delta * epochs), safe from rounding (0.29 * 100 = 28.999...)."""
-    return math.floor(delta * epochs + 1e-9)
+class Annealed:
+    """A method whose last epochs do not choose, after the share `delta` of all."""
+
+    delta: float
+
+    def pruning_epochs(self, epochs: int) -> int:
+        """Returns how many epochs may choose by the loss: the first floor(delta * epochs)."""
+        return math.floor(self.delta * epochs + 1e-9)  # 0.29 * 100 = 28.999...
 
 
 def _check(method: object, name: str, low: float, high: float, ends: str, meaning: str) -> None:

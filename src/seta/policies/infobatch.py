@@ -12,7 +12,7 @@ from seta.policies import checks
 
 
 @dataclass(frozen=True)
-class InfoBatch:
+class InfoBatch(checks.Annealed):
     """Prunes a random share of the samples below the mean loss, and reweights the rest of them.
 
     A sample below the mean is kept with probability 1 - r and then has weight 1 / (1 - r), so that
@@ -41,7 +41,7 @@ class InfoBatch:
 
     def __call__(self, histogram: LossHistogram, epoch: int, epochs: int, /) -> KeepCurve:
         """Returns 1 - r below the mean loss and 1 from there on; 1 in the last epochs."""
-        if epoch >= checks.pruning_epochs(self.delta, epochs) or not histogram.seen:
+        if epoch >= self.pruning_epochs(epochs) or not histogram.seen:
             return KeepCurve.constant(histogram, 1.0)
         below = np.arange(histogram.bins) < histogram.bin_of(histogram.mean())
         keep = np.where(below, 1 - self.prune_ratio, 1.0)

@@ -12,7 +12,7 @@ from seta.policies import checks
 
 
 @dataclass(frozen=True)
-class InfoBatchQuantiles:
+class InfoBatchQuantiles(checks.Annealed):
     """Prunes samples by two loss quantiles, and reweights those that it keeps.
 
     Samples below the lower quantile are kept with probability `keep_low`, samples between the
@@ -55,7 +55,7 @@ class InfoBatchQuantiles:
 
     def __call__(self, histogram: LossHistogram, epoch: int, epochs: int, /) -> KeepCurve:
         """Returns a curve of three steps; 1 in the last epochs."""
-        if epoch >= checks.pruning_epochs(self.delta, epochs) or not histogram.seen:
+        if epoch >= self.pruning_epochs(epochs) or not histogram.seen:
             return KeepCurve.constant(histogram, 1.0)
         first, second = histogram.bin_of([histogram.quantile(q) for q in (self.low, self.high)])
         at = np.arange(histogram.bins)

@@ -13,7 +13,7 @@ from seta.policies import checks
 
 
 @dataclass(frozen=True)
-class SeTa:
+class SeTa(checks.Annealed):
     """Trains a random share of the samples in a window of difficulty groups that slides by epoch.
 
     1-D k-means splits the losses into k groups, the easiest first. Epoch n trains on w neighbouring
@@ -60,7 +60,7 @@ class SeTa:
     def __call__(self, histogram: LossHistogram, epoch: int, epochs: int, /) -> KeepCurve:
         """Returns 1 - r inside the window and 0 outside; 1 - r everywhere while annealing."""
         share = 1 - self.prune_ratio
-        if epoch >= checks.pruning_epochs(self.delta, epochs) or not histogram.seen:
+        if epoch >= self.pruning_epochs(epochs) or not histogram.seen:
             return KeepCurve.constant(histogram, share)
         groups = difficulty_groups(histogram, self.groups)
         width = max(1, round(len(groups) * self.window))
