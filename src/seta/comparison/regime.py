@@ -165,13 +165,14 @@ def sentences(regime: Mapping[str, float], short: Sequence[float] = ()) -> list[
         elif doubt >= DOUBTED and "imbalance" not in regime:
             said.append(
                 f"{told}: they have wrong labels, or are of rare classes, which are learned late. "
-                "Give strata= (--strata): without classes Learnable would leave rare ones "
-                f"out{few}."
+                "To know, compare anew with strata= (--strata) and another out= (--out); without "
+                f"classes Learnable would leave rare ones out{few}."
             )
         elif doubt >= DOUBTED:
             said.append(
-                f"{told}: wrong labels are likely. Methods that put hard samples first would train "
-                f"on them; Learnable leaves as many out{few}."
+                f"{told}: wrong labels are likely. Pruner.suspects(), with track=True, lists them. "
+                "Methods that put hard samples first would train on them; Learnable trains as "
+                f"many less often{few}."
             )
         else:
             said.append(f"{told}: no sign of wrong labels, though a tenth of them may give none.")
@@ -188,7 +189,7 @@ def sentences(regime: Mapping[str, float], short: Sequence[float] = ()) -> list[
     if (learned := regime.get("learned")) is not None:
         told = f"{100 * learned:.0f} % of the samples were learned by half of the run and stayed so"
         if learned >= MANY:
-            said.append(f"{told}: later visits to them teach little.")
+            said.append(f"{told}: later visits hardly change their losses.")
         else:
             said.append(f"{told}: few are learned early.")
     return said

@@ -33,6 +33,7 @@ LEAST_SEEDS = 3
 FINE = 1e-6
 """A spread below this share of the figures is that of rounding."""
 
+LARGE = 1e9
 MOST_WORTH = 100
 """A difference that takes more seeds to tell is worth none."""
 
@@ -68,8 +69,10 @@ def digits_of(cells: Cells, measure: str) -> int:
 def number(value: float, digits: int, *, signed: bool = False) -> str:
     """Returns a figure with so many digits behind the point; nothing is written as -0.00.
 
-    Where the most digits do not show it, it has an exponent.
+    Where the most digits do not show it, or it is very large, it has an exponent.
     """
+    if abs(value) >= LARGE:
+        return f"{value:{'+' if signed else ''}.2e}"
     if digits == MOST_DIGITS and 0 < abs(value) < 100 * 10.0**-MOST_DIGITS:
         return f"{value:{'+' if signed else ''}.2e}"
     rounded = round(value, digits) + 0.0
@@ -128,17 +131,17 @@ class _Verdict:
         some = (one.cell for one in others if _at(one.cell) <= _at(cell))
         return any(self._sign(self.cells.between(one, cell)) > 0 for one in some)
 
-    def _cheaper(self, cell: Cell) -> Way | None:
-        """Full in fewer epochs that makes a method superfluous.
+    def _cheaper(self, cell: Cell) -> tuple[Cell, Difference | None] | None:
+        """Full in fewer epochs that makes a method superfluous, and how far the method is from it.
 
         It is clearly better than the method; or it is the shortest run, and the method is not
-        clearly better than it, nor clearly better than Full if that run is not.
+        known to be clearly better than it, nor clearly better than Full if that run is not.
         """
         to_full, short = self._sign(self.cells.to_full(cell)), self.shortest
         for one, way in self.cells.to_cheaper(cell):
             rival = short is not None and one is short.cell and to_full <= self._sign(short.way)
-            if _enough(way) and self.cells.better(way) < (1 if rival else 0):
-                return Way(one, way)
+            if self._sign(way) < (1 if rival else 0):
+                return one, way
         return None
 
     def sentences(self) -> list[str]:
@@ -171,10 +174,14 @@ class _Verdict:
         nothing = f"nothing {here} is clearly better than Full at equal cost"
         for best, _ in self._of(1)[:1]:
             if cheaper := self._cheaper(best):
+                least, way = cheaper
+                but = f"but with {_seeds(way)} in common not judged beside"
+                end = ""
+                if _enough(way):
+                    but, end = "but not than", f", {interval(way, self.digits)}"
                 nothing = (
-                    f"{best.words} is clearly better than Full at equal cost, but not than "
-                    f"{_share(cheaper.cell)} of the epochs, which cost less, "
-                    f"{interval(cheaper.way, self.digits)}"
+                    f"{best.words} is clearly better than Full at equal cost, {but} "
+                    f"{_share(least)} of the epochs, which cost less{end}"
                 )
         if not self.cells.contenders:
             nothing = "no method was run"
@@ -195,10 +202,10 @@ class _Verdict:
                 f"Undecided: {nothing}, and {share} of the epochs look worse than all of them, "
                 f"{text}; {_seeds(way)} are too few to tell it from zero{_more(way)}."
             )
-        worst = f"{number(self._worst(way), self.digits)} worse than with all of them"
+        worst = number(self._worst(way), self.digits)
         return (
-            f"Cut epochs: {nothing}, and {share} of the epochs lose nothing that {_seeds(way)} can "
-            f"tell, {text}; {worst} cannot be ruled out."
+            f"Cut epochs, if up to {worst} worse is acceptable: {nothing}, and {share} of the "
+            f"epochs lose nothing that {_seeds(way)} can tell, {text}."
         )
 
     def _best_of_many(self) -> list[str]:
@@ -243,7 +250,7 @@ class _Verdict:
                 f": {text} to all, not told apart",
                 f" are clearly better than all of them, {text}: longer runs may learn wrong labels "
                 "by heart",
-                f" are clearly worse than all of them, {text}: the run still gains by the rest",
+                f" are clearly worse than all of them, {text}",
             )
             said.append(f"{_share(cell)} of the epochs{ends[self.cells.better(way)]}.")
         return said
