@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 import seta
 from seta import LossHistogram, Pruner
 from seta.engine import difficulty_groups
-from seta.policies import checks
 
 LOSSES = np.random.default_rng(0).gamma(0.5, 1, 20_000).astype(np.float32)
 HISTOGRAM = LossHistogram.from_losses(LOSSES)
@@ -44,7 +43,7 @@ def test_only_the_window_is_trained_at_the_keep_ratio():
     [(200, 0.875, 175), (30, 0.875, 26), (100, 0.29, 29), (8, 1.0, 8), (5, 0.0, 0)],
 )
 def test_annealing_begins_after_the_floor_of_delta_times_epochs(epochs, delta, pruning):
-    assert checks.pruning_epochs(delta, epochs) == pruning
+    assert seta.SeTa(delta=delta).pruning_epochs(epochs) == pruning
     for epoch in {*range(0, epochs, 7), pruning - 1, pruning} & {*range(epochs)}:
         annealing = seta.SeTa(0.3, delta=delta)(HISTOGRAM, epoch, epochs).window is None
         full = seta.InfoBatch(delta=delta)(HISTOGRAM, epoch, epochs).weight is None
