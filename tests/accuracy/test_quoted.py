@@ -252,6 +252,13 @@ def test_the_readme_claims_nothing_that_the_lines_do_not_show():
         assert to_reference(text[wrong], "Learnable", 0.5, "Full").sign > 0
     clean = [v for v in figures.rivalry if v.study is long["wrong=0"]]
     assert clean and not any(v.way.sign > 0 for v in clean)
+    (largest,) = figures.of("cifar10-long").studies
+    ways = {
+        method: to_reference(largest, method, 0.5, "Full at equal cost")
+        for method in ("SeTa", "Learnable", "RS2")
+    }
+    assert [way.sign for way in ways.values()] == [1, 0, 0]
+    assert round(100 * ways["SeTa"].mean, 1) == 0.2
     rare = [v for v in figures.rivalry if v.study.suite == "imbalance" and v.method == "RCAP"]
     assert rare and all(v.way.sign > 0 for v in rare)
     (short,) = figures.of("imbalance").studies
