@@ -701,12 +701,20 @@ def test_flattened_batches_with_tokens_of_their_own_are_told_apart_or_refused(po
 
 
 def test_rows_that_a_flattened_batch_cuts_are_told_apart_by_their_positions():
-    cut = {"position_ids": torch.tensor([[0, 1, 2, 0, 1, 2, 3]])}  # the first had 4 tokens
-    assert in_batch([4, 4], cut, 7) == [3, 4]
-    as_many = {"position_ids": torch.tensor([[0, 1, 2, 0, 1, 2, 3, 4]])}  # one cut, one longer
-    assert in_batch([4, 4], as_many, 8) == [3, 5]
+    rows = [[1, 2, 3, 4], [5, 6, 7, 8]]
+    for kept, ids in (([3, 4], [1, 2, 3, 5, 6, 7, 8]), ([3, 5], [1, 2, 3, 5, 6, 7, 8, 9])):
+        places = [at for count in kept for at in range(count)]
+        batch = {"input_ids": torch.tensor([ids]), "position_ids": torch.tensor([places])}
+        assert in_batch(rows, batch) == kept
     with pytest.raises(ValueError, match="got 7 of rows with 8: where it adds tokens, cuts"):
-        in_batch([4, 4], {"labels": torch.zeros(1, 7)}, 7)
+        in_batch(rows, {"input_ids": torch.tensor([[1, 2, 3, 5, 6, 7, 8]])})
+
+
+def test_positions_of_packed_texts_do_not_tell_rows_that_came_as_they_are():
+    """The second text begins in the first row: as many texts as rows."""
+    ids, places = [1, 2, 3, 4, 5, 6, 7], [0, 1, 0, 1, 2, 3, 4]
+    batch = {"input_ids": torch.tensor([ids]), "position_ids": torch.tensor([places])}
+    assert in_batch([ids[:4], ids[4:]], batch) == [4, 3]
 
 
 def test_the_lengths_of_a_flattened_batch_are_in_its_order():
@@ -727,19 +735,23 @@ def test_the_lengths_of_a_flattened_batch_are_in_its_order():
 def test_padding_at_the_end_of_a_flattened_batch_goes_to_no_row():
     """With positions that begin anew within a row, as of packed ones, they do not tell the rows."""
     for positions in ([0, 1, 2, 0, 1, 0, 1, 0], [0, 1, 2, 3, 0, 1, 2, 0], None):
-        batch = {"labels": torch.tensor([[-100, 5, 6, 7, -100, 8, 9, -100]])}
+        batch = {
+            "input_ids": torch.tensor([[4, 5, 6, 7, 7, 8, 9, 0]]),
+            "labels": torch.tensor([[-100, 5, 6, 7, -100, 8, 9, -100]]),
+        }
         if positions is not None:
             batch["position_ids"] = torch.tensor([positions])
-        found = in_batch([4, 3], batch, 8)
+        found = in_batch([[4, 5, 6, 7], [7, 8, 9]], batch)
         assert found in ([4, 3], [4, 4])
     batch["labels"][0, -1] = 3
     in_front = {
+        "input_ids": torch.tensor([[0] * 3 + [1] * 7]),
         "position_ids": torch.tensor([[0, 1, 2, 0, 1, 2, 0, 1, 2, 3]]),
         "labels": torch.tensor([[-100] * 3 + [1] * 7]),
     }
-    for lengths, refused, tokens in (([4, 3], batch, 8), ([3, 4], in_front, 10)):
+    for rows, refused in (([[4, 5, 6, 7], [7, 8, 9]], batch), ([[1] * 3, [1] * 4], in_front)):
         with pytest.raises(ValueError, match="must flatten the tokens of its rows as they are"):
-            in_batch(lengths, refused, tokens)
+            in_batch(rows, refused)
 
 
 class Squares(torch.nn.Module):

@@ -34,6 +34,8 @@ FINE = 1e-6
 """A spread below this share of the figures is that of rounding."""
 
 LARGE = 1e9
+"""From here on, a figure is written with an exponent."""
+
 MOST_WORTH = 100
 """A difference that takes more seeds to tell is worth none."""
 

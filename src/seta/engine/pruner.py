@@ -169,7 +169,7 @@ class Pruner:
 
     def _warn_of_no_choice(self) -> None:
         pruning_epochs = getattr(self.policy, "pruning_epochs", None)
-        if pruning_epochs is not None and self.epochs > 1 and pruning_epochs(self.epochs) == 1:
+        if callable(pruning_epochs) and self.epochs > 1 and pruning_epochs(self.epochs) == 1:
             logger.warning(
                 "%r chooses by the loss in none of %d epochs: it may in floor(delta x epochs) = 1 "
                 "of them, the first, when no losses are known. Set delta=1, or give losses=",

@@ -319,9 +319,9 @@ class IndexedBatch:
         batch[INDICES] = packed
         ids: Any = batch.get("input_ids")
         if lengths is not None and getattr(ids, "ndim", 0) == 2 and len(ids) == 1:
-            length_of = dict(zip(fetched.indices, lengths, strict=True))
-            there = [length_of[int(index)] for index in indices_of(packed)]
-            batch[LENGTHS] = in_batch(there, batch, ids.shape[1])
+            row_of = dict(zip(fetched.indices, rows, strict=True))
+            there = [row_of[int(index)]["input_ids"] for index in indices_of(packed)]
+            batch[LENGTHS] = in_batch(there, batch)
         return batch
 
 
@@ -332,21 +332,23 @@ def _lengths_of(rows: Any) -> list[int] | None:
     return [len(row["input_ids"]) for row in rows]
 
 
-def in_batch(lengths: list[int], batch: Mapping[str, Any], tokens: int) -> list[int]:
-    """Returns the tokens that each row has in a flattened batch.
+def in_batch(rows: Sequence[Any], batch: Mapping[str, Any]) -> list[int]:
+    """Returns how many tokens each row has in a flattened batch.
 
     Args:
-        lengths: Those of its rows, in its order, as they came from the dataset.
-        batch: With other tokens than these, if the collate function pads at the end, adds some to
+        rows: The tokens of its rows, in its order, as they came from the dataset.
+        batch: With these, or with others, if the collate function pads at the end, adds some to
             each row, or cuts rows; then the positions tell where rows begin.
-        tokens: Of the batch.
 
     Raises:
         ValueError: It is not known where.
     """
-    surplus = tokens - sum(lengths)
+    ids, lengths = batch["input_ids"][0], [len(row) for row in rows]
+    tokens, came = len(ids), torch.cat([torch.as_tensor(row) for row in rows])
+    surplus = tokens - len(came)
     positions, labels = batch.get("position_ids"), batch.get("labels")
-    if isinstance(positions, Tensor) and positions.shape[-1] == tokens:
+    as_they_came = _equal(ids[: len(came)], came)  # positions of packed texts are no rows'
+    if not as_they_came and isinstance(positions, Tensor) and positions.shape[-1] == tokens:
         begins = (positions.reshape(-1, tokens)[0] == 0).nonzero()[:, 0].tolist()
         begins, others = begins[: len(lengths)], begins[len(lengths) :]
         found = [stop - start for start, stop in pairwise([*begins, tokens])]
